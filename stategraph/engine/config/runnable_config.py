@@ -437,6 +437,8 @@ def _callback_manager(kind: type[_ManagerT], config: RunnableConfig, tags: Seque
         return _labelled(callbacks, all_tags, metadata)
     if isinstance(callbacks, kind):
         manager = callbacks.copy()
+        if type(manager) is kind:
+            return _labelled(manager, all_tags, metadata)
         if all_tags:
             manager.add_tags(all_tags)
         if metadata:

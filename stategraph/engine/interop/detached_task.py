@@ -140,6 +140,7 @@ class _Host:
     streams_nodes: bool
     traced: bool = True
     whole: bool = True
+    takes_turns: bool = True
     clock: Clock = field(default_factory=lambda: environment.current().clock)
 
     @property

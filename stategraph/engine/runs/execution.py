@@ -82,6 +82,7 @@ class Execution:
         graph_callbacks: The handlers that hear of pauses and resumptions, or None.
         traced: Whether callbacks hear about every step of a node.
         whole: Whether a node runs as one Runnable, because callbacks or a wrapper of sequences need to see it so.
+        takes_turns: Whether something may run beside it, such as another node of the run around it.
         streams_nodes: Whether a callback wants a node's output piece by piece.
         configs: Makes the configs of tasks and the scopes of attempts, once it has begun.
         clock: Tells the time.
@@ -109,6 +110,7 @@ class Execution:
         "retry_policy",
         "saves",
         "streams_nodes",
+        "takes_turns",
         "traced",
         "whole",
     )
@@ -124,6 +126,7 @@ class Execution:
         self.lock = threading.RLock()
         self.clock: Clock = plan.environment.clock
         self.retry_policy: Sequence[RetryPolicy] = plan.spec.retry_policy
+        self.takes_turns = plan.nested
         self.machine: Machine
         self.loaded: Loaded
         self.configs: TaskConfigs

@@ -89,6 +89,10 @@ class AttemptContext(Protocol):
         """True if a callback wants a node's output piece by piece."""
 
     @property
+    def takes_turns(self) -> bool:
+        """True if something may run beside the run, such as another node of the run around it."""
+
+    @property
     def clock(self) -> Clock:
         """Tells the time, and lets it pass between attempts."""
 
@@ -431,7 +435,7 @@ def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, 
     scope = execution.configs.scope(execution, task, 1, started_at)
     try:
         if execution.whole or body.writers is None:
-            whole = traced_attempt.arun(body, task.input, scope, _adirect, takes_turns=False)
+            whole = traced_attempt.arun(body, task.input, scope, _adirect, takes_turns=execution.takes_turns)
             rest: Awaitable[object] = await_in_context(None, whole, whole.send(None))
         else:
             work, context = _adirect(body, body.writers, task.input, scope), copy_context()

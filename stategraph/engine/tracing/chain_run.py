@@ -13,8 +13,9 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -40,7 +41,6 @@ from stategraph.engine.tracing.children import (
     late_child_manager,
 )
 from stategraph.engine.tracing.graph_runs import GraphRunHandler
-from stategraph.engine.tracing.stream_handler import StreamFeed
 from stategraph.policies import TracePolicy
 
 logger = logging.getLogger(__name__)
@@ -129,12 +129,13 @@ class ChainRun(Generic[_RunManager]):
     async def aend(self: ChainRun[AsyncCallbackManagerForChainRun], error: BaseException | None) -> None:
         """Tell of the run's end, or of its failure; a cancellation keeps nobody from being told."""
         for manager, event, payload in self._endings(error):
-            if not self._is_direct:
-                await getattr(manager, event)(payload)
-                continue
-            if self._takes_turns:
-                await telling.turn_before(manager.handlers, event, payload, _place(manager))
-            rest = telling.begin(manager.handlers, event, payload, **_place(manager))
+            rest: Awaitable[object] | None
+            if not self._is_direct or (self._takes_turns and event is telling.ERROR):
+                rest = getattr(manager, event)(payload)
+            elif self._takes_turns:
+                rest = telling.in_a_task(manager.handlers, event, payload, **_place(manager))
+            else:
+                rest = telling.begin(manager.handlers, event, payload, **_place(manager))
             if rest is not None:
                 await rest
 
@@ -238,46 +239,79 @@ async def astart(
         takes_turns: Whether what runs beside it goes on before its end is told, as langchain-core has it. False if
             nothing does.
     """
-    manager = _of_child(config, tags, policy, AsyncLateCallbackManager)
+    manager = _of_child(config, tags, policy, AsyncLateCallbackManager, takes_turns)
     if manager is None:
         manager = _heard(config, tags, AsyncCallbackManager, run_config.get_async_callback_manager_for_config)
         if manager is None:
             return None
-        if not _is_told_directly(type(manager), manager.handlers, policy):
+        if not _is_told_directly(type(manager), manager.handlers, policy, takes_turns):
             runs: list[AsyncCallbackManagerForChainRun] = []
             for listeners, reported, told in _beginnings(manager, payload, policy, config, name):
                 runs.append(await listeners.on_chain_start(None, reported, **told))
             return ChainRun(_with_handlers(runs[0], manager), policy)
         manager = _started(manager, AsyncCallbackManagerForChainRun, config)
     called = config.get("run_name") or name
-    place = {**_place(manager), "metadata": manager.metadata}
-    rest = telling.begin(manager.handlers, telling.START, None, payload, **place, name=called)
+    rest = telling.begin(
+        manager.handlers,
+        telling.START,
+        None,
+        payload,
+        run_id=manager.run_id,
+        parent_run_id=manager.parent_run_id,
+        tags=manager.tags,
+        metadata=manager.metadata,
+        name=called,
+    )
     if rest is not None:
         await rest
     return ChainRun(manager, policy, is_direct=True, takes_turns=takes_turns)
 
 
-def _of_child(config: RunnableConfig, tags: Sequence[str] | None, policy: TracePolicy, kind: type[LateManager]) -> Any:
+def _of_child(
+    config: RunnableConfig,
+    tags: Sequence[str] | None,
+    policy: TracePolicy,
+    kind: type[LateManager],
+    takes_turns: bool = False,
+) -> Any:
     """Return the manager of a run, made in one step of what it is a child of; None if it is to be made otherwise."""
     callbacks = config.get("callbacks")
-    if type(callbacks) is not kind or callbacks.is_made or not callbacks.heard_by:
+    if type(callbacks) is not kind or (handlers := callbacks.unmade_handlers) is None:
         return None
-    if not _is_told_directly(callbacks.ordinary, callbacks.heard_by, policy):
+    if not _is_told_directly(callbacks.ordinary, handlers, policy, takes_turns):
         return None
-    all_tags = [*(config.get("tags") or ()), *(tags or ())]
-    return callbacks.start(config.get("run_id"), all_tags, config.get("metadata"))
+    all_tags = config.get("tags") or ()
+    return callbacks.start(config.get("run_id"), [*all_tags, *tags] if tags else all_tags, config.get("metadata"))
 
 
-def _is_told_directly(kind: type, handlers: Sequence[BaseCallbackHandler], policy: TracePolicy) -> bool:
+def _is_told_directly(
+    kind: type, handlers: Sequence[BaseCallbackHandler], policy: TracePolicy, takes_turns: bool = False
+) -> bool:
     """Return whether handlers of a manager may be told without langchain-core, and all of them the same."""
     if policy.process_inputs is not None or not telling.is_ordinary(kind):
         return False
-    # The order of events that feed a stream is seen from outside: leave it as it is.
-    if kind is not CallbackManager:
-        for handler in handlers:
-            if not isinstance(handler, StreamFeed) and taps_streams(handler):
-                return False
+    if kind is CallbackManager:
+        return True
+    # Where others run beside the run, what handlers hear of both is in the order of turns that langchain-core takes: it
+    # takes one for each event, and for each handler one more. Only one that is told alone has no order with others.
+    if takes_turns and (
+        len(handlers) != 1 or (handlers[0].run_inline and not isinstance(handlers[0], GraphRunHandler))
+    ):
+        return False
+    for handler in handlers:
+        kind_of_handler: Any = type(handler)
+        if _feeds_others(kind_of_handler):
+            return False
     return True
+
+
+@lru_cache(1024)
+def _feeds_others(kind: type) -> bool:
+    """Return whether handlers of a class feed streams that are not ours.
+
+    The order of events in these is seen from outside: it stays as it is.
+    """
+    return _StreamingCallbackHandler in kind.__mro__ and not telling.is_own_feed(kind)
 
 
 def _started(manager: Any, kind: Any, config: RunnableConfig) -> Any:

@@ -97,15 +97,9 @@ class LateManager(BaseCallbackManager):
         return own[name]
 
     @property
-    def is_made(self) -> bool:
-        """True if somebody has asked for something of it, and may have changed it."""
-        return "handlers" in vars(self)
-
-    @property
-    def heard_by(self) -> Sequence[BaseCallbackHandler]:
-        """Its handlers; asking for these makes nothing."""
-        handlers: Sequence[BaseCallbackHandler] = self.handlers if self.is_made else self._run.inheritable_handlers
-        return handlers
+    def unmade_handlers(self) -> Sequence[BaseCallbackHandler] | None:
+        """Its handlers; None if it has none, or if somebody has asked for something of it, and may have changed it."""
+        return None if "handlers" in self.__dict__ else self._run.inheritable_handlers or None
 
     def start(self, run_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any] | None) -> Any:
         """Return the manager of a run that starts, which nobody has been told of; nobody may have asked for anything.
@@ -116,15 +110,17 @@ class LateManager(BaseCallbackManager):
             metadata: The same.
         """
         run, tag = self._run, self._tag
-        inherited = run.inheritable_tags
+        inherited: list[str] = run.inheritable_tags
         if inherited:
             inherited = [own for own in inherited if own != tag and own not in tags]
-        own = [*inherited] if tag is None or tag in tags else [*inherited, tag]
+        own = inherited if tag is None or tag in tags else [*inherited, tag]
         handlers, labels = _once(run.inheritable_handlers), run.inheritable_metadata
-        if metadata and "lc_versions" in metadata and "lc_versions" in labels:
+        if not metadata:
+            labels = labels.copy()
+        elif "lc_versions" in metadata and "lc_versions" in labels:
             labels = merge_metadata(labels, metadata)
         else:
-            labels = {**labels, **metadata} if metadata else dict(labels)
+            labels = {**labels, **metadata}
         return self.run_manager(
             run_id=run_id or uuid7(),
             handlers=handlers,
@@ -138,7 +134,7 @@ class LateManager(BaseCallbackManager):
 
     def copy(self) -> Any:
         """Make an ordinary manager of the same run's children."""
-        if not self.is_made:
+        if "handlers" not in self.__dict__:
             return self.make(self._run, self._tag)
         return self.ordinary(
             handlers=self.handlers.copy(),

@@ -19,7 +19,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
-from functools import partial
+from functools import lru_cache, partial
 from types import FunctionType, coroutine
 from typing import Any, Final, Literal, NamedTuple, cast
 from weakref import WeakSet
@@ -70,7 +70,10 @@ _METHODS: Final[dict[type, tuple[tuple[Any, str, Any], ...]]] = {
 def is_ordinary(kind: type) -> bool:
     """Return whether a manager's class is langchain-core's own, and no instrumentation has wrapped how it tells."""
     methods = _METHODS.get(kind)
-    return methods is not None and all(own[event] is method for own, event, method in methods)
+    if methods is None:
+        return False
+    (one, start, starts), (two, end, ends), (three, error, fails) = methods
+    return one[start] is starts and two[end] is ends and three[error] is fails
 
 
 def _inherited() -> frozenset[object]:
@@ -88,6 +91,12 @@ _wait_at_ends: WeakSet[Any] = WeakSet()
 
 _telling_later: set[asyncio.Task[None]] = set()
 """Tells handlers the ends of runs that were cancelled meanwhile; a loop holds its tasks weakly."""
+
+
+@lru_cache(1024)
+def is_own_feed(kind: type) -> bool:
+    """Return whether handlers of a class feed stream modes of ours; to ask `isinstance` of a protocol takes 1 us."""
+    return issubclass(kind, StreamFeed)
 
 
 # -- sync runs ---------------------------------------------------------------
@@ -171,15 +180,17 @@ def begin(handlers: Sequence[BaseCallbackHandler], event: str, *args: object, **
     return noted if event is START else asyncio.shield(asyncio.get_running_loop().create_task(noted))
 
 
-async def turn_before(
-    handlers: Sequence[BaseCallbackHandler], event: str, payload: object, told: dict[str, Any]
+def in_a_task(handlers: Sequence[BaseCallbackHandler], event: str, *args: object, **told: Any) -> Awaitable[object]:
+    """Tell handlers an end in a separate task, so that others take their turn; returns what to await for that."""
+    return asyncio.shield(asyncio.get_running_loop().create_task(_told_to(handlers, event, args, told)))
+
+
+async def _told_to(
+    handlers: Sequence[BaseCallbackHandler], event: str, args: tuple[object, ...], told: dict[str, Any]
 ) -> None:
-    """Let others take their turn before handlers are told an end; if the run is cancelled there, tell them."""
-    try:
-        await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        _tell_later(ahandle_event([*handlers], event, _IGNORES, payload, **told))
-        raise
+    rest = begin(handlers, event, *args, **told)
+    if rest is not None:
+        await rest
 
 
 def _inline_first(handlers: Sequence[BaseCallbackHandler]) -> Sequence[BaseCallbackHandler]:
@@ -245,7 +256,8 @@ def _begin_one(
             if is_async:
                 return "by langchain-core"
             # Of an end, langchain-core tells it in a task, so nothing that it sets there stays. Our feeds set nothing.
-            if event is START or isinstance(handler, StreamFeed):
+            kind: Any = type(handler)
+            if event is START or is_own_feed(kind):
                 method(*args, **told)
             else:
                 copy_context().run(method, *args, **told)
