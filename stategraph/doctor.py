@@ -89,6 +89,7 @@ class Facts:
         unmet: Requirements of stategraph that the installed versions do not meet.
         broken: Module to the message of the error that importing it raised.
         strict_stores: Whether serialisers rebuild only classes that they have been told of.
+        prebuilt: File that `langgraph.prebuilt` resolves to, or None.
     """
 
     variables: Mapping[str, str]
@@ -102,6 +103,7 @@ class Facts:
     unmet: tuple[str, ...]
     broken: Mapping[str, str]
     strict_stores: bool = True
+    prebuilt: str | None = None
 
     @property
     def flag(self) -> dropin.Flag:
@@ -119,8 +121,11 @@ class Facts:
         """The engine that serves `langgraph.graph` to the next program that starts like this one."""
         if self.origin is None:
             return "none"
-        ours = self.compat is not None and self.origin.startswith(self.compat + os.sep)
-        return "stategraph" if ours else "langgraph"
+        return "stategraph" if self.serves(self.origin) else "langgraph"
+
+    def serves(self, file: str) -> bool:
+        """Return whether a file is one of the compat tree."""
+        return self.compat is not None and file.startswith(self.compat + os.sep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,7 @@ def gather(environ: Mapping[str, str] | None = None, path: Sequence[str] | None 
         unserved=() if compat is None else tuple(_unserved(compat)),
         unmet=tuple(_unmet_requirements()),
         broken=_broken(PROBES),
+        prebuilt=_origin("langgraph.prebuilt"),
         strict_stores=environ.get(STRICT_STORES, "").lower() in ("1", "true", "yes"),
     )
 
@@ -173,6 +179,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     yield from _judge_flag(facts)
     yield from _judge_path(facts)
     yield from _judge_versions(facts)
+    yield from _judge_prebuilt(facts)
     if not facts.strict_stores:
         yield Finding(
             "note",
@@ -257,6 +264,17 @@ def _judge_path(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _judge_prebuilt(facts: Facts) -> Iterator[Finding]:
+    if facts.engine == "stategraph" and facts.prebuilt is not None and not facts.serves(facts.prebuilt):
+        yield Finding(
+            "note",
+            "other-prebuilt",
+            f"langgraph.prebuilt comes from langgraph-prebuilt ({facts.prebuilt}), which works on stategraph and is "
+            "several times slower than its own.",
+            f"Set {dropin.VARIABLES[0]}=true before the interpreter starts, or pip uninstall langgraph-prebuilt.",
+        )
+
+
 def _judge_versions(facts: Facts) -> Iterator[Finding]:
     line = dropin.LANGGRAPH_VERSION.rpartition(".")[0]
     installed = facts.langgraph
@@ -281,13 +299,6 @@ def _judge_versions(facts: Facts) -> Iterator[Finding]:
             yield Finding("error", "package-missing", f"{name} is not installed.", f"pip install {name}")
     for requirement in facts.unmet:
         yield Finding("error", "package-version", requirement, "pip install --upgrade stategraph")
-    if facts.versions["langgraph-prebuilt"] is None:
-        yield Finding(
-            "note",
-            "no-prebuilt",
-            "langgraph-prebuilt is not installed, so create_react_agent and ToolNode cannot be imported.",
-            "pip install 'stategraph[prebuilt]'",
-        )
     stated = facts.versions["langgraph"]
     if facts.engine == "stategraph" and stated is None:
         yield Finding(

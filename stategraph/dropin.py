@@ -118,7 +118,7 @@ def foreign_modules() -> dict[str, str]:
     they work on either engine.
     """
     tree = os.path.join(compat_path(), "langgraph")
-    ours = {os.path.splitext(name)[0] for name in os.listdir(tree)}
+    ours = {os.path.splitext(name)[0] for name in os.listdir(tree)} - {"prebuilt"}
     found = {}
     for name, module in list(sys.modules.items()):
         package, _, rest = name.partition(".")

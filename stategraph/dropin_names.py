@@ -17,8 +17,6 @@ import sys
 from functools import cache
 from importlib import import_module
 
-from stategraph import dropin_missing
-
 TYPE_CHECKING = False  # the typing module is not needed by a program that asks for nothing here
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +32,7 @@ __future__: annotations
 abc: ABC abstractmethod
 collections: defaultdict deque
 collections.abc: AsyncIterator Awaitable Callable Hashable Iterable Iterator Mapping Sequence
+copy: copy deepcopy
 dataclasses: asdict dataclass field is_dataclass replace
 datetime: timedelta
 enum: Enum
@@ -42,41 +41,47 @@ import: _algo=langgraph.pregel._algo _branch=langgraph.graph._branch _checkpoint
     _convert=langgraph.stream._convert _copy=copy _io=langgraph.pregel._io _messages=langgraph.pregel._messages
     _node=langgraph.graph._node _retry=langgraph.pregel._retry _tools=langgraph.pregel._tools
     _utils=langgraph.pregel._utils _validate=langgraph.pregel._validate any_value=langgraph.channels.any_value asyncio
-    base=langgraph.channels.base binop=langgraph.channels.binop collections
-    concurrent contextlib debug=langgraph.pregel.debug delta=langgraph.channels.delta
+    base=langgraph.channels.base binop=langgraph.channels.binop
+    chat_agent_executor=langgraph.prebuilt.chat_agent_executor collections concurrent contextlib
+    debug=langgraph.pregel.debug delta=langgraph.channels.delta
     ephemeral_value=langgraph.channels.ephemeral_value functools inspect is_last_step=langgraph.managed.is_last_step
-    last_value=langgraph.channels.last_value logging ls=langsmith main=langgraph.pregel.main
+    json last_value=langgraph.channels.last_value logging ls=langsmith main=langgraph.pregel.main
     message=langgraph.graph.message named_barrier_value=langgraph.channels.named_barrier_value
     protocol=langgraph.pregel.protocol queue state=langgraph.graph.state
     stream_channel=langgraph.stream.stream_channel sys topic=langgraph.channels.topic typing
-    untracked_value=langgraph.channels.untracked_value uuid warnings weakref
+    untracked_value=langgraph.channels.untracked_value tool_node=langgraph.prebuilt.tool_node
+    tool_validator=langgraph.prebuilt.tool_validator uuid warnings weakref
 inspect: isclass isfunction ismethod signature
 langchain_core._api: beta
 langchain_core.callbacks: BaseCallbackHandler BaseCallbackManager GraphCallbacks=Callbacks
 langchain_core.callbacks.manager: ahandle_event handle_event
 langchain_core.globals: get_debug
+langchain_core.language_models: BaseChatModel LanguageModelInput LanguageModelLike
 langchain_core.language_models._compat_bridge: message_to_events
 langchain_core.language_models.chat_model_stream: AsyncChatModelStream ChatModelStream
-langchain_core.messages: AIMessageChunk AnyMessage BaseMessage BaseMessageChunk ToolMessage convert_to_messages
-    message_chunk_to_message
+langchain_core.messages: AIMessage AIMessageChunk AnyMessage BaseMessage BaseMessageChunk RemoveMessage SystemMessage
+    ToolCall ToolMessage convert_to_messages message_chunk_to_message
 langchain_core.messages.tool: ToolOutputMixin
-langchain_core.runnables: Runnable RunnableConfig RunnableSequence
+langchain_core.runnables: Runnable RunnableBinding RunnableConfig RunnableSequence
 langchain_core.runnables.base: Input Output
-langchain_core.runnables.config: get_async_callback_manager_for_config get_callback_manager_for_config
-    var_child_runnable_config
+langchain_core.runnables.config: get_async_callback_manager_for_config get_callback_manager_for_config get_config_list
+    get_executor_for_config var_child_runnable_config
 langchain_core.runnables.graph: DrawableEdge=Edge DrawableGraph=Graph DrawableNode=Node Graph
 langchain_core.runnables.schema: StreamEvent
+langchain_core.tools: BaseTool InjectedToolArg create_schema_from_function create_tool=tool
+langchain_core.tools.base: TOOL_MESSAGE_BLOCK_TYPES ToolException get_all_basemodel_annotations
+langchain_core.utils.pydantic: is_basemodel_subclass
 langchain_protocol.protocol: LifecycleCause MessagesData
 langgraph._internal._config: ensure_config merge_configs patch_checkpoint_map patch_config patch_configurable
     recast_checkpoint_ns
 langgraph._internal._constants: CACHE_NS_WRITES CONF CONFIG_KEY_CACHE CONFIG_KEY_CHECKPOINTER CONFIG_KEY_CHECKPOINT_ID
     CONFIG_KEY_CHECKPOINT_MAP CONFIG_KEY_CHECKPOINT_NS CONFIG_KEY_DURABILITY CONFIG_KEY_NODE_FINISHED CONFIG_KEY_READ
-    CONFIG_KEY_RUNNER_SUBMIT CONFIG_KEY_RUNTIME CONFIG_KEY_SEND CONFIG_KEY_STREAM CONFIG_KEY_STREAM_MESSAGES_V2
-    CONFIG_KEY_STRICT_RESUME CONFIG_KEY_TASK_ID CONFIG_KEY_THREAD_ID ERROR INPUT INTERRUPT NS_END NS_SEP NULL_TASK_ID
-    OVERWRITE PREVIOUS PUSH RETURN TASKS _INTERRUPT_KEY=INTERRUPT
+    CONFIG_KEY_READ_STATE CONFIG_KEY_RUNNER_SUBMIT CONFIG_KEY_RUNTIME CONFIG_KEY_SEND CONFIG_KEY_STREAM
+    CONFIG_KEY_STREAM_MESSAGES_V2 CONFIG_KEY_STRICT_RESUME CONFIG_KEY_TASK_ID CONFIG_KEY_THREAD_ID ERROR
+    INPUT INTERRUPT NS_END NS_SEP NULL_TASK_ID OVERWRITE PREVIOUS PUSH RETURN TASKS _INTERRUPT_KEY=INTERRUPT
 langgraph._internal._fields: get_cached_annotated_keys get_field_default get_update_as_tuples
 langgraph._internal._pydantic: create_model
-langgraph._internal._runnable: RunnableLike RunnableSeq coerce_to_runnable is_async_callable
+langgraph._internal._runnable: RunnableCallable RunnableLike RunnableSeq coerce_to_runnable is_async_callable
 langgraph._internal._scratchpad: PregelScratchpad
 langgraph._internal._timeout: coerce_timeout_policy sync_timeout_unsupported
 langgraph._internal._typing: DeprecatedKwargs EMPTY_SEQ MISSING StateLike
@@ -96,10 +101,12 @@ langgraph.checkpoint.serde.types: _DeltaSnapshot
 langgraph.config: get_config get_stream_writer
 langgraph.constants: END START TAG_HIDDEN
 langgraph.errors: EmptyChannelError ErrorCode GraphDrained GraphInterrupt GraphRecursionError InvalidUpdateError
-    ParentCommand create_error_message
+    GraphBubbleUp ParentCommand create_error_message is_invalid_resume
 langgraph.graph._branch: BranchSpec
 langgraph.graph._node: StateNode StateNodeSpec
-langgraph.graph.state: StateGraph
+langgraph.graph.message: REMOVE_ALL_MESSAGES add_messages
+langgraph.graph.state: CompiledStateGraph StateGraph
+langgraph.managed: RemainingSteps
 langgraph.managed.base: ManagedValue ManagedValueSpec is_managed_value
 langgraph.pregel: Pregel
 langgraph.pregel._algo: PregelTaskWrites _scratchpad local_read task_path_str
@@ -119,7 +126,8 @@ langgraph.pregel._validate: validate_graph validate_keys
 langgraph.pregel._write: ChannelWrite ChannelWriteEntry ChannelWriteTupleEntry
 langgraph.pregel.debug: get_bolded_text get_colored_text tasks_w_writes
 langgraph.pregel.protocol: PregelProtocol StreamChunk StreamProtocol
-langgraph.runtime: BaseUser DEFAULT_RUNTIME RunControl Runtime ServerInfo
+langgraph.prebuilt.tool_node: ToolCallWithContext ToolNode
+langgraph.runtime: BaseUser DEFAULT_RUNTIME ExecutionInfo RunControl Runtime ServerInfo
 langgraph.store.base: BaseStore
 langgraph.stream._convert: convert_to_protocol_event
 langgraph.stream._mux: StreamMux
@@ -135,6 +143,7 @@ langgraph.warnings: LangGraphDeprecatedSinceV05 LangGraphDeprecatedSinceV10 Lang
 langgraph_sdk.client: LangGraphClient SyncLangGraphClient get_client get_sync_client
 langgraph_sdk.schema: CommandSDK=Command Context QueryParamTypes StreamModeSDK=StreamMode ThreadState
 pydantic: BaseModel TypeAdapter ValidationError
+pydantic.v1: BaseModelV1=BaseModel ValidationErrorV1=ValidationError
 stategraph.core.channels.base: U=Update
 stategraph.engine.compile.task_functions: get_runnable_for_entrypoint
 stategraph.engine.streams.events.mux: _logger
@@ -144,7 +153,7 @@ stategraph.graph.func: P R S T
 stategraph.graph.state: logger
 stategraph.policies: KeyFuncT
 stategraph.types: N=NodeName ResponseT
-types: FunctionType MappingProxyType NoneType TracebackType
+types: FunctionType MappingProxyType NoneType TracebackType UnionType
 typing: Annotated Any ClassVar Generic Literal NamedTuple NoReturn TYPE_CHECKING TypeAlias TypeGuard TypeVar Union
     cast final get_args get_origin get_type_hints overload
 typing_extensions: NotRequired Required Self TypeAliasType TypedDict Unpack deprecated is_typeddict
@@ -250,6 +259,24 @@ langgraph.pregel.remote: All Any AsyncIterator CONF CONFIG_KEY_CHECKPOINT_ID CON
     StreamPart StreamProtocol SyncLangGraphClient ThreadState UUID _AsyncRemoteGraphRunStream _RemoteGraphRunStream
     annotations asdict cast get_client get_sync_client logger@stategraph.engine.remote.graph logging ls merge_configs
     overload
+langgraph.prebuilt: chat_agent_executor tool_node tool_validator
+langgraph.prebuilt.chat_agent_executor: AIMessage Annotated Any AnyMessage Awaitable BaseChatModel BaseMessage BaseModel
+    BaseStore BaseTool Callable Checkpointer CompiledStateGraph ContextT END ErrorCode LangGraphDeprecatedSinceV10
+    LanguageModelInput LanguageModelLike Literal MISSING NotRequired RemainingSteps Runnable RunnableBinding
+    RunnableCallable RunnableConfig RunnableLike RunnableSequence Runtime Send Sequence StateGraph SystemMessage
+    ToolCallWithContext ToolMessage ToolNode TypeVar TypedDict add_messages cast create_error_message deprecated
+    get_type_hints inspect warnings
+langgraph.prebuilt.interrupt: LangGraphDeprecatedSinceV10 Literal TypedDict deprecated
+langgraph.prebuilt.tool_node: AIMessage Annotated Any AnyMessage Awaitable BaseModel BaseStore BaseTool CONF
+    CONFIG_KEY_READ CONFIG_KEY_READ_STATE Callable Command ExecutionInfo Generic GraphBubbleUp InjectedToolArg Literal
+    REMOVE_ALL_MESSAGES RemoveMessage RunnableCallable RunnableConfig Send ServerInfo StreamWriter
+    TOOL_MESSAGE_BLOCK_TYPES TYPE_CHECKING ToolCall ToolException ToolMessage TypeVar@typing_extensions TypedDict Union
+    UnionType Unpack ValidationError annotations asyncio cast convert_to_messages copy create_tool dataclass deepcopy
+    field get_all_basemodel_annotations get_args get_config_list get_executor_for_config get_origin get_type_hints
+    inspect is_invalid_resume json replace
+langgraph.prebuilt.tool_validator: AIMessage Any AnyMessage BaseModel BaseModelV1 BaseTool Callable
+    LangGraphDeprecatedSinceV10 RunnableCallable RunnableConfig Sequence ToolCall ToolMessage ValidationError
+    ValidationErrorV1 cast create_schema_from_function deprecated get_executor_for_config is_basemodel_subclass
 langgraph.runtime: Any BaseStore CONF CONFIG_KEY_RUNTIME Callable ContextT Generic StreamWriter TypedDict Unpack
     annotations cast dataclass field get_config replace
 langgraph.stream: _convert stream_channel
@@ -271,9 +298,6 @@ langgraph.typing: StateLike TypeVar annotations
 langgraph.warnings: annotations
 """
 """The names of each module; ``name@module`` where the name comes from another place than elsewhere."""
-
-
-dropin_missing.explain()  # the next import may be of a neighbouring module
 
 
 def names_of(module: str) -> Callable[[str], Any]:

@@ -60,7 +60,9 @@ def test_a_healthy_installation_has_no_findings():
         ({"versions": {**HEALTHY.versions, "langgraph": dropin.METADATA_VERSION}, "variables": {}}, {}),
         ({"versions": {**HEALTHY.versions, "langgraph": "1.1.1+stategraph"}}, {"other-metadata": "warning"}),
         ({"versions": {**HEALTHY.versions, "pydantic": None}}, {"package-missing": "error"}),
-        ({"versions": {**HEALTHY.versions, "langgraph-prebuilt": None}}, {"no-prebuilt": "note"}),
+        ({"versions": {**HEALTHY.versions, "langgraph-prebuilt": None}}, {}),
+        ({"prebuilt": OURS.replace("graph/__init__", "prebuilt/__init__")}, {}),
+        ({"prebuilt": "/site/langgraph/prebuilt/__init__.py"}, {"other-prebuilt": "note"}),
     ],
 )
 def test_each_fault_is_found_and_graded(changes, expected):

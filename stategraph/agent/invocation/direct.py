@@ -20,16 +20,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from operator import attrgetter
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, chat_models
-from langchain_core.messages import AIMessage, AnyMessage, ToolCall
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolCall
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables import base as runnables
@@ -50,6 +51,9 @@ from stategraph.engine.tasks import threads
 
 #: Blocks that LangChain converts before a model sees them.
 _CONVERTED = frozenset({"audio", "file", "image", "input_audio"})
+
+_TEXT = frozenset({str})
+_content = attrgetter("content")
 
 _of_model = attrgetter(
     "invoke", "ainvoke", "generate_prompt", "agenerate_prompt", "generate", "agenerate", "_convert_input"
@@ -85,6 +89,61 @@ _BINDING = _originals(_found(_of_binding, RunnableBinding), runnables)
 _TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tools)
 
 
+@dataclass(frozen=True, slots=True)
+class DirectModel:
+    """A model that may be asked without LangChain's wrapping.
+
+    Attributes:
+        model: The model as it was given.
+        chat: The chat model in it.
+        arguments: What is bound to it.
+    """
+
+    model: Runnable[Any, Any]
+    chat: BaseChatModel
+    arguments: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, model: Runnable[Any, Any], config: RunnableConfig) -> DirectModel | None:
+        """Find out whether a model may be asked directly.
+
+        Args:
+            model: A chat model, perhaps with arguments bound to it, or any other Runnable.
+            config: Of the running node.
+
+        Returns:
+            None if somebody could notice.
+        """
+        unbound = _unbound(model)
+        if unbound is None:
+            return None
+        chat, arguments = unbound
+        if _MODEL is None or _of_model(type(chat)) != _MODEL or run_config.has_listeners(config):
+            return None
+        return None if _does_more(chat, arguments) else cls(model, chat, arguments)
+
+    def ask(self, messages: Any, config: RunnableConfig) -> AIMessage:
+        """Ask the model and return its answer.
+
+        Args:
+            messages: Usually a list of messages; any other input of a model takes LangChain's way.
+            config: Of the running node.
+        """
+        if not _needs_conversion(messages):
+            return _answer(self.chat._generate_with_cache([*messages], **self.arguments))
+        return cast("AIMessage", self.model.invoke(messages, config))
+
+    async def aask(self, messages: Any, config: RunnableConfig) -> AIMessage:
+        """Ask the model and return its answer."""
+        if _needs_conversion(messages):
+            return cast("AIMessage", await self.model.ainvoke(messages, config))
+        if _of_inner(type(self.chat)) == _SYNC_ONLY and self.chat.rate_limiter is None:
+            # LangChain would take a thread for the innermost part; ours are quicker to reach.
+            step = partial(self.chat._generate_with_cache, [*messages], **self.arguments)
+            return _answer(await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step))
+        return _answer(await self.chat._agenerate_with_cache([*messages], **self.arguments))
+
+
 def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
     """Ask a model and return its answer, as `model.invoke` does.
 
@@ -93,37 +152,16 @@ def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableC
         messages: The messages that it is sent.
         config: Of the running node.
     """
-    inner = _inner(model, messages, config)
-    if inner is None:
-        return cast("AIMessage", model.invoke(messages, config))
-    chat, given = inner
-    return _answer(chat._generate_with_cache([*messages], **given))
+    direct = DirectModel.of(model, config)
+    return cast("AIMessage", model.invoke(messages, config)) if direct is None else direct.ask(messages, config)
 
 
 async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
     """Ask a model and return its answer, as `model.ainvoke` does."""
-    inner = _inner(model, messages, config)
-    if inner is None:
+    direct = DirectModel.of(model, config)
+    if direct is None:
         return cast("AIMessage", await model.ainvoke(messages, config))
-    chat, given = inner
-    if _of_inner(type(chat)) == _SYNC_ONLY and chat.rate_limiter is None:
-        # LangChain would take a thread for the innermost part; ours are quicker to reach.
-        step = partial(chat._generate_with_cache, [*messages], **given)
-        return _answer(await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step))
-    return _answer(await chat._agenerate_with_cache([*messages], **given))
-
-
-def _inner(
-    model: Runnable[Any, Any], messages: Sequence[AnyMessage], config: RunnableConfig
-) -> tuple[BaseChatModel, Mapping[str, Any]] | None:
-    """Return the model to ask directly and what is bound to it; None if it must not be asked directly."""
-    unbound = _unbound(model)
-    if unbound is None:
-        return None
-    chat, arguments = unbound
-    if _MODEL is None or _of_model(type(chat)) != _MODEL or run_config.has_listeners(config):
-        return None
-    return None if _does_more(chat, arguments) or _needs_conversion(messages) else unbound
+    return await direct.aask(messages, config)
 
 
 def _unbound(model: Runnable[Any, Any]) -> tuple[BaseChatModel, Mapping[str, Any]] | None:
@@ -147,10 +185,19 @@ def _does_more(model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
     return model.cache is not False and (model.cache is not None or get_llm_cache() is not None)
 
 
-def _needs_conversion(messages: Sequence[AnyMessage]) -> bool:
-    """Return whether LangChain would convert blocks of the messages before the model sees them."""
+def _needs_conversion(messages: Any) -> bool:
+    """Return whether LangChain would convert the input of a model, or blocks in it, before the model sees it."""
+    if type(messages) is not list or not all(map(_is_message, set(map(type, messages)))):
+        return True
+    if set(map(type, map(_content, messages))) <= _TEXT:
+        return False
     contents = [message.content for message in messages if not isinstance(message.content, str)]
     return any(isinstance(block, dict) and block.get("type") in _CONVERTED for blocks in contents for block in blocks)
+
+
+@lru_cache(maxsize=256)
+def _is_message(kind: type) -> bool:
+    return issubclass(kind, BaseMessage)
 
 
 def _answer(result: ChatResult) -> AIMessage:
@@ -173,10 +220,13 @@ class ToolInvoker:
 
     Args:
         tool: The tool.
+
+    Attributes:
+        tool: The tool.
     """
 
     def __init__(self, tool: BaseTool) -> None:
-        self._tool = tool
+        self.tool = tool
         self._checked: tuple[object, ...] = ()
         self._is_direct = False
 
@@ -184,7 +234,7 @@ class ToolInvoker:
         """Call the tool, as `tool.invoke` does with a tool call."""
         function = self._function("func", config)
         if function is None:
-            return self._tool.invoke(cast("Any", {**call, "type": "tool_call"}), config)
+            return self.tool.invoke(cast("Any", {**call, "type": "tool_call"}), config)
         return copy_context().run(self._run, function, call)
 
     async def ainvoke(self, call: ToolCall, config: RunnableConfig) -> Any:
@@ -196,8 +246,8 @@ class ToolInvoker:
             work = coroutine(**self._arguments(call))
             return self._output(call, await run_context.await_in_context(copy_context(), work))
         function = self._function("func", config)
-        if function is None or getattr(self._tool, "coroutine", None) is not None:
-            return await self._tool.ainvoke(cast("Any", {**call, "type": "tool_call"}), config)
+        if function is None or getattr(self.tool, "coroutine", None) is not None:
+            return await self.tool.ainvoke(cast("Any", {**call, "type": "tool_call"}), config)
         run = partial(copy_context().run, self._run, function, call)
         return await asyncio.get_running_loop().run_in_executor(threads.pool(), run)
 
@@ -206,7 +256,7 @@ class ToolInvoker:
 
     def _arguments(self, call: ToolCall) -> dict[str, Any]:
         """Validate a model's arguments by the schema."""
-        schema = cast("type[BaseModel]", cast("StructuredTool", self._tool).args_schema)
+        schema = cast("type[BaseModel]", cast("StructuredTool", self.tool).args_schema)
         if not schema.model_fields:
             return {}
         checked = schema.model_validate(call["args"])
@@ -214,11 +264,11 @@ class ToolInvoker:
 
     def _output(self, call: ToolCall, output: Any) -> Any:
         assert _format_output is not None
-        return _format_output(output, None, call["id"], self._tool.name, "success")
+        return _format_output(output, None, call["id"], self.tool.name, "success")
 
     def _function(self, way: Literal["func", "coroutine"], config: RunnableConfig) -> Callable[..., Any] | None:
         """Return the tool's function if it is to be called directly."""
-        tool = self._tool
+        tool = self.tool
         if type(tool) is not StructuredTool or _does_more_than_call(tool):
             return None
         function: Callable[..., Any] | None = getattr(tool, way)

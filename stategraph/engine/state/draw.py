@@ -348,6 +348,11 @@ _WIRE_PATHS: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("stategraph", "engine", "compile", "functions", "RunnableSeq"): (*_RUNNABLES, "RunnableSeq"),
     ("stategraph", "graph", "compiled", "CompiledStateGraph"): ("langgraph", "graph", "state", "CompiledStateGraph"),
     ("stategraph", "engine", "engine", "StateGraphEngine"): ("langgraph", "pregel", "main", "Pregel"),
+    ("stategraph", "prebuilt", "tool_node", "ToolNode"): ("langgraph", "prebuilt", "tool_node", "ToolNode"),
+    ("stategraph", "prebuilt", "validation_node", "ValidationNode"): (
+        *("langgraph", "prebuilt", "tool_validator"),
+        "ValidationNode",
+    ),
 }
 
 
