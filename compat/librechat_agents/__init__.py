@@ -50,6 +50,7 @@ from .enums import *
 from .formatting import *
 from .hooks import *
 from .hosting import *
+from .models import *
 from .predicates import *
 from .tools import *
 from .values import *

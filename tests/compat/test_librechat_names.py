@@ -12,6 +12,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from stategraph.errors import ConfigurationError
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.run.hosting import get_weather
@@ -261,3 +262,17 @@ def test_questions_about_messages() -> None:
     removed = agents.messagesStateReducer([HumanMessage("a")], [agents.createRemoveAllMessage(), HumanMessage("b")])
     assert [message.content for message in removed] == ["b"]
     assert isinstance(agents.createRemoveAllMessage(), RemoveMessage)
+
+
+def test_models_are_made_by_the_names_of_their_providers() -> None:
+    pytest.importorskip("langchain_openai")
+    make = agents.getChatModelClass(agents.Providers.OPENAI)
+    assert make({"modelName": "gpt-5-mini", "apiKey": "sk-test"}).model_name == "gpt-5-mini"
+    with pytest.raises(ConfigurationError, match="the provider 'nobody' is not known"):
+        agents.getChatModelClass("nobody")({})
+    given = {"provider": "openAI", "clientOptions": {"model": "gpt-5-mini", "apiKey": "sk-test"}}
+    assert agents.initializeModel(given).model_name == "gpt-5-mini"
+    bound = agents.initializeModel({"overrideModel": make({"model": "m", "apiKey": "k"}), "tools": [get_weather]})
+    assert [each["function"]["name"] for each in bound.kwargs["tools"]] == ["get_weather"]
+    keys = [agents.getMaxOutputTokensKey(each) for each in ("google", agents.Providers.VERTEXAI, "openAI")]
+    assert keys == ["maxOutputTokens", "maxOutputTokens", "maxTokens"]
