@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from stategraph.savers.postgres.compatible import AsyncPostgresSaver as AsyncPostgresSaver
-    from stategraph.savers.postgres.compatible import PostgresSaver as PostgresSaver
+    from stategraph.savers.postgres.saver import AsyncPostgresSaver as AsyncPostgresSaver
+    from stategraph.savers.postgres.saver import PostgresSaver as PostgresSaver
     from stategraph.savers.sqlite.saver import AsyncSqliteSaver as AsyncSqliteSaver
     from stategraph.savers.sqlite.saver import SqliteSaver as SqliteSaver
 
 __all__ = ("AsyncPostgresSaver", "AsyncSqliteSaver", "PostgresSaver", "SqliteSaver")
 
 _MODULES: Final = {
-    "AsyncPostgresSaver": "stategraph.savers.postgres.compatible",
+    "AsyncPostgresSaver": "stategraph.savers.postgres.saver",
     "AsyncSqliteSaver": "stategraph.savers.sqlite.saver",
-    "PostgresSaver": "stategraph.savers.postgres.compatible",
+    "PostgresSaver": "stategraph.savers.postgres.saver",
     "SqliteSaver": "stategraph.savers.sqlite.saver",
 }
 """Modules of the savers: each needs the client of its database, which is an extra."""

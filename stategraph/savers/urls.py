@@ -56,7 +56,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
             yield saver
     elif url.startswith(_POSTGRES):
         try:
-            from stategraph.savers.postgres.compatible import AsyncPostgresSaver  # an extra
+            from stategraph.savers.postgres.saver import AsyncPostgresSaver  # an extra
         except ImportError as error:
             raise MissingPackageError("stategraph[postgres]", "The store postgresql://...") from error
         await _look_for_server(url)

@@ -5,9 +5,9 @@
 
 Three suites, none of them in this repository:
 
-* `langgraph-checkpoint-conformance`, a wheel: its capabilities on both databases, in both modes;
+* `langgraph-checkpoint-conformance`, a wheel: its capabilities on both databases, in both forms;
 * the tests of savers in the sdists of `langgraph-checkpoint-sqlite` and `-postgres`, fetched and checked as those of
-  `make conformance` are. They read the tables of those packages, so they run in the compatible mode. Their tests of
+  `make conformance` are. They read the tables of those packages, so they run in the plain form. Their tests of
   stores are left out: stores are not this project's.
 
 Prints `savers: P of N`, where N is what passes on theirs, and beside it what passes besides.
@@ -80,8 +80,8 @@ def main() -> int:
             for database in SUITES:
                 theirs |= _suite(python, database, "theirs", quick=options.quick)
                 ours |= _suite(python, database, "ours", quick=options.quick)
-                reference = _capabilities(python, "theirs", database, "compatible", url)
-                for mode in ("compatible", "compact"):
+                reference = _capabilities(python, "theirs", database, "plain", url)
+                for mode in ("plain", "compact"):
                     theirs |= {f"{database} {mode} {name}": why for name, why in reference.items()}
                     found = _capabilities(python, "ours", database, mode, url)
                     ours |= {f"{database} {mode} {name}": why for name, why in found.items()}

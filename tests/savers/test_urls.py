@@ -16,7 +16,8 @@ from typing_extensions import TypedDict
 from stategraph import END, START, StateGraph
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import ConfigurationError, MissingPackageError
-from stategraph.savers.postgres import compatible, libpq
+from stategraph.savers.postgres import libpq
+from stategraph.savers.postgres.saver import AsyncPostgresSaver
 from stategraph.savers.urls import saver_at
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
@@ -116,8 +117,8 @@ def test_a_postgresql_saver_has_a_pool_and_its_tables(monkeypatch: pytest.Monkey
         has_tables.append(saver.conn.is_open)
 
     monkeypatch.setattr(psycopg, "AsyncConnection", Connection)
-    monkeypatch.setattr(compatible.AsyncPostgresSaver, "_pool", Pool)
-    monkeypatch.setattr(compatible.AsyncPostgresSaver, "setup", setup)
+    monkeypatch.setattr(AsyncPostgresSaver, "_pool", Pool)
+    monkeypatch.setattr(AsyncPostgresSaver, "setup", setup)
     url = f"{scheme}://me@localhost/runs"
 
     async def scenario() -> Any:
@@ -172,7 +173,7 @@ def test_an_address_whose_package_is_missing_says_which_one_to_install(
     monkeypatch: pytest.MonkeyPatch, url: str, module: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "stategraph.savers.postgres.compatible", raising=False)
+    monkeypatch.delitem(sys.modules, "stategraph.savers.postgres.saver", raising=False)
     monkeypatch.delitem(sys.modules, "stategraph.savers.postgres.connections", raising=False)
     with pytest.raises(MissingPackageError, match=package) as raised:
         asyncio.run(opened(url))

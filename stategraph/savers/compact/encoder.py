@@ -156,7 +156,7 @@ class Encoder:
                 node = self.node(value, place)
                 kind, data = (nodes.NODE, pack(node)) if type(node) is not int else ("", b"")
             else:
-                node = 0
+                node = None
                 kind, data = coder.dump(value)
                 if kind == MSGPACK and len(data) <= _TINY and coder.joins:
                     tiny.append(data)

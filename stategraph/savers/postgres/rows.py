@@ -1,13 +1,15 @@
-"""Saves as rows of the tables of `langgraph-checkpoint-postgres`, and rows as one statement.
+"""Saves as rows of the tables, and rows as one statement.
 
 Rules
 -----
 * A statement writes the rows of any number of saves: it is one transaction and one round trip, whatever they are.
 * Within it each row stands once, as saves one after the other would have left it: of checkpoints, and of errors,
   interrupts and answers, the last one; of blobs and other writes, the first.
-* `None`, text, numbers and booleans stand in the checkpoint itself, as there. What JSON in PostgreSQL cannot hold, or
-  would bring back as another type, is a blob, which their savers read all the same: text with a NUL or half a
-  character, numbers that are not finite, objects of subclasses.
+* In the plain form `None`, text, numbers and booleans stand in the checkpoint itself, as with
+  `langgraph-checkpoint-postgres`. What JSON in PostgreSQL cannot hold, or would bring back as another type, is a blob,
+  which their savers read all the same: text with a NUL, numbers that are not finite, objects of subclasses.
+* In the compact form a statement claims its thread first, and writes nothing if the thread is not what the plan was
+  made for: another process has stored values under the same numbers, or deleted some.
 """
 
 from __future__ import annotations
@@ -23,40 +25,31 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
+from stategraph.savers.compact.plan import CheckpointRow, Plan
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
+Key: TypeAlias = tuple[Any, ...]
 
-_BLOBS: Final = """INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
-SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[])
-ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING"""
+_PLACE: Final = ("thread_id text", "checkpoint_ns text", "checkpoint_id text")
+_CHECKPOINT: Final = (*_PLACE, "parent_checkpoint_id text", "checkpoint jsonb", "metadata jsonb")
+_WRITE: Final = (*_PLACE, "task_id text", "idx int", "task_path text", "channel text", "type text", "blob bytea")
+_BLOB: Final = ("thread_id text", "checkpoint_ns text", "channel text", "version text", "type text", "blob bytea")
+_VALUE: Final = ("number int", "type text", "value bytea", "refs text")
+_COMPACT: Final = ("type text", "body bytea", "refs text")
 
-_CHECKPOINTS: Final = """INSERT INTO checkpoints
-(thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
-SELECT t, n, c, p, v::jsonb, m::jsonb
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) AS rows (t, n, c, p, v, m)
-ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
-DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata"""
-
-_WRITES: Final = """INSERT INTO checkpoint_writes
-(thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, channel, type, blob)
-SELECT * FROM unnest(
-%b::text[], %b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::text[], %b::text[], %b::bytea[])
-ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO """
-
-_PARTS: Final = (
-    ("blobs", _BLOBS),
-    ("writes", _WRITES + "NOTHING"),
-    ("replacing", _WRITES + "UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob"),
-    ("checkpoints", _CHECKPOINTS),
-)
-"""Tables, in the order of their statements."""
+_CLAIMS: Final = {
+    "new": "INSERT INTO sg_threads (thread_id, epoch, next) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
+    "more": "UPDATE sg_threads SET next = %s WHERE id = %s AND epoch = %s AND next = %s RETURNING id",
+    "none": "SELECT 0::bigint AS id",
+    "same": "SELECT id FROM sg_threads WHERE id = %s AND epoch = %s AND next = %s FOR SHARE",
+}
 
 
 class Rows:
     """The rows of saves.
 
     Attributes:
-        blobs: Values of channels, by thread, namespace, channel and version.
+        blobs: Values of channels, by thread, namespace, channel and version; in the plain form only.
         writes: Writes of tasks, by thread, namespace, checkpoint, task and index, that keep a row which is there.
         replacing: Writes that replace such a row.
         checkpoints: Checkpoints, by thread, namespace and id.
@@ -65,13 +58,13 @@ class Rows:
     __slots__ = ("blobs", "checkpoints", "replacing", "writes")
 
     def __init__(self) -> None:
-        self.blobs: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-        self.writes: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-        self.replacing: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-        self.checkpoints: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self.blobs: dict[Key, tuple[Any, ...]] = {}
+        self.writes: dict[Key, tuple[Any, ...]] = {}
+        self.replacing: dict[Key, tuple[Any, ...]] = {}
+        self.checkpoints: dict[Key, tuple[Any, ...]] = {}
 
     def add(self, serde: SerializerProtocol, save: Save) -> None:
-        """Add the rows of a save; of one that fails, none.
+        """Add the rows of a save in the plain form; of one that fails, none.
 
         Args:
             serde: Serialises values.
@@ -92,7 +85,7 @@ class Rows:
         conf = config["configurable"]
         thread_id, namespace = str(conf["thread_id"]), conf.get("checkpoint_ns", "")
         inline: dict[str, Any] = {}
-        blobs: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        blobs: dict[Key, tuple[Any, ...]] = {}
         for channel, value in checkpoint["channel_values"].items():
             if is_inline(value):
                 inline[channel] = value
@@ -103,12 +96,14 @@ class Rows:
                 key = (thread_id, namespace, channel, str(new_versions[channel]))
                 blobs[key] = serde.dumps_typed(value)
         stored = json.dumps({**checkpoint, "channel_values": inline})
-        about = json.dumps(get_serializable_checkpoint_metadata(config, metadata))
+        place = (thread_id, namespace, checkpoint["id"])
+        self._put_checkpoint(place, conf.get("checkpoint_id"), (stored, _about(config, metadata)))
         for key, blob in blobs.items():
             self.blobs.setdefault(key, blob)
-        place = (thread_id, namespace, checkpoint["id"])
-        parent = self.checkpoints[place][0] if place in self.checkpoints else conf.get("checkpoint_id")
-        self.checkpoints[place] = (parent, stored, about)
+
+    def _put_checkpoint(self, place: Key, parent_id: str | None, row: tuple[Any, ...]) -> None:
+        parent_id = self.checkpoints[place][0] if place in self.checkpoints else parent_id
+        self.checkpoints[place] = (parent_id, *row)
 
     def _add_writes(
         self,
@@ -120,39 +115,140 @@ class Rows:
     ) -> None:
         conf = config["configurable"]
         at = (str(conf["thread_id"]), conf.get("checkpoint_ns", ""), conf["checkpoint_id"], task_id)
-        rows: list[tuple[tuple[Any, ...], tuple[Any, ...]]] = [
+        rows: list[tuple[Key, tuple[Any, ...]]] = [
             ((*at, WRITES_IDX_MAP.get(channel, index)), (task_path, channel, *serde.dumps_typed(value)))
             for index, (channel, value) in enumerate(writes)
         ]
         replaces = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         for key, row in rows:
-            if replaces:
-                self.writes.pop(key, None)
-                self.replacing[key] = row
-            elif key not in self.replacing:
-                self.writes.setdefault(key, row)
+            self._put_write(key, row, replaces=replaces)
 
-    def statement(self) -> Statement | None:
-        """Return the statement that stores the rows; None if there are none."""
-        tables = [(name, rows) for name, _ in _PARTS if (rows := getattr(self, name))]
-        if not tables:
-            return None
-        parameters: list[list[Any]] = []
-        for _, rows in tables:
-            parameters += map(list, zip(*((*key, *row) for key, row in rows.items()), strict=True))
-        return _text(tuple(name for name, _ in tables)), tuple(parameters)
+    def _put_write(self, key: Key, row: tuple[Any, ...], *, replaces: bool) -> None:
+        if replaces:
+            self.writes.pop(key, None)
+            self.replacing[key] = row
+        elif key not in self.replacing:
+            self.writes.setdefault(key, row)
+
+    def add_plan(self, plan: Plan) -> None:
+        """Add the rows of saves in the compact form."""
+        for row in plan.rows:
+            if isinstance(row, CheckpointRow):
+                place = (plan.thread_id, row.namespace, row.id)
+                self._put_checkpoint(
+                    place, row.parent_id, ("{}", _about(row.config, row.metadata), row.kind, row.body, row.refs)
+                )
+            else:
+                key = (plan.thread_id, row.namespace, row.checkpoint_id, row.task_id, row.position)
+                value = (row.task_path, row.channel, row.kind, row.value, row.refs)
+                self._put_write(key, value, replaces=row.replaces)
+
+    def statement(self, *, wide: bool) -> Statement | None:
+        """Return the statement that stores the rows in the plain form; None if there are none.
+
+        Args:
+            wide: Whether the tables have the columns of the compact form, which say then that this is not it.
+        """
+        tables: dict[str, Any] = {name: rows for name in _PLAIN if (rows := getattr(self, name))}
+        if wide:
+            for name, fill in (("checkpoints", (None, None, None)), ("writes", (None,)), ("replacing", (None,))):
+                if name in tables:
+                    tables[name] = {key: (*row, *fill) for key, row in tables[name].items()}
+        return (_text("", tuple(tables), wide=wide), _arrays(tables)) if tables else None
+
+    def claiming(self, plan: Plan) -> Statement | None:
+        """Return the statement that stores a plan and its rows in the compact form; None if there is nothing to store.
+
+        It returns the thread's number, or no row if the thread is not what the plan was made for, and then nothing was
+        stored.
+        """
+        tables: dict[str, Any] = {name: rows for name in _ROWS if (rows := getattr(self, name))}
+        known = plan.known
+        assert known is not None
+        claim, given = "none", tuple[Any, ...]()
+        if plan.values:
+            tables = {"values": {(value.number,): value[1:] for value in plan.values}, **tables}
+            if known.id:
+                claim, given = "more", (plan.next, known.id, known.epoch, plan.first)
+            else:
+                claim, given = "new", (plan.thread_id, known.epoch, plan.next)
+        elif any(row.refs for row in plan.rows):
+            claim, given = "same", (known.id, known.epoch, plan.first)
+        return (_text(claim, tuple(tables), wide=True), given + _arrays(tables)) if tables else None
 
 
-@lru_cache(maxsize=16)
-def _text(tables: tuple[str, ...]) -> str:
-    *first, last = [text for name, text in _PARTS if name in tables]
-    if not first:
-        return last
-    return "WITH " + ",\n".join(f"t{number} AS ({text})" for number, text in enumerate(first)) + "\n" + last
+def _arrays(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[list[Any], ...]:
+    columns: list[list[Any]] = []
+    for rows in tables.values():
+        columns += map(list, zip(*((*key, *row) for key, row in rows.items()), strict=True))
+    return tuple(columns)
+
+
+def _insert(table: str, columns: Sequence[str], conflict: str, source: str, first: tuple[str, str] = ("", "")) -> str:
+    """Return the statement that inserts rows, given an array for each column.
+
+    Args:
+        table: The table.
+        columns: Names and types.
+        conflict: What is done about rows that are there.
+        source: Another table that the rows are joined with, and a comma; empty for none.
+        first: A column and its value in that table, before the others.
+    """
+    named = [column.split() for column in columns]
+    names = ", ".join(name for name, _ in named)
+    # An array of texts is sent as it is, one of JSON would be taken for one value.
+    arrays = ", ".join(f"%b::{'text' if kind == 'jsonb' else kind}[]" for _, kind in named)
+    taken = ", ".join(f"r.{name}::jsonb" if kind == "jsonb" else f"r.{name}" for name, kind in named)
+    into, value = first
+    return (
+        f"INSERT INTO {table} ({into}{names}) SELECT {value}{taken} "
+        f"FROM {source}unnest({arrays}) AS r ({names}) {conflict}"
+    )
+
+
+def _part(name: str, source: str, *, wide: bool) -> str:
+    more, refs = (_COMPACT, ("refs text",)) if wide else ((), ())
+    match name:
+        case "values":
+            return _insert("sg_values", _VALUE, "", source, ("thread, ", "claimed.id, "))
+        case "blobs":
+            conflict = "ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING"
+            return _insert("checkpoint_blobs", _BLOB, conflict, source)
+        case "checkpoints":
+            conflict = "ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET "
+            conflict += _set("checkpoint", "metadata", *more)
+            return _insert("checkpoints", (*_CHECKPOINT, *more), conflict, source)
+    conflict = "ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING"
+    if name == "replacing":
+        conflict = conflict.replace("NOTHING", f"UPDATE SET {_set('channel', 'type', 'blob', *refs)}")
+    return _insert("checkpoint_writes", (*_WRITE, *refs), conflict, source)
+
+
+def _set(*columns: str) -> str:
+    return ", ".join(f"{name} = EXCLUDED.{name}" for name in (column.split()[0] for column in columns))
+
+
+_ROWS: Final = ("writes", "replacing", "checkpoints")
+_PLAIN: Final = ("blobs", *_ROWS)
+
+
+@lru_cache(maxsize=128)
+def _text(claim: str, tables: tuple[str, ...], *, wide: bool) -> str:
+    """Return the statement that fills tables; one statement, so that they are filled all or none."""
+    *parts, last = [_part(name, "claimed, " if claim else "", wide=wide) for name in tables]
+    named = [f"t{number} AS ({text})" for number, text in enumerate(parts)]
+    if claim:
+        named = [f"claimed AS ({_CLAIMS[claim]})", *named, f"t{len(named)} AS ({last})"]
+        last = "SELECT id FROM claimed"
+    return "WITH " + ",\n".join(named) + "\n" + last if named else last
+
+
+def _about(config: Any, metadata: Any) -> str:
+    return json.dumps(get_serializable_checkpoint_metadata(config, metadata))
 
 
 def is_inline(value: object) -> bool:
-    """Return whether a value of a channel stands in the checkpoint itself."""
+    """Return whether a value of a channel stands in the checkpoint itself, in the plain form."""
     if value is None or type(value) is bool or type(value) is int:
         return True
     if type(value) is str:
@@ -170,7 +266,7 @@ def _is_whole(value: str) -> bool:
 
 
 def of_saves(serde: SerializerProtocol, saves: Sequence[Save]) -> tuple[Rows, int]:
-    """Return the rows of saves, up to the first that cannot be serialised, and how many saves these are.
+    """Return the rows of saves in the plain form, up to the first that cannot be serialised, and how many these are.
 
     Raises:
         Exception: The first one cannot be.

@@ -22,9 +22,10 @@ from typing import Any, Final, cast
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.tasks import threads
 from stategraph.savers.compact.coder import Coder
+from stategraph.savers.compact.found import config_of
 from stategraph.savers.compact.known import Known, KnownThreads
 from stategraph.savers.compact.plan import Plan, plan, thread_of
-from stategraph.savers.sqlite.reading import Reader, config_of
+from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, Schema, prepare
 from stategraph.savers.sqlite.writing import Statements, put_values, thread_row
 

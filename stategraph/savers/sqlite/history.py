@@ -10,7 +10,8 @@ from langgraph.checkpoint.base import writes_sort_key
 
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.decoder import Decoder
-from stategraph.savers.sqlite.reading import CheckpointFound, Reader, WriteFound, written
+from stategraph.savers.compact.found import CheckpointFound, WriteFound, written
+from stategraph.savers.sqlite.reading import Reader
 
 
 class _Channel:

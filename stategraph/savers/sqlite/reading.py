@@ -5,44 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple, PendingWrite, writes_sort_key
+from langgraph.checkpoint.base import CheckpointTuple, writes_sort_key
 
 from stategraph.savers.compact import records
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.decoder import Decoder
+from stategraph.savers.compact.found import CheckpointFound, WriteFound, config_of, written
 from stategraph.savers.compact.known import Known, KnownThreads
 from stategraph.savers.compact.nodes import Run, read_refs, union
 from stategraph.savers.sqlite.schema import MASK, SHIFT, Schema
 
 _VALUES: Final = "SELECT id, type, value, refs FROM sg_values WHERE id BETWEEN ? AND ?"
-
-
-class CheckpointFound(NamedTuple):
-    """A row of the checkpoints."""
-
-    thread_id: str
-    namespace: str
-    id: str
-    parent_id: str | None
-    kind: str
-    body: bytes
-    metadata: bytes | None
-    refs: str | None
-
-
-class WriteFound(NamedTuple):
-    """A row of the writes."""
-
-    task_id: str
-    channel: str
-    kind: str
-    value: bytes
-    task_path: str
-    position: int
-    refs: str | None
 
 
 class Reader:
@@ -147,16 +122,3 @@ class Reader:
         if known is not None:
             records.learn_checkpoint(known, found.namespace, opened, checkpoint.get("channel_values", {}))
         return checkpoint
-
-
-def written(row: WriteFound, coder: Coder, decoder: Decoder) -> PendingWrite:
-    """Return a pending write of its row."""
-    kind, value = coder.open(row.kind, row.value)
-    if records.is_record(kind):
-        return row.task_id, row.channel, records.read_write(decoder, value)
-    return row.task_id, row.channel, coder.load(kind, value)
-
-
-def config_of(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:
-    """Return the config that addresses a checkpoint."""
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}}

@@ -63,7 +63,9 @@ def _call(
     write = fenced.guard.write(_SQL, method, thread_id, base, arguments)
     try:
         done = yield Within(_transaction(fenced.saver, write, method, arguments, held))
-    except Exception as error:
+    except BaseException as error:
+        # The saver was told that it has stored something, which is undone.
+        getattr(fenced.saver, "forget", _nothing)(thread_id)
         _raise_if_lost(error, write)
         raise
     fenced.guard.written(write)
@@ -125,6 +127,10 @@ def _forgetting(connection: Any, pipe: Any) -> Procedure[None]:
 def _forget() -> str:
     """Return a statement that psycopg, too, takes as the end of all prepared ones; it reads a new text only."""
     return f"DEALLOCATE ALL -- {next(_FAILURES)}"
+
+
+def _nothing(thread_id: str) -> None:
+    """Forget nothing: their savers remember nothing of a thread."""
 
 
 class _Synchronised:
@@ -192,7 +198,7 @@ def _clone(saver: Any, connection: Any, pipe: _Held | _AsyncHeld) -> object:
     return clone
 
 
-def _raise_if_lost(error: Exception, write: Write) -> None:
+def _raise_if_lost(error: BaseException, write: Write) -> None:
     """Raise the loss of the lease if that is what the server's error says.
 
     In a pipeline the error that says so may be followed by others, of the statements behind it and of the rollback.

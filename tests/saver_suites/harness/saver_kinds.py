@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 DATABASES = ("sqlite", "postgres")
 
 
 def put_in_place() -> None:
-    """Have imports of their savers give this project's, which use the same tables."""
+    """Have imports of their savers give this project's, in the plain form."""
     import langgraph.checkpoint.postgres as postgres
     import langgraph.checkpoint.postgres.aio as async_postgres
 
-    from stategraph.savers.postgres import compatible
+    from stategraph.savers import AsyncPostgresSaver, PostgresSaver
 
-    postgres.PostgresSaver = compatible.PostgresSaver
-    async_postgres.AsyncPostgresSaver = compatible.AsyncPostgresSaver
+    postgres.PostgresSaver = _plain(PostgresSaver)
+    async_postgres.AsyncPostgresSaver = _plain(AsyncPostgresSaver)
+
+
+def _plain(cls: Any) -> Any:
+    """Return a class whose savers are in the plain form: a suite makes them without saying which."""
+
+    class Plain(cls):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **{**named, "mode": "plain"})
+
+    Plain.__name__ = Plain.__qualname__ = cls.__name__
+    return Plain
 
 
 @asynccontextmanager
@@ -29,31 +41,31 @@ async def saver(whose: str, database: str, mode: str, url: str) -> AsyncIterator
     Args:
         whose: `ours` or `theirs`.
         database: `sqlite` or `postgres`.
-        mode: `compatible` or `compact`; theirs have no modes.
+        mode: `plain` or `compact`; theirs have no modes.
         url: The address of a PostgreSQL.
     """
-    if database == "postgres":
-        async with _fresh(url) as address:
-            if whose == "theirs":
-                from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-            else:
-                from stategraph.savers.postgres.compatible import AsyncPostgresSaver  # type: ignore[assignment]
-            async with AsyncPostgresSaver.from_conn_string(address) as opened:
-                await opened.setup()
-                yield opened
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver as TheirPostgres
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver as TheirSqlite
 
-        async with AsyncSqliteSaver.from_conn_string(str(Path(folder) / "savers.db")) as found:
-            yield found
+    from stategraph.savers import AsyncPostgresSaver, AsyncSqliteSaver
+
+    options: dict[str, Any] = {"mode": mode} if whose == "ours" else {}
+    kinds: dict[str, Any] = {"postgres": AsyncPostgresSaver, "sqlite": AsyncSqliteSaver}
+    if whose == "theirs":
+        kinds = {"postgres": TheirPostgres, "sqlite": TheirSqlite}
+    async with AsyncExitStack() as stack:
+        if database == "postgres":
+            address = await stack.enter_async_context(_fresh(url))
+        else:
+            address = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "savers.db")
+        opened = await stack.enter_async_context(kinds[database].from_conn_string(address, **options))
+        await opened.setup()
+        yield opened
 
 
 @asynccontextmanager
 async def _fresh(url: str) -> AsyncIterator[str]:
     """Make a database, and drop it afterwards."""
-    from uuid import uuid4
-
     import psycopg
 
     name = f"savers_{uuid4().hex}"

@@ -1,6 +1,6 @@
 """The pytest plugin with which a suite of `langgraph-checkpoint` runs: its savers become the ones that are asked for.
 
-`SAVERS=ours` puts this project's savers, in their compatible mode, in the place of theirs before a file of the suite is
+`SAVERS=ours` puts this project's savers, in their plain form, in the place of theirs before a file of the suite is
 imported; `SAVERS=theirs` changes nothing. Outcomes go to the file named by `SAVERS_RESULTS`, one JSON line each.
 """
 
