@@ -40,6 +40,7 @@ from langchain_core.messages import (
 
 from stategraph.constants import REMOVE_ALL_MESSAGES
 from stategraph.engine.checkpoints import message_index
+from stategraph.engine.checkpoints.message_delta import takes_messages
 from stategraph.engine.config import environment
 
 Messages = list[MessageLikeRepresentation] | MessageLikeRepresentation
@@ -105,6 +106,29 @@ def merge_messages(left: Sequence[AnyMessage], right: Sequence[AnyMessage]) -> l
         ValueError: A removal names an id that is not there.
     """
     return cast("list[AnyMessage]", _merge(left, right))
+
+
+@takes_messages
+def add_all_messages(state: list[AnyMessage], writes: Sequence[Any]) -> list[AnyMessage]:
+    """Merge many updates into a message list, one after the other, as `add_messages` does each.
+
+    The reducer of a `DeltaChannel`: how updates are grouped does not matter, as messages get their ids when they are
+    written.
+
+    Args:
+        state: The messages so far.
+        writes: The updates in order.
+
+    Returns:
+        A new list; the same one if there are no updates.
+
+    Raises:
+        ValueError: A removal names an id that is not there.
+    """
+    merged: Any = state
+    for update in writes:
+        merged = _merge(merged, update)
+    return cast("list[AnyMessage]", merged)
 
 
 def _merge(left: Any, right: object, *, format: Literal["langchain-openai"] | None = None) -> Messages:

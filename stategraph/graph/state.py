@@ -452,6 +452,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         name: str | None = None,
         transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
         strict: bool | None = None,
+        delta_messages: bool = False,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Make a graph that runs.
 
@@ -470,6 +471,9 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             strict: Whether what would have no effect (a misspelt key, stream mode or checkpoint id, a jump to nowhere)
                 and values that would come back changed from a checkpoint are errors. None: the environment variable
                 ``STATEGRAPH_STRICT`` says so; False is LangGraph's behaviour.
+            delta_messages: Whether message lists that `add_messages` merges are stored as what each step added, and in
+                full after every 100 updates, in place of in full at every step. The graph is the same otherwise; see
+                `docs/delta-messages.md`.
 
         Returns:
             The compiled graph.
@@ -477,9 +481,11 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         Raises:
             ValueError: The graph has no beginning, or something names a node that does not exist.
             TypeError: The checkpointer is none.
+            ConfigurationError: There is no message list that could be stored as deltas.
         """
         from stategraph.graph import assembly
 
+        channels = assembly.as_deltas(self.channels) if delta_messages else self.channels
         checkpointer = ensure_valid_checkpointer(checkpointer)
         before, after = interrupt_before or (), interrupt_after or ()
         self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
@@ -489,11 +495,11 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             schema_to_mapper={},
             context_schema=self.context_schema,
             nodes={},
-            channels={**self.channels, **self.managed, START: EphemeralValue(self.input_schema)},
+            channels={**channels, **self.managed, START: EphemeralValue(self.input_schema)},
             input_channels=START,
             stream_mode="updates",
             output_channels=_readable(self.schemas[self.output_schema], self.managed),
-            stream_channels=_readable(self.channels, self.managed),
+            stream_channels=_readable(channels, self.managed),
             checkpointer=checkpointer,
             interrupt_before_nodes=before,
             interrupt_after_nodes=after,
@@ -510,7 +516,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             stream_transformers=transformers,
             strict=strict,
         )
-        compiled._allowlist = assembly.allowlist.Allowlist(self._all_schemas(), self.channels)
+        compiled._allowlist = assembly.allowlist.Allowlist(self._all_schemas(), channels)
         compiled.attach_node(START, None)
         for key, spec in specs.items():
             compiled.attach_node(key, spec)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from langchain_core.messages import AnyMessage, BaseMessage, RemoveMessage, convert_to_messages
 
@@ -27,6 +27,18 @@ _ROLES: Final = frozenset({"user", "human", "assistant", "ai", "tool", "system",
 _TYPES: Final = frozenset({"human", "ai", "tool", "system", "function", "remove"})
 
 
+Reducer = TypeVar("Reducer", bound=Callable[..., Any])
+
+_OF_MESSAGES: Final[set[Callable[..., Any]]] = set()
+
+
+def takes_messages(reducer: Reducer) -> Reducer:
+    """Declare that everything that is written to delta channels with this reducer is a message, or becomes one."""
+    _OF_MESSAGES.add(reducer)
+    return reducer
+
+
+@takes_messages
 def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage]]) -> list[AnyMessage]:
     """Reduce many writes into a message list at once, for ``DeltaChannel``.
 
@@ -109,7 +121,7 @@ def _is_elsewhere(index: message_index.MessageIndex, known: list[Any], message: 
 def ensure_message_ids(channels: Mapping[str, object], writes: Sequence[tuple[str, object]]) -> None:
     """Give ids to the messages that are about to be written to delta channels.
 
-    Where the channel's reducer is `messages_delta_reducer`, everything it would accept as a message becomes one.
+    Where the channel's reducer takes messages (`takes_messages`), everything it would accept as one becomes one.
     Other delta channels may hold other data: there only message objects get an id, and dicts that are messages by
     their role or type.
 
@@ -125,7 +137,7 @@ def ensure_message_ids(channels: Mapping[str, object], writes: Sequence[tuple[st
         channel = channels.get(name)
         if not isinstance(channel, DeltaChannel):
             continue
-        identify = _every_message if channel.reducer is messages_delta_reducer else _certain_messages
+        identify = _every_message if channel.reducer in _OF_MESSAGES else _certain_messages
         identified = identify(value)
         if identified is not value:
             cast("MutableSequence[tuple[str, Any]]", writes)[at] = (name, identified)

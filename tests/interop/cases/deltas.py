@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from kit import Case, case, effect, register
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langgraph.channels import DeltaChannel
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import _messages_delta_reducer
 from langgraph.types import Command, Overwrite, Send, interrupt
 from typing_extensions import TypedDict
@@ -30,6 +30,12 @@ class Chat(TypedDict):
     """A conversation."""
 
     messages: Annotated[list[AnyMessage], DeltaChannel(_messages_delta_reducer, snapshot_frequency=4)]
+
+
+class DeltaMessages(TypedDict):
+    """What `compile(delta_messages=True)` makes of `MessagesState`."""
+
+    messages: Annotated[list[AnyMessage], DeltaChannel(_messages_delta_reducer)]
 
 
 def note(name: str) -> Any:
@@ -189,5 +195,37 @@ def deltas_of_messages() -> Case:
         [
             lambda thread, n=n: thread.run({"messages": [HumanMessage(f"question {n}", id=f"human-{n}")]})
             for n in range(4)
+        ],
+    )
+
+
+@case
+def deltas_by_a_switch() -> Case:
+    """Our `compile(delta_messages=True)`, and on LangGraph the state that it stands for."""
+
+    def answer(state: Any) -> dict[str, Any]:
+        effect("answer")
+        turn = len(state["messages"])
+        return {"messages": [AIMessage(f"answer {turn}", id=f"ai-{turn}")]}
+
+    def build(**options: Any) -> Any:
+        ours = StateGraph.__module__.startswith("stategraph")
+        builder = StateGraph(MessagesState if ours else DeltaMessages)
+        builder.add_node("answer", answer)
+        builder.add_edge(START, "answer")
+        return builder.compile(**options, **({"delta_messages": True} if ours else {}))
+
+    def ask(number: int) -> Any:
+        return {"messages": [HumanMessage(f"question {number}", id=f"human-{number}")]}
+
+    return Case(
+        build,
+        [
+            lambda thread: thread.run(ask(0)),
+            lambda thread: thread.run(ask(1), interrupt_before=["answer"]),
+            lambda thread: thread.run(None),
+            lambda thread: thread.update({"messages": [RemoveMessage(id="ai-1")]}, as_node="answer"),
+            lambda thread: thread.run(None, at=thread.checkpoint(1)),
+            lambda thread: thread.run(ask(2)),
         ],
     )
