@@ -87,6 +87,7 @@ def _threads() -> Iterator[Row]:
         "agent_memory_async": ((3.0, 5.0), (3.0, 5.0)),
         "agent_sqlite_async": ((3.0, 5.0), (3.0, 5.0)),
         "agent_sqlite_sync": ((2.0, 3.0), (2.0, 3.0)),
+        "agent_their_sqlite_async": None,
         "agent_postgres_async": ((2.0, 3.0), (2.0, 3.0)),
         "agent_postgres_sync": None,
     }
@@ -97,12 +98,16 @@ def _threads() -> Iterator[Row]:
     yield from _pair("short_run_sqlite", "threads")
     for kind in ("memory", "sqlite"):
         for number in (10, 100, 400, 800):
-            targets = ((5.0, 20.0), (5.0, 20.0)) if number == 800 else None
-            yield from _pair(f"chat_turn_{number}_{kind}", "threads", targets)
+            must, aim = (5.0, 20.0) if number == 800 else (None, None)
+            name = f"chat_turn_{number}_{kind}"
+            yield Row(name, "async", "ratio", f"threads:{name}", must=must, aim=aim)
         yield from _pair(f"long_thread_{kind}", "threads", ((3, 10), (3, 10)))
     for variant in BOTH:
         yield Row("long_thread_fresh", variant, "fresh", "threads:long_thread_fresh", must=1.2, aim=2)
     yield Row("agent_sqlite_bytes", "", "stored", "threads:agent_sqlite_bytes", must=12, aim=52, quick=True)
+    yield Row("chat_turn_800_delta", "async", "ratio", "threads:chat_turn_800_delta")
+    yield Row("agent_delta_bytes", "", "stored", "threads:agent_delta_bytes", quick=True)
+    yield Row("chat_800_turns_delta_bytes", "", "stored", "threads:chat_turn_800_delta")
     yield Row("agent_memory_bytes", "", "stored", "threads:agent_memory_bytes")
     yield Row("chat_100_turns_bytes", "", "stored", "threads:chat_turn_100_sqlite", quick=True)
     yield Row("chat_800_turns_bytes", "", "stored", "threads:chat_turn_800_sqlite", must=57, aim=200)

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,12 @@ def _memory(_variant: str, _folder: Path | None) -> Opened:
     return Opened(saver, lambda *_: forget_all(), lambda: stored_bytes(saver))
 
 
-def _sqlite(variant: str, folder: Path | None) -> Opened:
+def _sqlite(variant: str, folder: Path | None, *, theirs: bool = False) -> Opened:
     """A file in WAL mode, with the durability that the savers choose by themselves."""
     kept = folder or Path(tempfile.mkdtemp(prefix="stategraph-bench-"))
     path = kept / "threads.db"
     exits, aexits = ExitStack(), AsyncExitStack()
-    saver_class = _class("SqliteSaver", "sqlite", variant)
+    saver_class = _class("SqliteSaver", "sqlite", variant, theirs=theirs)
     if variant == "async":
         saver = LOOP.run(aexits.enter_async_context(saver_class.from_conn_string(str(path))))
         LOOP.run(saver.setup())
@@ -99,10 +99,10 @@ def _sqlite(variant: str, folder: Path | None) -> Opened:
     return Opened(saver, lambda *threads: _forget(saver, variant, threads), stored, close, kept)
 
 
-def _class(name: str, package: str, variant: str) -> Any:
+def _class(name: str, package: str, variant: str, *, theirs: bool = False) -> Any:
     """Return the class of a saver: ours in our process, where there is one, else LangGraph's."""
     name = f"Async{name}" if variant == "async" else name
-    if OURS and importlib.util.find_spec("stategraph.savers") is not None:
+    if OURS and not theirs and importlib.util.find_spec("stategraph.savers") is not None:
         ours = getattr(importlib.import_module("stategraph.savers"), name, None)
         if ours is not None:
             return ours
@@ -161,5 +161,6 @@ def _server() -> str:
 KINDS: dict[str, Callable[[str, Path | None], Opened]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    "their_sqlite": partial(_sqlite, theirs=True),
     "postgres": _postgres,
 }

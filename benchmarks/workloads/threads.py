@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from benchmarks.workloads import agent
 from benchmarks.workloads.base import LOOP, Timed, Workload
 from benchmarks.workloads.runs import GraphRun
-from benchmarks.workloads.savers import Opened, opened
+from benchmarks.workloads.savers import OURS, Opened, opened
 
 ROUNDS = 100
 LONG = 10_000
@@ -53,17 +53,19 @@ def _agent(kind: str, durability: str) -> Callable[[str], Workload]:
     return build
 
 
-def _agent_bytes(kind: str, *, compiled: Callable[[], dict[str, Any]] = dict) -> Callable[[str], Workload]:
+def _agent_bytes(kind: str, *, delta: bool = False) -> Callable[[str], Workload]:
     """Store one run; its description is what is stored, and what its messages take by themselves.
 
     Args:
         kind: The saver.
-        compiled: Returns further arguments of `compile` on our engine, such as switches that LangGraph does not have.
+        delta: Whether our engine stores messages as deltas, by its switch.
     """
 
     def build(variant: str) -> Workload:
         kept = opened(kind, variant)
-        graph = agent.agent_loop(ROUNDS, variant, said=SAID, found=FOUND).compile(checkpointer=kept.saver, **compiled())
+        graph = agent.agent_loop(ROUNDS, variant, said=SAID, found=FOUND).compile(
+            checkpointer=kept.saver, **_switch(delta)
+        )
         run = GraphRun(graph, agent.question, variant, options={"durability": "async"}, thread_id=THREAD)
 
         def describe() -> dict[str, Any]:
@@ -77,6 +79,10 @@ def _agent_bytes(kind: str, *, compiled: Callable[[], dict[str, Any]] = dict) ->
     return build
 
 
+def _switch(delta: bool) -> dict[str, Any]:
+    return {"delta_messages": True} if OURS and delta else {}
+
+
 def _of_storage(kept: Opened, messages: list[Any]) -> dict[str, Any]:
     return {"_stored": kept.stored(), "_data": _data(messages), "_saver": kept.name}
 
@@ -87,7 +93,7 @@ def _of_storage(kept: Opened, messages: list[Any]) -> dict[str, Any]:
 class Thread:
     """A chat of one node on one thread; each turn adds a question and an answer."""
 
-    def __init__(self, kept: Opened, variant: str, thread_id: str = THREAD) -> None:
+    def __init__(self, kept: Opened, variant: str, thread_id: str = THREAD, *, delta: bool = False) -> None:
         self._variant = variant
         self._config = {"configurable": {"thread_id": thread_id}}
         self.turns = 0
@@ -102,7 +108,7 @@ class Thread:
         builder = StateGraph(MessagesState)
         builder.add_node("answer", aanswer if variant == "async" else answer)
         builder.add_edge(START, "answer").add_edge("answer", END)
-        self.graph = builder.compile(checkpointer=kept.saver)
+        self.graph = builder.compile(checkpointer=kept.saver, **_switch(delta))
 
     def say(self, messages: list[Any]) -> dict[str, Any]:
         """Run one turn; returns the state."""
@@ -122,12 +128,12 @@ def _described(values: dict[str, Any]) -> dict[str, Any]:
     return {"messages": len(messages), "last": [message.content for message in messages[-2:]]}
 
 
-def _chat_turn(number: int, kind: str) -> Callable[[str], Workload]:
+def _chat_turn(number: int, kind: str, *, delta: bool = False) -> Callable[[str], Workload]:
     """The n-th turn of a chat, and those after it."""
 
     def build(variant: str) -> Workload:
         kept = opened(kind, variant)
-        thread = Thread(kept, variant)
+        thread = Thread(kept, variant, delta=delta)
         for _ in range(number - 1):
             thread.turn()
 
@@ -236,9 +242,11 @@ WORKLOADS: dict[str, Callable[[str], Workload]] = {
     **{f"short_run_{kind}": _short_run(kind) for kind in ("memory", "sqlite")},
     **{
         f"agent_{kind}_{durability}": _agent(kind, durability)
-        for kind in ("memory", "sqlite", "postgres")
+        for kind in ("memory", "sqlite", "their_sqlite", "postgres")
         for durability in ("async", "sync")
     },
+    "agent_delta_bytes": _agent_bytes("their_sqlite", delta=True),
+    "chat_turn_800_delta": _chat_turn(800, "their_sqlite", delta=True),
     **{f"agent_{kind}_bytes": _agent_bytes(kind) for kind in ("memory", "sqlite")},
     **{
         f"chat_turn_{number}_{kind}": _chat_turn(number, kind)
