@@ -15,7 +15,7 @@ from stategraph.engine.compile.functions import coerce_to_runnable
 from stategraph.engine.tasks.executors import ExecutedNode, executed
 from stategraph.graph.branch import BranchSpec
 from stategraph.graph.compiled import CompiledStateGraph
-from stategraph.graph.delta_messages import as_deltas
+from stategraph.graph.delta_messages import kept_channels
 from stategraph.graph.hints import node_hints
 from stategraph.graph.node import StateNodeSpec, node_name
 
@@ -25,9 +25,9 @@ __all__ = (
     "ExecutedNode",
     "StateNodeSpec",
     "allowlist",
-    "as_deltas",
     "coerce_to_runnable",
     "executed",
+    "kept_channels",
     "name_of",
     "node_hints",
     "node_name",

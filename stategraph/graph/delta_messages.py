@@ -16,15 +16,18 @@ from stategraph.errors import ConfigurationError
 from stategraph.graph.reducers import add_all_messages, add_messages
 
 
-def as_deltas(channels: Mapping[str, AnyChannel]) -> dict[str, AnyChannel]:
-    """Return channels with delta channels in place of those that `add_messages` merges.
+def kept_channels(channels: Mapping[str, AnyChannel], *, delta_messages: bool) -> Mapping[str, AnyChannel]:
+    """Return the channels of a graph, with delta channels in place of those that `add_messages` merges if asked to.
 
     Args:
-        channels: The channels of a state.
+        channels: The channels of the state.
+        delta_messages: The switch.
 
     Raises:
         ConfigurationError: `add_messages` merges none of them, and none is a delta channel already.
     """
+    if not delta_messages:
+        return channels
     found = {name: _as_delta(channel) for name, channel in channels.items()}
     if not any(isinstance(channel, DeltaChannel) for channel in found.values()):
         raise ConfigurationError(

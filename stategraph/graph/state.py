@@ -485,7 +485,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         """
         from stategraph.graph import assembly
 
-        channels = assembly.as_deltas(self.channels) if delta_messages else self.channels
+        channels = assembly.kept_channels(self.channels, delta_messages=delta_messages)
         checkpointer = ensure_valid_checkpointer(checkpointer)
         before, after = interrupt_before or (), interrupt_after or ()
         self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
