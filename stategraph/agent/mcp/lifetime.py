@@ -302,7 +302,7 @@ class Session:
             logger.warning("MCP server %r asks what is not put to a person: %s", self._name, why)
             return wire.ErrorData(code=wire.INVALID_PARAMS, message=f"This is not put to a person: {why}")
         request = current.get()
-        if request not in self._requests or request is None or request.said is None:
+        if request not in self._requests:
             request = await self._askers.find(lambda: [each for each in self._requests if each.said is not None])
         if request is None or request.said is None or request.clock is None:
             logger.warning(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.agent.mcp.authorities import BACK, People, SlowAuthority, described, race, server
 from tests.agent.mcp.conftest import failing
+from tests.agent.mcp.test_mcp_oauth import Person
 
 pytestmark = pytest.mark.anyio
 
@@ -247,3 +250,69 @@ async def test_a_refresh_that_another_process_holds_up_for_long_is_an_error_of_t
                 await bearer(sessions, "ada")
         await bearer(sessions, "ada")
     assert (authority.asked["refresh_token"], people.asked) == (1, ["ada"])
+
+
+class Failing(MemoryTokens):
+    """A storage that fails in the ways of `wrong`."""
+
+    wrong: tuple[str, ...] = ()
+
+    async def load(self, server: str) -> str | None:
+        if "load" in self.wrong:
+            raise OSError("the disk is gone")
+        return await super().load(server)
+
+    async def save(self, server: str, document: str) -> None:
+        if "save" in self.wrong:
+            raise OSError("the disk is full")
+        await super().save(server, document)
+
+    @asynccontextmanager
+    async def lock(self, server: str) -> AsyncIterator[None]:
+        if "lock" in self.wrong:
+            raise OSError("the disk is away")
+        yield
+
+
+@asynccontextmanager
+async def with_failing(authority: Authority) -> AsyncIterator[tuple[McpSessions, Failing, Person]]:
+    person, failing_tokens = Person(), Failing()
+    oauth = AuthorizationCode(authorize=person, redirect_uri=BACK, storage=failing_tokens)
+    async with McpSessions({"one": HttpServer(url=authority.url, oauth=oauth)}) as sessions:
+        yield sessions, failing_tokens, person
+
+
+@pytest.mark.parametrize(("wrong", "said"), [("load", "the disk is gone"), ("lock", "the disk is away")])
+async def test_a_storage_that_fails_costs_one_call_and_no_session(authority: Authority, wrong: str, said: str) -> None:
+    async with with_failing(authority) as (sessions, stored, person):
+        await sessions.call_tool("one", "look", {})
+        (session,) = [slot._connection for slot in sessions._slots._slots.values()]
+        authority.revoke()
+        stored.wrong = (wrong,)
+        with failing(McpUnauthorized, f"the host's storage of tokens failed: OSError: {said}"):
+            await sessions.call_tool("one", "look", {})
+        stored.wrong = ()
+        assert (await sessions.call_tool("one", "look", {}))[0] == "seen"
+        assert [slot._connection for slot in sessions._slots._slots.values()] == [session]
+        assert (len(person.asked), authority.asked["refresh_token"]) == (1, 1)
+
+
+async def test_tokens_that_cannot_be_stored_are_kept_and_stored_later(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with with_failing(authority) as (sessions, stored, person):
+        await sessions.call_tool("one", "look", {})
+        before = await stored.load(authority.url)
+        stored.wrong = ("save",)
+        for _ in range(2):
+            authority.revoke()
+            assert (await sessions.call_tool("one", "look", {}))[0] == "seen"
+        assert await stored.load(authority.url) == before
+        stored.wrong = ()
+        authority.revoke()
+        assert (await sessions.call_tool("one", "look", {}))[0] == "seen"
+        assert (len(person.asked), authority.asked["refresh_token"]) == (1, 3)
+        document = json.loads(await stored.load(authority.url) or "")
+        assert document["tokens"]["access_token"] in authority.granted
+    assert "is not stored, and kept in memory: the host's storage of tokens failed: OSError" in caplog.text
+    assert document["tokens"]["access_token"] not in caplog.text

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from stategraph.agent.mcp import Elicitation, ElicitationAnswer, McpRefused, calls, elicitation
+from stategraph.agent.mcp import Elicitation, ElicitationAnswer, McpRefused, StdioServer, calls, elicitation
 from stategraph.agent.mcp.calls import Askers, Call, Parked
 from stategraph.agent.mcp.clock import Clock
 from stategraph.agent.mcp.elicitation import Question
-from stategraph.agent.mcp.exchange import Request
+from stategraph.agent.mcp.exchange import Request, current
+from stategraph.agent.settings.secrets import Secrets
 from stategraph.errors import GraphInterrupt, InvalidAnswerError
 from stategraph.testing import FakeClock
 
@@ -298,5 +299,21 @@ def test_a_call_that_fails_fails_its_caller() -> None:
     async def scenario() -> None:
         with pytest.raises(McpRefused, match="no"):
             await Call("one", work(), asyncio.Queue()).attend(None, None)
+
+    run(scenario)
+
+
+def test_a_question_about_what_nobody_can_answer_is_not_put_to_another_call() -> None:
+    async def scenario() -> None:
+        lifetime = pytest.importorskip("stategraph.agent.mcp.lifetime")
+        wire = pytest.importorskip("mcp_types")
+        session = lifetime.Session.__new__(lifetime.Session)
+        call, reading = Request(said=asyncio.Queue(), clock=Clock(1)), Request()
+        session._name, session._server, session._secrets = "one", StdioServer(command="x"), Secrets()
+        session._requests, session._askers = {call: None, reading: None}, Askers()
+        current.set(reading)
+        asked = wire.ElicitRequestFormParams(message="Which?", requested_schema={"type": "object", "properties": {}})
+        assert (await session._elicited(None, asked)).action == "cancel"
+        assert call.said is not None and call.said.empty() and call.asked == 0
 
     run(scenario)

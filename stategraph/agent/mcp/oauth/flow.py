@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import nullcontext
@@ -40,10 +41,12 @@ from pydantic import ValidationError
 
 from stategraph.agent.mcp import exchange
 from stategraph.agent.mcp.errors import bounded, words
-from stategraph.agent.mcp.oauth import AuthorizationCode, ClientCredentials, TokenStorage, addresses
+from stategraph.agent.mcp.oauth import AuthorizationCode, ClientCredentials, TokenStorage, addresses, users
 from stategraph.agent.mcp.oauth.renewal import Renewals
 from stategraph.agent.settings.secrets import Secrets, shown_address
 from stategraph.engine.config import environment
+
+logger = logging.getLogger("stategraph.agent.mcp")
 
 LARGEST_DOCUMENT: Final = 1024 * 1024
 """Bytes of metadata, a registration or a token's answer."""
@@ -101,7 +104,7 @@ class Authorization:
                     return response
                 await response.aclose()
             return await self._client.send(request, stream=True, auth=self._provider)
-        except (OAuthFlowError, UnicodeDecodeError, ValidationError, TimeoutError) as error:
+        except (OAuthFlowError, UnicodeDecodeError, ValidationError, users.StorageFailed) as error:
             raise AuthorizationFailed(self._provider.hidden.text(bounded(words(error), 500))) from None
 
 
@@ -176,12 +179,25 @@ class _Storage:
         self._storage = storage
         self._hidden = hidden
         self._document: dict[str, Any] = {}
+        self._unsaved = False
         self.provider: _Remembering | None = None
 
     async def read(self) -> dict[str, Any]:
-        """Read the document anew: another process may have changed it."""
+        """Read the document anew: another process may have changed it.
+
+        Raises:
+            StorageFailed: The storage failed.
+        """
+        if self._unsaved:
+            await self._save()
+        if self._unsaved:
+            return self._document  # what was granted last, and is nowhere else
         found: Any = None
-        if (raw := await self._storage.load(self._server)) is not None:
+        try:
+            raw = await self._storage.load(self._server)
+        except Exception as error:
+            raise users.failed(error) from None
+        if raw is not None:
             try:
                 found = json.loads(raw)
             except ValueError:
@@ -233,7 +249,17 @@ class _Storage:
         await self._save()
 
     async def _save(self) -> None:
-        await self._storage.save(self._server, json.dumps(self._document))
+        """Save the document; if the storage fails it is kept here and saved later: a token may be granted once only."""
+        try:
+            await self._storage.save(self._server, json.dumps(self._document))
+        except Exception as error:
+            self._unsaved = True
+            said = self._hidden.text(str(users.failed(error)))
+            logger.warning(
+                "What is granted for MCP server %s is not stored, and kept in memory: %s", self._server, said
+            )
+        else:
+            self._unsaved = False
 
 
 def _as_json(model: Any) -> Any:

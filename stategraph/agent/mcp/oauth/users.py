@@ -6,10 +6,12 @@ user's is reached with another one's name.
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
 
+from stategraph.agent.mcp.errors import bounded, words
 from stategraph.agent.mcp.oauth import (
     AuthorizationCode,
     AuthorizeUser,
@@ -58,10 +60,31 @@ def identity_of(storage: TokenStorage) -> tuple[object, ...]:
     return storage.identity if isinstance(storage, TokensOf) else (id(storage),)
 
 
-def lock_of(storage: TokenStorage, server: str) -> AbstractAsyncContextManager[Any]:
-    """Return the lock that a storage has for what it keeps for a server; one that locks nothing if it has none."""
+class StorageFailed(Exception):
+    """The host's storage of tokens failed; the text says how, and has no secret of its own."""
+
+
+def failed(error: Exception) -> StorageFailed:
+    """Return what is raised where the host's storage failed."""
+    said = f"{type(error).__name__}: {bounded(words(error), 300)}" if str(error) else type(error).__name__
+    return StorageFailed(f"the host's storage of tokens failed: {said}")
+
+
+@asynccontextmanager
+async def lock_of(storage: TokenStorage, server: str) -> AsyncIterator[None]:
+    """Hold the lock that a storage has for what it keeps for a server, if it has one.
+
+    Raises:
+        StorageFailed: The lock cannot be had.
+    """
     lock = getattr(storage, "lock", None)
-    return nullcontext() if lock is None else lock(server)
+    async with AsyncExitStack() as stack:
+        if lock is not None:
+            try:
+                await stack.enter_async_context(lock(server))
+            except Exception as error:
+                raise failed(error) from None
+        yield
 
 
 def settings_of(settings: AuthorizationCode | ClientCredentials, user: str) -> AuthorizationCode | ClientCredentials:
