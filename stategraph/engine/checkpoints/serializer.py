@@ -32,6 +32,7 @@ from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph import wire
+from stategraph.engine.checkpoints import decoded_messages
 
 Address = tuple[str, ...]
 """Module and qualified name of a class."""
@@ -118,6 +119,8 @@ class StrictSerializer(jsonplus.JsonPlusSerializer):
         model = self._allowed_class(module, name)
         if model is None:
             return fields
+        if code == jsonplus.EXT_PYDANTIC_V2 and (message := decoded_messages.of_fields(model, fields)) is not None:
+            return message
         try:
             return model(**fields)
         except Exception:
