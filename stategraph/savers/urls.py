@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
-from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.savers.postgres.libpq import CONNECT_S
+from stategraph.savers.sqlite.saver import AsyncSqliteSaver
 from stategraph.savers.sqlite_files import named
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
-
-#: Time that a write waits for SQLite's one write lock.
-_BUSY_MS: Final = 30_000
 
 
 @asynccontextmanager
@@ -38,10 +34,6 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
         psycopg.OperationalError: The server cannot be reached; the message says why.
     """
     if url.startswith(_SQLITE):
-        try:
-            from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # an extra
-        except ImportError as error:
-            raise MissingPackageError("stategraph[sqlite]", f"The store {_SQLITE}...") from error
         path = unquote(url.removeprefix(_SQLITE))
         if not (folder := Path(path).parent).is_dir():
             raise ConfigurationError(
@@ -50,8 +42,6 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
         async with AsyncExitStack() as opened:
             with named(path):
                 saver = await opened.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
-                saver.serde = StrictSerializer()
-                await saver.conn.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
                 await saver.setup()
             yield saver
     elif url.startswith(_POSTGRES):

@@ -9,13 +9,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from psycopg.rows import dict_row
 from typing_extensions import TypedDict
 
 from stategraph import END, START, StateGraph
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.savers import AsyncSqliteSaver
 from stategraph.savers.postgres import libpq
 from stategraph.savers.postgres.saver import AsyncPostgresSaver
 from stategraph.savers.urls import saver_at
@@ -66,12 +66,12 @@ def test_a_file_has_its_tables_and_waits_for_other_writers_from_the_start(tmp_pa
         async with saver_at(f"sqlite:///{tmp_path / 'runs.db'}") as saver:
             assert isinstance(saver, AsyncSqliteSaver)
             assert isinstance(saver.serde, StrictSerializer)
-            tables = await saver.conn.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")
-            ((waits_ms,),) = await saver.conn.execute_fetchall("PRAGMA busy_timeout")
+            tables = saver.conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            ((waits_ms,),) = saver.conn.execute("PRAGMA busy_timeout").fetchall()
             return {name for (name,) in tables}, waits_ms
 
     tables, waits_ms = asyncio.run(scenario())
-    assert tables == {"checkpoints", "writes"}
+    assert tables == {"checkpoints", "writes", "sg_threads", "sg_values"}
     assert waits_ms == 30_000
 
 
@@ -164,7 +164,6 @@ def test_an_address_that_cannot_be_read_is_not_quoted() -> None:
 @pytest.mark.parametrize(
     ("url", "module", "package"),
     [
-        ("sqlite:///runs.db", "langgraph.checkpoint.sqlite.aio", r"stategraph\[sqlite\]"),
         ("postgresql://localhost/runs", "langgraph.checkpoint.postgres.aio", r"stategraph\[postgres\]"),
         ("postgres://localhost/runs", "psycopg_pool", r"stategraph\[postgres\]"),
     ],

@@ -1,4 +1,4 @@
-"""Savers of langgraph-checkpoint on a database, sync and async."""
+"""Savers of langgraph-checkpoint on a database, sync and async; on a file called `own.db`, those of this project."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ import aiosqlite
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from stategraph import savers
+
 
 @contextmanager
 def sync_saver(url: str, *, pool: bool = False) -> Iterator[Any]:
     """A sync saver; with `pool`, on a pool of connections if there is such a thing."""
     if url.startswith("sqlite"):
         path = url.removeprefix("sqlite:///")
+        if path.endswith("own.db"):
+            with savers.SqliteSaver.from_conn_string(path) as own:
+                yield own
+            return
         with closing(sqlite3.connect(path, check_same_thread=False, timeout=30)) as connection:
             yield SqliteSaver(connection)
         return
@@ -40,6 +46,10 @@ def sync_saver(url: str, *, pool: bool = False) -> Iterator[Any]:
 @asynccontextmanager
 async def async_saver(url: str, *, pool: bool = False) -> AsyncIterator[Any]:
     """An async saver; with `pool`, on a pool of connections if there is such a thing."""
+    if url.endswith("own.db"):
+        async with savers.AsyncSqliteSaver.from_conn_string(url.removeprefix("sqlite:///")) as own:
+            yield own
+        return
     if url.startswith("sqlite"):
         async with aiosqlite.connect(url.removeprefix("sqlite:///"), timeout=30) as connection:
             yield AsyncSqliteSaver(connection)

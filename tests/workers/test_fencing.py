@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from operator import add
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import anyio
@@ -34,6 +35,15 @@ LEASE_S = 15.0
 
 class State(TypedDict):
     done: Annotated[list[str], add]
+
+
+@pytest.fixture(params=["sqlite", "own", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, and by its name also whose savers are used on it."""
+    if request.param == "postgres":
+        address: str = request.getfixturevalue("postgres")
+        return address
+    return f"sqlite:///{tmp_path / ('own.db' if request.param == 'own' else 'runs.db')}"
 
 
 @contextmanager

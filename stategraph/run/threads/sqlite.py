@@ -1,7 +1,8 @@
-"""The connection of an `AsyncSqliteSaver`: one for the whole process, with a lock around each transaction."""
+"""Connections of savers on SQLite: one for the whole process, with a lock around each transaction."""
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from stategraph.run.threads.sql import Rows, Statement
@@ -36,3 +37,33 @@ class SqliteConnection:
                 await connection.rollback()
                 raise
         return rows, changes
+
+
+class SharedConnection:
+    """Executes on the connection of a `SqliteSaver` of `stategraph.savers`, as the saver itself does.
+
+    Args:
+        saver: The saver.
+    """
+
+    def __init__(self, saver: Any) -> None:
+        self._saver = saver
+
+    async def prepare(self) -> None:
+        """Have the saver's own tables."""
+        await self._saver.atransact(lambda _: None, writes=False)
+
+    async def execute(self, *statements: Statement) -> tuple[Rows, int]:
+        """Execute statements as one transaction."""
+
+        def execute(connection: sqlite3.Connection) -> tuple[Rows, int]:
+            rows: Rows = ()
+            changes = 0
+            for statement, parameters in statements:
+                cursor = connection.execute(statement, tuple(parameters))
+                rows, changes = cursor.fetchall(), cursor.rowcount
+            return rows, changes
+
+        writes = not all(statement.lstrip().startswith("SELECT") for statement, _ in statements)
+        done: tuple[Rows, int] = await self._saver.atransact(execute, writes=writes)
+        return done

@@ -19,6 +19,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final, cast
 
+from langchain_core.runnables import RunnableConfig
+
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.tasks import threads
 from stategraph.savers.compact.coder import Coder
@@ -87,16 +89,26 @@ class Write(Work):
     Attributes:
         saves: Methods and their arguments.
         coder: Encodes.
-        inside: Something else that belongs to the transaction, before the saves; it is all there is, if there are none.
+        inside: Something else that belongs to the transaction, before the saves; it is all there is, if there are none,
+            and its result the result.
+        is_whole: Whether they are stored all or not at all.
     """
 
     __slots__ = ("coder", "inside", "saves")
+    is_whole = False
 
     def __init__(self, saves: Sequence[Save], coder: Coder, inside: Inside | None = None) -> None:
         super().__init__()
         self.saves = saves
         self.coder = coder
         self.inside = inside
+
+
+class Whole(Write):
+    """Saves of one thread that are stored all or not at all."""
+
+    __slots__ = ()
+    is_whole = True
 
 
 class Put(Write):
@@ -107,9 +119,7 @@ class Put(Write):
     def outcome(self) -> Any:
         """Return the config, or raise the exception."""
         super().outcome()
-        config, checkpoint = self.saves[0][1][:2]
-        conf = config["configurable"]
-        return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), checkpoint["id"])
+        return config_of_put(self.saves[0][1])
 
 
 class Database:
@@ -295,7 +305,7 @@ class Database:
 
     def _write_planned(self, write: Write, planned: Plan | None) -> None:
         if write.inside is not None:
-            write.inside(self.connection)
+            write.result = write.inside(self.connection)
         if planned is None:
             return
         _, _, statements = self._prepared()
@@ -305,7 +315,7 @@ class Database:
             planned = cast("Plan", self._planned(write))
             if not self._put_values(planned):
                 raise sqlite3.IntegrityError(f"Thread '{planned.thread_id}' changes while it is locked")
-        if planned.error is not None and not planned.stored:
+        if planned.error is not None and (write.is_whole or not planned.stored):
             raise planned.error
         statements.rows(self.connection, planned.thread_id, planned.rows)
         write.result = planned.stored
@@ -313,6 +323,13 @@ class Database:
     def _put_values(self, planned: Plan) -> bool:
         known = self._known.get(planned.thread_id)
         return known is not None and known is planned.known and put_values(self.connection, planned, known)
+
+
+def config_of_put(arguments: Sequence[Any]) -> RunnableConfig:
+    """Return the config that addresses a checkpoint, of the arguments of `put`."""
+    config, checkpoint = arguments[:2]
+    conf = config["configurable"]
+    return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), checkpoint["id"])
 
 
 def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[None]) -> None:

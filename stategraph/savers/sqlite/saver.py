@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -24,10 +24,12 @@ from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.sqlite import deleting, filters
-from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Work, Write
+from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole, Work, Write, config_of_put
 from stategraph.savers.sqlite.history import histories
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode
+
+T = TypeVar("T")
 
 _BUSY_S = 30.0
 """Time that a write waits for SQLite's one write lock, which another process has."""
@@ -47,6 +49,7 @@ class SqliteSaver(BaseCheckpointSaver[str]):
 
     Attributes:
         conn: The connection.
+        lock: Held by whoever uses it.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class SqliteSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=StrictSerializer() if serde is None else serde)
         self.conn = conn
         self._database = Database(conn, mode)
+        self.lock = self._database.lock
         self._coder = Coder(self.serde)
 
     @classmethod
@@ -195,21 +199,39 @@ class SqliteSaver(BaseCheckpointSaver[str]):
         """Store saves of one thread in one transaction; as `put_together`."""
         return cast("int", await aperform(self._together(saves, self._database.hand_over)))
 
-    def put_within(self, saves: Sequence[Save], inside: Inside) -> int:
-        """Store saves of one thread in a transaction with something else; as `put_together`.
+    def put_within(self, saves: Sequence[Save], inside: Inside) -> RunnableConfig | None:
+        """Store saves of one thread in a transaction with something else, all of them or nothing.
 
         Args:
-            saves: The saves; none, if there is nothing else to do.
-            inside: Called with the connection before the saves are stored. What it raises is raised, and nothing is
-                stored.
-        """
-        stored: int = self._database.do(Write(saves, self._coder, inside))
-        return stored
+            saves: At least one.
+            inside: Called with the connection before they are stored; what it raises is raised.
 
-    async def aput_within(self, saves: Sequence[Save], inside: Inside) -> int:
+        Returns:
+            The config of a checkpoint, if it is the only save; else None.
+        """
+        return _place_of(saves, self._database.do(Whole(saves, self._coder, inside)))
+
+    async def aput_within(self, saves: Sequence[Save], inside: Inside) -> RunnableConfig | None:
         """Store saves of one thread in a transaction with something else; as `put_within`."""
-        done: int = await self._database.hand_over(Write(saves, self._coder, inside))
-        return done
+        return _place_of(saves, await self._database.hand_over(Whole(saves, self._coder, inside)))
+
+    def delete_thread_within(self, thread_id: str, inside: Inside) -> None:
+        """Delete a thread in a transaction with something else, which is called before with the connection."""
+        self._database.do(self._deletion(thread_id, inside))
+
+    async def adelete_thread_within(self, thread_id: str, inside: Inside) -> None:
+        """Delete a thread in a transaction with something else; as `delete_thread_within`."""
+        await self._database.hand_over(self._deletion(thread_id, inside))
+
+    async def atransact(self, inside: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
+        """Call something with the connection, in a transaction and another thread; return its result.
+
+        Args:
+            inside: It is not to end the transaction.
+            writes: Whether it writes.
+        """
+        work = Write([], self._coder, inside) if writes else Read(lambda _: inside(self.conn))
+        return cast("T", await self._database.hand_over(work))
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete all checkpoints and writes of a thread, and their values."""
@@ -227,8 +249,13 @@ class SqliteSaver(BaseCheckpointSaver[str]):
     def _put_writes(self, *arguments: object) -> Write:
         return Write([("put_writes", arguments)], self._coder)
 
-    def _deletion(self, thread_id: str) -> Write:
-        return Write([], self._coder, partial(deleting.delete_thread, str(thread_id)))
+    def _deletion(self, thread_id: str, inside: Inside | None = None) -> Write:
+        def delete(connection: sqlite3.Connection) -> None:
+            if inside is not None:
+                inside(connection)
+            deleting.delete_thread(str(thread_id), connection)
+
+        return Write([], self._coder, delete)
 
     def _together(self, saves: Sequence[Save], how: Callable[[Work], Any]) -> Procedure[int]:
         try:
@@ -299,3 +326,7 @@ class AsyncSqliteSaver(SqliteSaver):
     async def setup(self) -> None:
         """Make the tables; every other method does so by itself."""
         await self._database.hand_over(Read(lambda _: None))
+
+
+def _place_of(saves: Sequence[Save], stored: object) -> RunnableConfig | None:
+    return config_of_put(saves[0][1]) if stored == 1 and saves[0][0] == "put" else None

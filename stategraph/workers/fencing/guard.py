@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from stategraph.constants import NULL_TASK_ID, RESUME
-from stategraph.engine.checkpoints.saver_interfaces import Saver
+from stategraph.engine.checkpoints.saver_interfaces import Save, Saver
 from stategraph.engine.ports import Lease
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.operations import lost
@@ -107,19 +107,31 @@ class Guard:
             base: The checkpoint that the write follows.
             arguments: Those of the method.
         """
-        lease = self.lease_of(thread_id)
-        begins = "delete" not in method
+        return self._write(sql, self.lease_of(thread_id), base, "delete" not in method, _settles(method, arguments))
+
+    def write_together(self, sql: Sql, saves: Sequence[Save]) -> Write:
+        """Prepare the write of several saves of one thread, which happen all or not at all.
+
+        Args:
+            sql: The statements in the words of the saver's database.
+            saves: The saver's methods and their arguments.
+        """
+        named = saves[0][1][0]["configurable"]
+        settles = any(_settles(*save) for save in saves)
+        return self._write(sql, self.lease_of(str(named["thread_id"])), named.get("checkpoint_id"), True, settles)
+
+    def _write(self, sql: Sql, lease: Lease, base: str | None, begins: bool, settles: bool) -> Write:
         others: list[Statement] = []
         if begins and not self._began:
             others.append((sql.begin, (base, lease.run_id)))
-        settles = not self._settled and _settles(method, arguments)
+        settles = not self._settled and settles
         if settles:
             others.append((sql.settle, (lease.run_id,)))
         last_seq = 0
         for seq, event in () if self._outbox is None else self._outbox.waiting():
             others.append((sql.keep_event, (lease.run_id, seq, self._attempt, event.type, event.data)))
             last_seq = seq
-        return Write(lease, (sql.check_fence, (thread_id,)), tuple(others), last_seq, begins, settles)
+        return Write(lease, (sql.check_fence, (lease.thread_id,)), tuple(others), last_seq, begins, settles)
 
     def written(self, write: Write) -> None:
         """Take note that a write was committed."""

@@ -12,9 +12,10 @@ from typing import Any
 import anyio
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.engine.checkpoints.saver_interfaces import CheckpointTuple, Saver
+from stategraph.engine.checkpoints.saver_interfaces import CheckpointTuple, Save, Saver
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
+from stategraph.workers.fencing.within import FencedWithin
 from stategraph.workers.outages import persist
 from stategraph.workers.registry.port import Database
 
@@ -60,6 +61,9 @@ class PersistentSaver(FencedSaver):
         """Load what delta channels are rebuilt from."""
         read = partial(super().aget_delta_channel_history, config=config, channels=channels)
         return await persist(read, *self._how)
+
+    async def _aperform_together(self, within: FencedWithin, saves: Sequence[Save]) -> int:
+        return await persist(partial(super()._aperform_together, within, saves), *self._how)
 
     async def _acall(self, method: str, config: RunnableConfig, arguments: tuple[object, ...]) -> Any:
         write = partial(super()._acall, method, config, arguments)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, cast
 
 import anyio.to_thread
@@ -21,14 +22,18 @@ from stategraph.engine.checkpoints.saver_interfaces import (
     CheckpointMetadata,
     CheckpointTuple,
     InMemorySaver,
+    Save,
     Saver,
 )
+from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.errors import ConfigurationError
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.memory import FencedMemory
 from stategraph.workers.fencing.postgres import AsyncFencedPostgres, FencedPostgres
 from stategraph.workers.fencing.same_database import refuse_another
 from stategraph.workers.fencing.sqlite import AsyncFencedSqlite, FencedSqlite
+from stategraph.workers.fencing.within import FencedWithin
+from stategraph.workers.leases import LeaseLost
 from stategraph.workers.registry.port import Database
 
 
@@ -46,8 +51,8 @@ class FencedSaver(BaseCheckpointSaver[Any]):
     Reading is the wrapped saver's. Maintenance (pruning, copying threads, deleting runs) is left to that one too.
 
     Args:
-        saver: A `SqliteSaver`, `AsyncSqliteSaver`, `PostgresSaver`, `AsyncPostgresSaver` on the registry's database, or
-            an `InMemorySaver`.
+        saver: A saver of `stategraph.savers`, or a `SqliteSaver`, `AsyncSqliteSaver`, `PostgresSaver` or
+            `AsyncPostgresSaver` of `langgraph-checkpoint`, on the registry's database, or an `InMemorySaver`.
         guard: Guards the writes.
         database: Where the registry is; needed for an `InMemorySaver` only. A saver that is known to be on another one
             is refused at once, and else by its first write.
@@ -66,9 +71,13 @@ class FencedSaver(BaseCheckpointSaver[Any]):
             refuse_another(saver, kind, database)
         self._sync: _Sync | None = None
         self._async: _Async | None = None
+        self.together: FencedWithin | None = None
         match kind:
             case "memory" if database is not None:
                 self._sync = FencedMemory(saver, guard, database)
+            case "sqlite3" if hasattr(saver, "put_within"):
+                within = FencedWithin(saver, guard)
+                self._sync, self.together = within, within
             case "sqlite3":
                 self._sync = FencedSqlite(saver, guard)
             case "aiosqlite":
@@ -86,8 +95,8 @@ class FencedSaver(BaseCheckpointSaver[Any]):
             case _:
                 raise ConfigurationError(
                     f"{type(saver).__name__} cannot be fenced: a write and the check of its lease have to be one "
-                    "transaction. Use a saver of langgraph-checkpoint-sqlite or langgraph-checkpoint-postgres on the "
-                    "registry's database"
+                    "transaction. Use a saver of stategraph.savers, langgraph-checkpoint-sqlite or "
+                    "langgraph-checkpoint-postgres on the registry's database"
                 )
 
     # Reading.
@@ -146,6 +155,16 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         return self if twin is self.saver else FencedSaver(twin, self.guard, self._database)
 
     # Writing.
+
+    @property
+    def put_together(self) -> Callable[[Sequence[Save]], int] | None:
+        """Stores several saves in one transaction; None if the wrapped saver cannot."""
+        return None if self.together is None else partial(self._perform_together, self.together)
+
+    @property
+    def aput_together(self) -> Callable[[Sequence[Save]], Awaitable[int]] | None:
+        """Stores several saves in one transaction; None if the wrapped saver cannot."""
+        return None if self.together is None else partial(self._aperform_together, self.together)
 
     def put(
         self,
@@ -211,6 +230,12 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         """
         await self._acall("delete_thread", {"configurable": {"thread_id": thread_id}}, (thread_id,))
 
+    def _perform_together(self, within: FencedWithin, saves: Sequence[Save]) -> int:
+        return perform(_first_that_can_be(saves, within.together))
+
+    async def _aperform_together(self, within: FencedWithin, saves: Sequence[Save]) -> int:
+        return await aperform(_first_that_can_be(saves, within.atogether))
+
     def _call(self, method: str, config: RunnableConfig, arguments: tuple[Any, ...]) -> Any:
         if self._sync is not None:
             with _explained():
@@ -223,10 +248,27 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         if self._async is not None:
             with _explained():
                 return await self._async.call(f"a{method}", *_place(config), arguments)
+        if self.together is not None:
+            with _explained():
+                return await self.together.acall(method, *_place(config), arguments)
         if isinstance(self._sync, FencedMemory):
             return await anyio.to_thread.run_sync(self._sync.call, method, *_place(config), arguments)
         # Raises, as a sync saver of theirs has no async methods.
         return await getattr(self.saver, f"a{method}")(*arguments)
+
+
+def _first_that_can_be(saves: Sequence[Save], store: Callable[[Sequence[Save]], Any]) -> Procedure[int]:
+    """Store all saves or, if one of them fails, the first alone: whatever is noted with them was stored."""
+    with _explained():
+        try:
+            stored: int = yield partial(store, saves)
+        except LeaseLost:
+            raise
+        except Exception:
+            if len(saves) == 1:
+                raise
+            stored = yield partial(store, saves[:1])
+    return stored
 
 
 def _place(config: RunnableConfig) -> tuple[str, str | None]:
