@@ -93,9 +93,11 @@ class Calls:
     def __init__(self, saver: Any) -> None:
         self.saver = saver
         self.explained: list[tuple[Any, BaseException]] = []
+        self.method = "put"
+        self.step_has_ended = lambda: False
 
     def call(self, effect: Any) -> Any:
-        return "put", (effect,)
+        return self.method, (effect,)
 
     def timed(self, saves: Any) -> AbstractContextManager[list[int]]:
         return nullcontext([0])
@@ -170,6 +172,28 @@ def test_saves_of_a_run_that_stores_each_step_happen_at_once_in_its_thread() -> 
     assert saver.saved == [1]
     assert saver.threads == {threading.get_ident()}
     saves.wait()
+
+
+def test_where_each_step_is_stored_the_writes_of_its_last_task_go_with_its_checkpoint() -> None:
+    saver = Together()
+    saves, calls = saves_of(saver, background=False)
+    calls.method = "put_writes"
+    saves.put(1)
+    assert saver.saved == [1]  # other tasks of the step are still running
+    calls.step_has_ended = lambda: True
+    saves.put(2)
+    assert saver.saved == [1]
+    assert not saves.idle
+    calls.method = "put"
+    saves.put(3)
+    assert saver.saved == [1, 2, 3]
+    assert saver.batches == [2]
+    assert saves.idle
+    calls.method = "put_writes"
+    saves.put(4)
+    saves.wait()
+    assert saver.saved == [1, 2, 3, 4]
+    assert saver.threads == {threading.get_ident()}
 
 
 def test_who_waits_waits_for_all_saves_asked_for() -> None:

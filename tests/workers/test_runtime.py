@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -308,8 +309,8 @@ def test_the_store_is_closed_also_if_closing_the_workers_was_given_up(
             with monkeypatch.context() as patch, pytest.raises(asyncio.CancelledError):
                 patch.setattr(pool, "aclose", given_up)
                 await runtime.aclose()
-            with pytest.raises(ValueError, match=r"(?i)connection"):
-                await connection.execute("SELECT 1")
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                connection.execute("SELECT 1")
             await pool.aclose()
 
     asyncio.run(main())

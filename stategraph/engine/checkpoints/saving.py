@@ -4,7 +4,8 @@ Rules
 -----
 * Saves reach the saver in the order the machine asked for them, one at a time:
   a checkpoint never becomes durable before the writes that made it. A saver that
-  offers to store several together is given all that wait.
+  offers to store several together is given all that wait; where a step is stored
+  before the next one begins, the writes of its last task go with the checkpoint.
 * With ``durability="async"`` they happen during the next step; at most
   ``BACKLOG`` wait, then the run waits for them (memory stays bounded).
 * The first failing save stops all later ones and fails the run.
@@ -73,7 +74,18 @@ def _timed(saved: Saved, saves: Sequence[Save]) -> Iterator[list[int]]:
 class SaveCalls:
     """Turns what the machine asks for into calls of a saver."""
 
-    __slots__ = ("_at_exit", "_base", "_checker", "_encoded", "_node_of", "_strict", "_takes_path", "saved", "saver")
+    __slots__ = (
+        "_at_exit",
+        "_base",
+        "_checker",
+        "_encoded",
+        "_node_of",
+        "_strict",
+        "_takes_path",
+        "saved",
+        "saver",
+        "step_has_ended",
+    )
 
     def __init__(
         self,
@@ -85,6 +97,7 @@ class SaveCalls:
         strict: bool = False,
         at_exit: bool = False,
         saved: Saved | None = None,
+        step_has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare the calls of a run.
 
@@ -97,9 +110,11 @@ class SaveCalls:
             strict: Whether values that would come back as something else are refused.
             at_exit: Whether the run stores nothing before its end.
             saved: Hears of each call; None: nobody does.
+            step_has_ended: Returns whether a checkpoint is saved next, unless the run ends.
         """
         self.saver = saver
         self.saved = saved
+        self.step_has_ended = step_has_ended
         self._base = config
         self._node_of = node_of
         self._checker = round_trip.checker_for(getattr(saver, "serde", None))
@@ -194,20 +209,26 @@ class _Line(ABC):
                 return
             raise self._error
         call = self._calls.call(effect)
-        if self._in_place:
-            self._perform([call])
-            return
         self._waiting.append(call)
-        self._go_on()
+        if not self._in_place:
+            self._go_on()
+        elif self._together is None or not (call[0] == "put_writes" and self._calls.step_has_ended()):
+            self._store_in_place()
 
     @property
     def idle(self) -> bool:
         """True if all saves asked for so far are done, without an error."""
-        return self._in_place and self._error is None
+        return self._in_place and self._error is None and not self._waiting
 
     @abstractmethod
     def _go_on(self) -> None:
         """Have what waits performed."""
+
+    def _store_in_place(self) -> None:
+        """Store all that waits, unless a save has failed."""
+        while self._waiting and self._error is None:
+            for _ in range(self._perform(self._next())):
+                self._waiting.popleft()
 
     def _next(self) -> list[Save]:
         """Return the saves that are to be stored now; others may be added to those that wait meanwhile."""
@@ -297,7 +318,9 @@ class Saves(_Line):
         Raises:
             BaseException: What a save failed with.
         """
-        if self._waiting or not self._token:
+        if self._in_place:
+            self._store_in_place()
+        elif self._waiting or not self._token:
             self._wait_until(self._is_done)
         self._raise()
 

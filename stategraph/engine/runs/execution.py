@@ -246,6 +246,7 @@ class Execution:
             strict=plan.spec.strict,
             at_exit=plan.durability == "exit",
             saved=self._saved,
+            step_has_ended=lambda: not any(map(machine.waits_for, machine.tasks)),
         )
 
     def observe(self, observers: Sequence[GraphRunHandler], run_id: UUID) -> None:
