@@ -108,7 +108,7 @@ def union(runs: Iterable[Run]) -> list[Run]:
 def refs_of(runs: Iterable[Run]) -> str | None:
     """Return runs as the text that is stored; None if there are none."""
     united = union(runs)
-    return json.dumps(united, separators=(",", ":")) if united else None
+    return f"[{','.join([f'[{first},{last}]' for first, last in united])}]" if united else None
 
 
 def read_refs(refs: str | None) -> list[Run]:

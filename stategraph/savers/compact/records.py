@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from stategraph.savers.compact import nodes
@@ -181,12 +182,15 @@ def _body(coder: Coder, checkpoint: Mapping[str, Any], found: dict[str, Node] | 
         return pack([{}, [*coder.dump(rest)], None, None, found])
 
 
-def _short(version: Any) -> Any:
-    if type(version) is not str:
-        return version
+@lru_cache(maxsize=4096)
+def _short_text(version: str) -> str:
     if version[_DIGITS : _DIGITS + 1] == "." and version[:_DIGITS].isdecimal() and version.isascii():
         return "~" + version.lstrip("0")
     return "=" + version if version[:1] in ("~", "=") else version
+
+
+def _short(version: Any) -> Any:
+    return _short_text(version) if type(version) is str else version
 
 
 def _long(version: Any) -> Any:
