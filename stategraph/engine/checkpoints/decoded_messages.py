@@ -100,7 +100,7 @@ def _is_as_known(cls: type[BaseMessage], form: _Form, validators: set[str]) -> b
 _FORMS: Final = _known()
 
 
-def of_fields(cls: Any, fields: Any) -> BaseMessage | None:
+def of_fields(cls: type[BaseMessage], fields: dict[str, Any]) -> BaseMessage | None:
     """Return a message with stored fields; None if they have to go through its constructor.
 
     Args:

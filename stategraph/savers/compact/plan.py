@@ -29,7 +29,7 @@ class CheckpointRow(NamedTuple):
     body: bytes
     refs: str | None
     config: RunnableConfig
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, object]
 
 
 class WriteRow(NamedTuple):

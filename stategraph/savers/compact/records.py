@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ def of_checkpoint(
     known: Known,
     place: tuple[str, str | None],
     checkpoint: Mapping[str, Any],
-    new_versions: Mapping[str, Any],
+    new_versions: Collection[str],
 ) -> Record:
     """Return the record of a checkpoint.
 
@@ -189,11 +189,11 @@ def _short_text(version: str) -> str:
     return "=" + version if version[:1] in ("~", "=") else version
 
 
-def _short(version: Any) -> Any:
+def _short(version: object) -> object:
     return _short_text(version) if type(version) is str else version
 
 
-def _long(version: Any) -> Any:
+def _long(version: object) -> object:
     if type(version) is not str:
         return version
     if version[:1] == "~":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from langchain_core.runnables import RunnableConfig
 
@@ -13,8 +13,8 @@ _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]+")
 
 
 def where(
-    config: RunnableConfig | None, metadata: Mapping[str, Any] | None, before: RunnableConfig | None
-) -> tuple[str, list[Any]]:
+    config: RunnableConfig | None, metadata: Mapping[str, object] | None, before: RunnableConfig | None
+) -> tuple[str, list[object]]:
     """Return the condition of a statement, and its parameters.
 
     Args:
@@ -26,7 +26,7 @@ def where(
         ValueError: A key holds something else than letters, digits, dots, dashes and underscores.
     """
     conditions: list[str] = []
-    parameters: list[Any] = []
+    parameters: list[object] = []
     if config is not None:
         conf = config["configurable"]
         conditions.append("thread_id = ?")
@@ -51,7 +51,7 @@ def where(
     return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), parameters
 
 
-def _comparable(value: Any) -> Any:
+def _comparable(value: object) -> object:
     if isinstance(value, (dict, list)):
         return json.dumps(value, separators=(",", ":"))  # as SQLite spells it
     return value if value is None or isinstance(value, (str, int, float)) else str(value)

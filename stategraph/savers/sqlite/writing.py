@@ -6,7 +6,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from langgraph.checkpoint.base import get_checkpoint_metadata
 
@@ -43,7 +43,7 @@ class Statements:
 
     def rows(self, connection: sqlite3.Connection, thread_id: str, rows: Iterable[Row]) -> None:
         """Write rows, in order."""
-        waiting: list[tuple[Any, ...]] = []
+        waiting: list[tuple[object, ...]] = []
         replaces = False
         for row in rows:
             if isinstance(row, WriteRow):
@@ -57,7 +57,7 @@ class Statements:
         if waiting:
             connection.executemany(self._writes[replaces], waiting)
 
-    def _checkpoint_values(self, thread_id: str, row: CheckpointRow) -> tuple[Any, ...]:
+    def _checkpoint_values(self, thread_id: str, row: CheckpointRow) -> tuple[object, ...]:
         metadata = json.dumps(get_checkpoint_metadata(row.config, row.metadata), ensure_ascii=False)  # type: ignore[arg-type]
         values = (
             thread_id,
@@ -70,7 +70,7 @@ class Statements:
         )
         return (*values, row.refs) if self._has_refs else values
 
-    def _write_values(self, thread_id: str, row: WriteRow) -> tuple[Any, ...]:
+    def _write_values(self, thread_id: str, row: WriteRow) -> tuple[object, ...]:
         place = (thread_id, row.namespace, row.checkpoint_id, row.task_id, row.task_path)
         values = (*place, row.position, row.channel, row.kind, row.value)
         return (*values, row.refs) if self._has_refs else values

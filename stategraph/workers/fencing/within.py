@@ -6,6 +6,7 @@ goes there, with whatever belongs to the write.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ _SQL = Sql(SQLITE)
 class FencedWithin(Fenced):
     """Writes through a `SqliteSaver` of `stategraph.savers`, in the calling thread or in another."""
 
-    def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
+    def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[object, ...]) -> Any:
         """Call a method of the saver that writes.
 
         Raises:
@@ -29,7 +30,7 @@ class FencedWithin(Fenced):
         """
         return perform(self._called("", method, thread_id, base, arguments))
 
-    async def acall(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
+    async def acall(self, method: str, thread_id: str, base: str | None, arguments: tuple[object, ...]) -> Any:
         """Call a method of the saver that writes; named without its `a`.
 
         Raises:
@@ -54,7 +55,7 @@ class FencedWithin(Fenced):
         return await aperform(self._stored("a", saves))
 
     def _called(
-        self, mark: str, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]
+        self, mark: str, method: str, thread_id: str, base: str | None, arguments: tuple[object, ...]
     ) -> Procedure[Any]:
         write = self.guard.write(_SQL, method, thread_id, base, arguments)
         if method == "delete_thread":
@@ -75,7 +76,7 @@ class FencedWithin(Fenced):
         return method
 
 
-def _check(write: Write, connection: Any) -> None:
+def _check(write: Write, connection: sqlite3.Connection) -> None:
     """Verify that the lease holds, and write what belongs to the write."""
     write.verify(connection.execute(*write.check).fetchone())
     for statement, parameters in write.others:
