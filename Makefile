@@ -12,11 +12,12 @@ CONFORMANCE_SET = $(or $(BESIDE),conformance)
 CONFORMANCE = .venv-$(CONFORMANCE_SET)
 SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
+LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore-graph
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env demo-env python
+.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+	metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +81,9 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 	$(if $(ARGS),,$(BENCH)/bin/python -m benchmarks.workers)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.telemetry)
 
+load: bench-env load-env ## Many runs and token streams at once on both engines, other engines beside them (ARGS='--only tokens --rounds 3')
+	$(PYTHON) -m benchmarks.load --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
+
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
@@ -119,7 +123,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench instrumentation mlflow peers prebuilt savers services server; do \
+	cd requirements && for set in conformance dev oldest bench instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt savers services server; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \
@@ -165,6 +169,11 @@ server-env: python
 
 peers-env: python
 	@$(ENVIRONMENT) .venv-peers requirements/peers.txt --link
+
+# An engine that cannot be installed here is left out, and the table says so.
+load-env: python
+	@for peer in $(LOAD_PEERS); do $(ENVIRONMENT) .venv-load-$$peer requirements/load-$$peer.txt \
+		|| echo "$$peer cannot be installed here"; done
 
 # As for the reference: the agent libraries would bring the original engine along.
 runs-env: python

@@ -76,12 +76,12 @@ def _sqlite(variant: str, folder: Path | None, *, theirs: bool = False) -> Opene
     kept = folder or Path(tempfile.mkdtemp(prefix="stategraph-bench-"))
     path = kept / "threads.db"
     exits, aexits = ExitStack(), AsyncExitStack()
-    saver_class = _class("SqliteSaver", "sqlite", variant, theirs=theirs)
+    chosen = saver_class("SqliteSaver", "sqlite", variant, theirs=theirs)
     if variant == "async":
-        saver = LOOP.run(aexits.enter_async_context(saver_class.from_conn_string(str(path))))
+        saver = LOOP.run(aexits.enter_async_context(chosen.from_conn_string(str(path))))
         LOOP.run(saver.setup())
     else:
-        saver = exits.enter_context(saver_class.from_conn_string(str(path)))
+        saver = exits.enter_context(chosen.from_conn_string(str(path)))
         saver.setup()
 
     def stored() -> dict[str, int]:
@@ -99,7 +99,7 @@ def _sqlite(variant: str, folder: Path | None, *, theirs: bool = False) -> Opene
     return Opened(saver, lambda *threads: _forget(saver, variant, threads), stored, close, kept)
 
 
-def _class(name: str, package: str, variant: str, *, theirs: bool = False) -> Any:
+def saver_class(name: str, package: str, variant: str, *, theirs: bool = False) -> Any:
     """Return the class of a saver: ours in our process, where there is one, else LangGraph's."""
     name = f"Async{name}" if variant == "async" else name
     if OURS and not theirs and importlib.util.find_spec("stategraph.savers") is not None:
@@ -122,12 +122,12 @@ def _postgres(variant: str, _folder: Path | None) -> Opened:
     """A server of this process, reached by the saver's own connection."""
     url = _server()
     exits, aexits = ExitStack(), AsyncExitStack()
-    saver_class = _class("PostgresSaver", "postgres", variant)
+    chosen = saver_class("PostgresSaver", "postgres", variant)
     if variant == "async":
-        saver = LOOP.run(aexits.enter_async_context(saver_class.from_conn_string(url)))
+        saver = LOOP.run(aexits.enter_async_context(chosen.from_conn_string(url)))
         LOOP.run(saver.setup())
     else:
-        saver = exits.enter_context(saver_class.from_conn_string(url))
+        saver = exits.enter_context(chosen.from_conn_string(url))
         saver.setup()
 
     def close() -> None:

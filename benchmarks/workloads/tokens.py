@@ -52,7 +52,9 @@ class Talker(BaseChatModel):
             yield chunk
 
 
-def _graph(model: Talker, variant: str) -> Any:
+def graph_of(model: Talker, variant: str) -> Any:
+    """Return a graph of one node that answers with a model."""
+
     def answer(state: MessagesState) -> dict[str, Any]:
         return {"messages": [model.invoke(state["messages"])]}
 
@@ -81,7 +83,7 @@ def _bare(model: Talker, variant: str) -> Callable[[], int]:
 def _tokens(variant: str) -> Workload:
     model = Talker()
     given = {"messages": [HumanMessage("hi?", id="human")]}
-    run = GraphRun(_graph(model, variant), given, variant, options={"stream_mode": "messages"})
+    run = GraphRun(graph_of(model, variant), given, variant, options={"stream_mode": "messages"})
     bare = _bare(model, variant)
 
     def describe() -> dict[str, Any]:
@@ -99,7 +101,7 @@ def _tokens(variant: str) -> Workload:
 def _apart(_variant: str) -> Workload:
     """Many streams at once whose tokens come one by one, as those of real models do: most of it is waiting."""
     model = Talker(tokens=APART_TOKENS, apart_s=APART_S)
-    graph = _graph(model, "async")
+    graph = graph_of(model, "async")
     question = [HumanMessage("hi?", id="human")]
 
     async def stream() -> int:
