@@ -7,32 +7,29 @@ of which only the end is new.
 Rules
 -----
 * The bytes are those that the saver's serialiser makes of the list.
-* Messages may have been changed in place, at any depth. So at every save the fields of all messages are written down,
-  which takes a twelfth of encoding them, and what was encoded is used as long as that is the same: the same values of
-  the same types, keys in the same order.
-* Only LangChain's own message classes are remembered: what others encode to may depend on more than their fields.
+* At every save the fields of all messages are written down (see `message_lists`), which takes a twelfth of encoding
+  them, and what was encoded is used as long as these are the same bytes.
 * Only savers whose every value goes through a serialiser of the known kinds, and nowhere else, are given bytes.
-* A list is remembered from the third time on. Threads that are only loaded for a turn would lose by it.
+* A list is remembered from the third time on, as those that are stored twice would lose by it; one that the run has
+  loaded from the first, if it is known what its bytes come to (see `known_lists`).
 * What is remembered belongs to a run, and is bounded.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import ormsgpack
-from langchain_core import messages
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph.core.checkpoint import Checkpoint, Values
 from stategraph.core.task import Write
-from stategraph.engine.checkpoints import serializer
+from stategraph.engine.checkpoints import message_lists
+from stategraph.engine.checkpoints.message_lists import CLASSES, MessageList
 from stategraph.engine.checkpoints.saver_interfaces import Saver
-from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.types import Send
 
 REMEMBERED_FROM: Final = 3
@@ -48,7 +45,6 @@ _DEPTH: Final = 3
 _MOST_KEYS: Final = 32
 """How far dicts are searched for lists of messages, which a tool's call has in its copy of the state."""
 
-_SERIALIZERS: Final = frozenset({JsonPlusSerializer, StrictSerializer})
 _SAVERS: Final[Mapping[tuple[str, str], bool]] = {
     ("langgraph.checkpoint.memory", "InMemorySaver"): False,
     ("langgraph.checkpoint.sqlite", "SqliteSaver"): True,
@@ -60,17 +56,6 @@ _SAVERS: Final[Mapping[tuple[str, str], bool]] = {
 rather than the new ones. A subclass may do anything."""
 
 _SEARCHED: Final = frozenset({list, dict, Send})
-_KINDS: Final = ("Human", "AI", "System", "Tool", "Chat", "Function")
-_CLASSES: Final[frozenset[type]] = frozenset(
-    cls
-    for kind in _KINDS
-    for suffix in ("", "Chunk")
-    if (cls := getattr(messages, f"{kind}Message{suffix}", None)) is not None
-)
-
-
-_fields: Final = operator.attrgetter("__dict__")
-_extra: Final = operator.attrgetter("__pydantic_extra__")
 
 
 def for_saver(saver: Saver) -> EncodedMessages | None:
@@ -78,7 +63,9 @@ def for_saver(saver: Saver) -> EncodedMessages | None:
     kind, serde = type(saver), saver.serde
     inner = serde.serde if type(serde) is EncryptedSerializer else serde
     whole = _SAVERS.get((kind.__module__, kind.__qualname__))
-    return None if whole is None or type(inner) not in _SERIALIZERS else EncodedMessages(inner, whole=whole)
+    return (
+        None if whole is None or type(inner) not in message_lists.SERIALIZERS else EncodedMessages(inner, whole=whole)
+    )
 
 
 class _Line:
@@ -118,6 +105,13 @@ class EncodedMessages:
         # By the identity of the first message, the one that was asked for last at the end.
         self._lines: dict[int, _Line] = {}
 
+    def remember(self, lists: Iterable[tuple[object, MessageList]]) -> None:
+        """Take over what is known of lists that the run has loaded: their first messages, and the lists."""
+        for first, known in lists:
+            line = self._lines[id(first)] = _Line(first)
+            line.times = REMEMBERED_FROM
+            line.classes, line.fields, line.encoded = known.classes, known.fields, bytearray(known.encoded)
+
     def checkpoint(self, checkpoint: Checkpoint, new: Collection[str]) -> Checkpoint:
         """Return a checkpoint for a saver, itself if there is nothing in it that is remembered.
 
@@ -144,7 +138,7 @@ class EncodedMessages:
             if len(value) < 2:
                 return self._sends(value, depth) if value and type(value[0]) is Send else value
             first = type(value[0])
-            if first in _CLASSES:
+            if first in CLASSES:
                 return self._list(value)
             return self._sends(value, depth) if first is Send else value
         if kind is dict:
@@ -186,12 +180,8 @@ class EncodedMessages:
             return value
 
     def _encoded(self, line: _Line, value: list[object]) -> object:
-        classes = list(map(type, value))
-        if not _CLASSES.issuperset(classes) or any(map(_extra, value)):
-            raise TypeError
-        fields = ormsgpack.packb(list(map(_fields, value)), option=serializer.OPTIONS)
-        size, known = len(value), len(line.classes)
-        start = 1 if size < 16 else 3 if size < 65_536 else 5
+        classes, fields = message_lists.fields_of(value)
+        known, start = len(line.classes), message_lists.start_of(len(value))
         if not (fields.startswith(line.fields, start) and classes[:known] == line.classes):
             # It was edited. Whatever edits it at every step would have it all encoded, one by one, each time.
             line.forget(1)

@@ -31,6 +31,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
 from stategraph.core.effects import Request, SaveCheckpoint
 from stategraph.engine.checkpoints import encoded_messages, round_trip, serializability
+from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.saver_interfaces import Save, Saver
 from stategraph.engine.ports import Clock
 from stategraph.engine.tasks import threads
@@ -120,9 +121,14 @@ class SaveCalls:
         self._checker = round_trip.checker_for(getattr(saver, "serde", None))
         self._strict = strict
         self._at_exit = at_exit
-        self._encoded = None if at_exit else encoded_messages.for_saver(saver)
+        self._encoded = encoded_messages.for_saver(saver)
         method = getattr(put_writes, "__func__", None)
         self._takes_path = _takes_path(put_writes) if method is None else _takes_path_cached(method)
+
+    def remember(self, lists: Sequence[tuple[object, MessageList]]) -> None:
+        """Take over what is known of lists of messages that the run has loaded."""
+        if self._encoded is not None and lists:
+            self._encoded.remember(lists)
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
         """Return the config that addresses a checkpoint of the thread."""

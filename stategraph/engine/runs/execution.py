@@ -238,7 +238,7 @@ class Execution:
         """
         plan, machine = self.plan, self.machine
         assert plan.saver is not None
-        return SaveCalls(
+        calls = SaveCalls(
             plan.saver,
             self.loaded.address(plan.ns),
             getattr(plan.saver, put_writes),
@@ -248,6 +248,8 @@ class Execution:
             saved=self._saved,
             step_has_ended=lambda: not any(map(machine.waits_for, machine.tasks)),
         )
+        calls.remember(self.loaded.lists)
+        return calls
 
     def observe(self, observers: Sequence[GraphRunHandler], run_id: UUID) -> None:
         """Have handlers hear of the saves of the run, which has this id for callbacks."""

@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -27,7 +28,8 @@ from stategraph.core import status
 from stategraph.core.opening import travel
 from stategraph.core.opening.course import EDITS
 from stategraph.core.settings import Thread
-from stategraph.engine.checkpoints import histories
+from stategraph.engine.checkpoints import histories, known_lists
+from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.runs import lineage, replay
@@ -48,6 +50,7 @@ class Loaded(NamedTuple):
         ns: The namespace that it is taken over from; None if it is the run's own.
         around: What it had to agree with; None if there was nothing.
         history: What the saver answered about channels that it does not hold; None if it holds all.
+        lists: What is known of lists of messages in it, each with its first message.
     """
 
     found: CheckpointTuple | None
@@ -57,6 +60,7 @@ class Loaded(NamedTuple):
     ns: str | None = None
     around: lineage.Lineage | None = None
     history: histories.Histories | None = None
+    lists: Sequence[tuple[object, MessageList]] = ()
 
     def address(self, ns: str) -> RunnableConfig:
         """Return the saver's own view of the address, with the run's namespace."""
@@ -119,13 +123,14 @@ def load(plan: RunPlan) -> Procedure[Loaded]:
     saver = plan.saver
     assert saver is not None
     wanted, state = _lookup(plan)
-    found, superseded = yield from _find(plan, saver, wanted, state)
+    reader = known_lists.Reader(saver)
+    found, superseded = yield from _find(plan, reader.saver, wanted, state)
     asked = histories.request(plan.spec.program, found, wanted.base)
     history: histories.Histories | None = None
     if asked is not None:
         history = yield Ask(saver, "get_delta_channel_history", (), asked)
     ns = wanted.ns if found is not None else None
-    return wanted._replace(found=found, superseded=superseded, ns=ns, history=history)
+    return wanted._replace(found=found, superseded=superseded, ns=ns, history=history, lists=reader.lists)
 
 
 def _lookup(plan: RunPlan) -> tuple[Loaded, replay.ReplayState | None]:
