@@ -48,8 +48,8 @@ def check(tree: Tree, run: Run, limits: dict[str, Any]) -> None:
         if name in limits:
             assert sum(of_call) <= limits[name] + max(of_call, default=0) + 1e-9, name
     assert len(calls) <= limits["model_calls"]
-    assert taken.tools <= limits.get("tool_calls", taken.tools)
     usage = run.usage
+    assert taken.tools <= usage.total.tool_calls <= limits.get("tool_calls", usage.total.tool_calls)
     assert usage.total.model_calls == len(calls)
     assert usage.total.model_calls == sum(each.model_calls for each in usage.by_agent.values())
     assert usage.total.total_tokens == sum(each.total_tokens for each in usage.by_model.values())

@@ -1,4 +1,4 @@
-"""Random trees of agents: they hand over, call tools side by side, and call agents inside of tools.
+"""Random trees of agents: they hand over, call tools side by side, have subagents, fallbacks, and graphs inside tools.
 
 A `Tree` is drawn from a seed. Its models decide what they do by the same seed, and note what they really took.
 """
@@ -6,8 +6,9 @@ A `Tree` is drawn from a seed. Its models decide what they do by the same seed, 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,6 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import BaseTool, tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import PrivateAttr
 
 from stategraph.agent.graphs import assemble
 from stategraph.agent.settings.inputs import AgentInputs
@@ -32,6 +32,7 @@ class Taken:
     calls: list[tuple[str, int, int]] = field(default_factory=list)
     chance: random.Random = field(default_factory=random.Random)
     tools: int = 0
+    failures: int = 0
     under_way: int = 0
     most_under_way: int = 0
 
@@ -47,8 +48,7 @@ class Wanderer(BaseChatModel):
     chance: Any
     most_tokens: int = 1000
     max_tokens: int | None = None
-
-    _tools: list[str] = PrivateAttr(default_factory=list)
+    failing: float = 0.02
 
     @property
     def _llm_type(self) -> str:
@@ -79,13 +79,16 @@ class Wanderer(BaseChatModel):
         try:
             for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)
-            if chance.random() < 0.02:
-                taken.calls[call] = (self.name_, 0, 0)  # nobody tells what a call takes that fails
+            if chance.random() < self.failing:
+                taken.calls[call] = (self.name_, 0, 0)  # a call that fails before it is answered takes nothing
+                taken.failures += 1
                 raise ConnectionError("the line is bad")
             yield ChatGenerationChunk(message=AIMessageChunk(content="hm "))
-            names = [each["function"]["name"] for each in tools or ()]
-            for index in range(chance.choice([0, 1, 1, 2, 3]) if names else 0):
-                chunk = tool_call_chunk(name=chance.choice(names), args="{}", id=f"c{index}", index=index)
+            offered = [each["function"] for each in tools or ()]
+            for index in range(chance.choice([0, 1, 1, 2, 3]) if offered else 0):
+                function = chance.choice(offered)
+                args = _arguments(function.get("parameters") or {}, chance)
+                chunk = tool_call_chunk(name=function["name"], args=args, id=f"c{index}", index=index)
                 yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
             usage = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
             yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=usage))
@@ -106,23 +109,60 @@ class Tree:
         chance = random.Random(seed)
         taken = Taken(chance=chance)
         names = [f"agent{number}" for number in range(chance.randrange(1, 5))]
-        model: Callable[[str], Wanderer] = lambda name: Wanderer(  # noqa: E731
-            name_=name, taken=taken, chance=chance, max_tokens=max_tokens
-        )
-        agents = [
-            {
-                "agent_id": name,
-                "model": model(name),
-                "tools": [_counted(taken, chance), _nested(f"{name}_inner", model(f"{name}_inner"), taken, chance)],
-            }
-            for name in names
-        ]
+        planted = _Planted(taken, chance, max_tokens)
+        agents = [planted.agent(name) for name in names]
         edges = []
         for source in names:
             for to in names:
                 if source != to and chance.random() < 0.25:
                     edges.append({"from": [source], "to": [to], "edgeType": "handoff"})
         return cls(agents, edges, taken)
+
+
+@dataclass
+class _Planted:
+    """Draws agents.
+
+    Attributes:
+        taken: What they take.
+        chance: What they draw from.
+        max_tokens: The longest answers; None: not known to the run.
+    """
+
+    taken: Taken
+    chance: random.Random
+    max_tokens: int | None
+
+    def model(self, name: str, failing: float = 0.02) -> Wanderer:
+        return Wanderer(name_=name, taken=self.taken, chance=self.chance, max_tokens=self.max_tokens, failing=failing)
+
+    def agent(self, name: str, depth: int = 2) -> dict[str, Any]:
+        """An agent with tools and a graph inside of one; often with fallbacks and with agents as tools."""
+        chance = self.chance
+        inner = f"{name}_inner"
+        made: dict[str, Any] = {
+            "agent_id": name,
+            "model": self.model(name),
+            "tools": [_counted(self.taken, chance), _nested(inner, self.model(inner), self.taken, chance)],
+        }
+        if chance.random() < 0.4:
+            made["model"] = self.model(name, 0.3)
+            made["fallbacks"] = [self.model(f"{name}_fallback")]
+        if depth and chance.random() < 0.5:
+            subagents = [self._subagent(f"{name}_sub{number}", depth - 1) for number in range(chance.randrange(1, 3))]
+            made["subagent_configs"] = subagents
+        return made
+
+    def _subagent(self, name: str, depth: int) -> dict[str, Any]:
+        config: dict[str, Any] = {"type": name, "description": "Helps.", "agent_inputs": self.agent(name, depth)}
+        config |= {"max_turns": self.chance.randrange(1, 6), "allow_nested": self.chance.random() < 0.7}
+        return config | ({"tool_name": f"ask_{name}"} if self.chance.random() < 0.5 else {})
+
+
+def _arguments(schema: dict[str, Any], chance: random.Random) -> str:
+    """Arguments for a tool: of an enum one of its values, else some text."""
+    properties = schema.get("properties") or {}
+    return json.dumps({name: chance.choice(about.get("enum") or ["do it"]) for name, about in properties.items()})
 
 
 def _counted(taken: Taken, chance: random.Random) -> BaseTool:
