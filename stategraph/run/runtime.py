@@ -378,9 +378,14 @@ class AgentRuntime:
             The execution. It need not be awaited: how it ends is the last event, and a failure is logged.
 
         Raises:
-            ConfigurationError: The run is being executed already, or the runtime is closed.
+            ConfigurationError: The run is being executed already, its thread is in use, the runtime is closed, or what
+                was given is no run.
         """
         self._check()
+        if not callable(getattr(run, "start", None)):
+            raise ConfigurationError(
+                f"start() was given a value of type {type(run).__name__}; expected a run, which create_run returns"
+            )
         task = run.start(inputs, config, options)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run.id))

@@ -547,3 +547,8 @@ async def test_what_hooks_said_holds_also_where_it_was_stored(says: Any, monkeyp
         assert stored == []
     monkeypatch.setattr("stategraph.run.hooks.approval.start_task", lambda work, given: work(*given[0], **given[1]))
     assert await outcome() == at_once
+
+
+def test_a_misspelled_event_is_told_the_nearest_one() -> None:
+    with pytest.raises(ConfigurationError, match="There is no hook event 'BeforModel'; did you mean 'BeforeModel'"):
+        HookRegistry().register("BeforModel", print)

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 import pytest
 from langgraph.store.memory import InMemoryStore
 
-from stategraph.agent.settings.inputs import AgentInputs
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.agent.settings.validation import Settings, checked
 from stategraph.engine.checkpoints.memory import in_memory_saver
@@ -100,6 +100,23 @@ def test_a_runtime_refuses_wrong_settings_of_its_own(given: Any, said: str) -> N
 def test_a_runtime_of_workers_refuses_wrong_settings_of_its_own(given: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         MultiProcessRuntime(**given)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["agents", "edges"])
+async def test_one_agent_or_edge_is_no_list(name: str) -> None:
+    one = AgentInputs(agent_id="a", model=ScriptedChatModel(replies=[]))
+    given: dict[str, Any] = {"agents": [one], name: one if name == "agents" else GraphEdge(from_="a", to="b")}
+    with pytest.raises(ConfigurationError, match=f"'{name}' is a value of type .*, expected a list"):
+        await create_run(run_id="r", **given)
+
+
+@pytest.mark.anyio
+async def test_what_is_no_run_is_not_started() -> None:
+    async with AgentRuntime() as runtime:
+        no_run: Any = 5
+        with pytest.raises(ConfigurationError, match=r"start\(\) was given a value of type int; expected a run"):
+            runtime.start(no_run, {"messages": []})
 
 
 @pytest.mark.anyio

@@ -11,7 +11,7 @@ from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from stategraph.errors import AbortError
+from stategraph.errors import AbortError, InvalidAnswerError
 from stategraph.run.events.handlers import create_handlers
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
@@ -241,7 +241,42 @@ async def hooks(scenario: Scenario) -> list[str]:
     return [] if results == wanted else [f"results {results}, expected {wanted}"]
 
 
-CHECKS = {"stream": same_as_stream, "attach": attached, "abort": aborted, "hooks": hooks}
+async def edits(scenario: Scenario) -> list[str]:
+    """A call that a person edits runs with the new arguments, in every spelling, as in the graph by itself."""
+    decisions = [each["decisions"] for each in scenario.answers if isinstance(each, dict) and "decisions" in each]
+    if not any(one["type"] == "edit" for each in decisions for one in each):
+        return []
+    graph = scenario.make(InMemorySaver())
+    await graph.ainvoke(scenario.given, thread("own"))
+    own = await graph.ainvoke(Command(resume=scenario.answers[0]), thread("own"))
+    wrong = []
+    for spelling in ("updated_input", "updatedInput", "edited_action"):
+        run = await run_of(scenario, InMemorySaver())
+        await run.process_stream(scenario.given, thread("t"))
+        answered = [dict(each) for each in decisions[0]]
+        for each in answered:
+            if each["type"] == "edit" and spelling != "edited_action":
+                each[spelling] = each.pop("edited_action")["args"]
+        unknown = [{"type": "edit", "edited_action": {"name": "nobody", "args": {}}}, *answered[1:]]
+        try:
+            await run.resume({"decisions": unknown}, thread("t"))
+            wrong.append("a call was edited to be one of an unknown tool")
+        except InvalidAnswerError:
+            pass
+        await run.resume(answered, thread("t"))
+        values = (await run.graph.compiled.aget_state(thread("t"))).values
+        if _done(values) != _done(own):
+            wrong.append(f"{spelling}: calls and results {_done(values)}, of the graph by itself {_done(own)}")
+    return wrong
+
+
+def _done(values: Mapping[str, Any]) -> list[Any]:
+    """The calls of tools in a conversation, and their results."""
+    calls = [(call["name"], call["args"]) for each in values["messages"] for call in getattr(each, "tool_calls", ())]
+    return [*calls, *(each.text for each in values["messages"] if isinstance(each, ToolMessage))]
+
+
+CHECKS = {"stream": same_as_stream, "attach": attached, "abort": aborted, "hooks": hooks, "edits": edits}
 
 
 async def checked(scenario: Scenario) -> dict[str, list[str]]:

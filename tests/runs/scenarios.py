@@ -468,6 +468,8 @@ def commands(saver: Any) -> Any:
 
 LATER = said("again")
 
+EDITED: dict[str, Any] = {"name": "get_weather", "args": {"city": "Ostia"}}
+
 SCENARIOS: dict[str, Scenario] = {
     "create_react_agent": Scenario(
         react,
@@ -498,6 +500,14 @@ SCENARIOS: dict[str, Scenario] = {
         ("May I?", "Thanks for looking."),
         ("model",),
         answers=({"decisions": [{"type": "approve"}, {"type": "reject", "message": "Not Oslo"}]},),
+    ),
+    "create_agent, HumanInTheLoopMiddleware edits": Scenario(
+        approvals,
+        said("hi"),
+        LATER,
+        ("May I?", "Thanks for looking."),
+        ("model",),
+        answers=({"decisions": [{"type": "edit", "edited_action": EDITED}, {"type": "approve"}]},),
     ),
     "create_supervisor": Scenario(
         supervisor, said("hi"), LATER, ("sunny.",), ("supervisor", "weather"), pause_before="weather"

@@ -13,11 +13,12 @@ import difflib
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticKnownError
 from typing_extensions import get_protocol_members
 
 from stategraph.errors import ConfigurationError
@@ -47,6 +48,13 @@ def _on_the_wire(name: str) -> str:
     return to_camel(name.rstrip("_"))
 
 
+def _several(given: object) -> object:
+    # A model of pydantic is a sequence of its fields to pydantic.
+    if isinstance(given, BaseModel):
+        raise PydanticKnownError("tuple_type")
+    return given
+
+
 if TYPE_CHECKING:
     Several: TypeAlias = Sequence[T]
     """A field that takes any sequence, such as a list, and has a tuple."""
@@ -56,7 +64,7 @@ else:
         """A field that takes any sequence, such as a list, and has a tuple."""
 
         def __class_getitem__(cls, item: Any) -> Any:
-            return tuple[item, ...]
+            return Annotated[tuple[item, ...], BeforeValidator(_several)]
 
 
 class Settings(BaseModel):

@@ -32,6 +32,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import inspect
 import logging
 import re
@@ -368,6 +369,8 @@ def _event(name: str) -> HookEvents:
         known = ", ".join(HookEvents)
     if (why := _NEVER.get(name)) is not None:
         raise ConfigurationError(f"The hook event '{name}' never happens: {why}. There are {known}")
+    for near in difflib.get_close_matches(str(name), list(HookEvents), n=1):
+        raise ConfigurationError(f"There is no hook event {name!r}; did you mean '{near}'?")
     raise ConfigurationError(f"There is no hook event {name!r}; expected one of {known}")
 
 
