@@ -17,7 +17,7 @@ from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.settings.validation import Several
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
-from stategraph.run.config import CompileOptions, GraphConfig, RunConfig, RunFields
+from stategraph.run.config import RunConfig, RunFields
 from stategraph.run.ports import EventLogFactory, RunDirectory
 from stategraph.run.threads.port import ThreadIndex
 from stategraph.savers.urls import check_address
@@ -62,7 +62,7 @@ class RunKeywords(SharedSettings):
     agents: Several[AgentInputs] = ()
 
     def config(self, **replaced: Any) -> RunConfig:
-        """Return the configuration of the run. Nothing is checked twice.
+        """Return the configuration of the run.
 
         Args:
             **replaced: Fields in place of those that were given.
@@ -78,16 +78,16 @@ class RunKeywords(SharedSettings):
             )
         if self.graph is None and not self.agents:
             raise ConfigurationError("At least one agent must be provided: agents=[AgentInputs(...)], or a graph=")
-        several = len(self.agents) > 1 or bool(self.edges)
-        of_agents = GraphConfig.model_construct(
-            type="multi-agent" if several else "standard",
-            agents=self.agents,
-            edges=self.edges,
-            signal=self.signal,
-            compile_options=CompileOptions.model_construct(checkpointer=self.checkpointer, store=self.store),
-        )
         fields = {name: getattr(self, name) for name in self.model_fields_set if name in RunFields.model_fields}
-        return RunConfig.model_construct(run_id=self.run_id, graph_config=of_agents, **{**fields, **replaced})
+        of_agents = {
+            "type": "multi-agent" if len(self.agents) > 1 or self.edges else "standard",
+            "agents": self.agents,
+            "edges": self.edges,
+            "signal": self.signal,
+            "compile_options": {"checkpointer": self.checkpointer, "store": self.store},
+        }
+        # Checked again, as that is quicker than pydantic's way to leave it out.
+        return RunConfig(**{"run_id": self.run_id, "graph_config": of_agents, **fields, **replaced})
 
 
 def _saver_or_address(given: Any) -> Any:

@@ -491,5 +491,5 @@ class Script:
             last = last[:200] + "..."
         return (
             f"the script of model {request.model!r} has no reply left: {count} used, and it was asked again"
-            f" with {last}. Add a reply, or set repeat_last=True."
+            f" with {last}. Add a reply, or give Script([...], repeat_last=True)."
         )
