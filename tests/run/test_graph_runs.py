@@ -441,6 +441,32 @@ def test_a_question_of_any_form_waits_and_is_answered_by_another_process() -> No
     asyncio.run(main())
 
 
+def test_a_turn_that_waited_before_it_said_anything_has_all_its_messages_in_the_end() -> None:
+    def asks(name: str) -> Any:
+        return lambda state: {"messages": [AIMessage(f"{name}: {interrupt(name)}", id=name)]}
+
+    async def main() -> None:
+        saver = in_memory_saver()
+        builder = StateGraph(MessagesState)
+        for name in ("one", "two"):
+            builder.add_node(name, asks(name))
+            builder.add_edge(START, name)
+        graph = builder.compile(checkpointer=saver)
+
+        async def elsewhere(answers: dict[str, str] | None) -> Run:
+            run = await create_run(run_id="r", graph=graph)
+            await (run.process_stream(ASK, THREAD) if answers is None else run.resume(answers, THREAD))
+            return run
+
+        asked = {each.payload: each.interrupt_id for each in (await elsewhere(None)).get_interrupts()}
+        first = await elsewhere({asked["one"]: "yes"})  # type: ignore[index]
+        assert [each.payload for each in first.get_interrupts()] == ["two"]
+        last = await elsewhere({asked["two"]: "no"})  # type: ignore[index]
+        assert [each.content for each in last.get_run_messages()] == ["one: yes", "two: no"]
+
+    asyncio.run(main())
+
+
 def test_a_call_that_waited_keeps_its_step_and_arguments_in_another_process() -> None:
     @tool
     def confirm(what: str) -> str:

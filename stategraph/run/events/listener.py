@@ -147,7 +147,8 @@ class RunListener:
             return
         if self._began and memory["last_input"] != self._last_input_id:
             return
-        if memory["count"] > self._count:
+        # A run may pause before anything was told: what went in is known from the memory all the same.
+        if memory["count"] > self._count or not (self._count or self._began):
             if self._count:  # this process paused, another went on, and it comes back
                 self._tracker.note_closed(memory)
             self._count = memory["count"]
