@@ -15,7 +15,6 @@ Rules
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -26,6 +25,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.savers.compact.plan import CheckpointRow, Plan
+from stategraph.savers.plain import is_inline
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Key: TypeAlias = tuple[Any, ...]
@@ -245,24 +245,6 @@ def _text(claim: str, tables: tuple[str, ...], *, wide: bool) -> str:
 
 def _about(config: Any, metadata: Any) -> str:
     return json.dumps(get_serializable_checkpoint_metadata(config, metadata))
-
-
-def is_inline(value: object) -> bool:
-    """Return whether a value of a channel stands in the checkpoint itself, in the plain form."""
-    if value is None or type(value) is bool or type(value) is int:
-        return True
-    if type(value) is str:
-        return "\x00" not in value and (value.isascii() or _is_whole(value))
-    return type(value) is float and math.isfinite(value)
-
-
-def _is_whole(value: str) -> bool:
-    """Return whether a text has no halves of characters, which UTF-8 does not have."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def of_saves(serde: SerializerProtocol, saves: Sequence[Save]) -> tuple[Rows, int]:

@@ -30,6 +30,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver as TheirAsyncSa
 from langgraph.checkpoint.postgres.base import BasePostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import DatabaseError, errors
+from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
@@ -45,6 +46,9 @@ from stategraph.savers.postgres.connections import again, is_away, is_pool, pool
 from stategraph.savers.postgres.reading import listing
 from stategraph.savers.postgres.rows import Statement, of_saves
 from stategraph.savers.postgres.schema import COMPACT, FORM, TABLES, WIDE, Form, Mode, deletion, form_of
+from stategraph.savers.upkeep.saver import Upkeep
+from stategraph.savers.upkeep.tables import PostgresTables
+from stategraph.savers.upkeep.words import POSTGRES, Statements
 
 T = TypeVar("T")
 
@@ -63,7 +67,7 @@ _MADE_MEANWHILE: Final = (
 """Errors of a process that makes tables beside another one."""
 
 
-class _Saver(BasePostgresSaver):
+class _Saver(Upkeep, BasePostgresSaver):
     """Decides for both savers what is executed, as procedures."""
 
     conn: Any
@@ -73,6 +77,8 @@ class _Saver(BasePostgresSaver):
     _pool: ClassVar[type[Any]]
     _new_lock: ClassVar[Callable[[], Any]]
     _mark: ClassVar[str] = ""
+    _words = POSTGRES
+    _tables = PostgresTables()
 
     def __init__(
         self, conn: Any, pipe: Any = None, serde: SerializerProtocol | None = None, *, mode: Mode | None = None
@@ -167,10 +173,13 @@ class _Saver(BasePostgresSaver):
 
     def _setup(self) -> Procedure[None]:
         """Make the tables, and add what the mode needs; may be repeated, also by several processes at once."""
+        yield from self._setup_in(self._shared.mode)
+
+    def _setup_in(self, mode: Mode | None) -> Procedure[None]:
         for attempt in range(_SETUPS):
             try:
                 rows = yield from self._fetch(FORM)
-                form = form_of(self._shared.mode, **rows[0])
+                form = form_of(mode, **rows[0])
                 yield from self._call("setup")
                 if form.mode == "compact" and not form.wide:
                     yield from again(self.conn, partial(self._execute, *((each, ()) for each in COMPACT)))
@@ -225,7 +234,7 @@ class _Saver(BasePostgresSaver):
             yield from again(self.conn, partial(self._execute, statement))
         return stored
 
-    def _delete_thread(self, thread_id: str) -> Procedure[None]:
+    def _delete(self, thread_id: str) -> Procedure[None]:
         """Delete all checkpoints and writes of a thread, and their values."""
         form = yield from self._formed()
         tables = (*TABLES, *WIDE) if form.wide else TABLES
@@ -235,6 +244,50 @@ class _Saver(BasePostgresSaver):
     def forget(self, thread_id: str) -> None:
         """Forget what is remembered of a thread, as a save that was reported as stored has not become so."""
         self._shared.forget(str(thread_id))
+
+    # Upkeep.
+
+    def _kept_up(self, begin: Callable[[], Statements[T]]) -> Procedure[T]:
+        """Perform statements as one transaction."""
+
+        def perform_all() -> Procedure[T]:
+            cursor = yield Enter(cast("Any", self)._cursor())
+            cursor.row_factory = tuple_row
+            yield Enter(cursor.connection.transaction())
+            statements = begin()
+            try:
+                statement, parameters = next(statements)
+                while True:
+                    yield partial(cursor.execute, statement.replace("?", "%s"), parameters)
+                    rows = (yield cursor.fetchall) if statement.startswith("SELECT") else ()
+                    statement, parameters = statements.send(rows)
+            except StopIteration as end:
+                return cast("T", end.value)
+
+        if self.pipe is not None:
+            raise ConfigurationError(
+                "A saver in pipeline mode has no transactions of its own: open another one for the upkeep"
+            )
+        return (yield from again(self.conn, perform_all))
+
+    def _alone(self, statements: Sequence[str]) -> Procedure[None]:
+        """Execute statements outside of a transaction."""
+        for statement in statements:
+            yield from again(self.conn, partial(self._execute, (statement, ())))
+
+    def _formed_as(self, mode: Mode) -> Procedure[None]:
+        """Have the tables of a form."""
+        self._shared.mode = self._shared.mode and mode
+        self._shared.form = None
+        if mode == "compact":
+            yield from self._setup_in(mode)
+
+    def _prune(self, thread_ids: Any = None, *, strategy: str | None = None, **numbers: Any) -> Procedure[Any]:
+        """Delete checkpoints that are not needed any more; see `Upkeep`."""
+        form = yield from self._formed()
+        if strategy is not None and not form.wide and not numbers and thread_ids is not None:
+            return (yield from self._call("prune", thread_ids, strategy=strategy))
+        return (yield from super()._prune(thread_ids, strategy=strategy, **numbers))
 
     # Reading.
 
@@ -342,7 +395,11 @@ class PostgresSaver(_Saver, TheirSaver):  # type: ignore[misc]
     put_writes = performed(_Saver._put_writes)
     get_tuple = performed(_Saver._get_tuple)
     get_delta_channel_history = performed(_Saver._get_delta_channel_history)
-    delete_thread = performed(_Saver._delete_thread)
+    delete_thread = performed(_Saver._delete)
+    prune = performed(_Saver._prune)
+    size = performed(_Saver._size)
+    vacuum = performed(_Saver._vacuum)
+    convert = performed(_Saver._convert)
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:
         """List checkpoints, the newest first; with the options of `langgraph.checkpoint.postgres.PostgresSaver`."""
@@ -373,7 +430,11 @@ class AsyncPostgresSaver(_Saver, TheirAsyncSaver):  # type: ignore[misc]
     aput_writes = awaited(_Saver._put_writes)
     aget_tuple = awaited(_Saver._get_tuple)
     aget_delta_channel_history = awaited(_Saver._get_delta_channel_history)
-    adelete_thread = awaited(_Saver._delete_thread)
+    adelete_thread = awaited(_Saver._delete)
+    aprune = awaited(_Saver._prune)
+    asize = awaited(_Saver._size)
+    avacuum = awaited(_Saver._vacuum)
+    aconvert = awaited(_Saver._convert)
 
     async def alist(self, config: RunnableConfig | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
         """List checkpoints, the newest first; with the options of `langgraph.checkpoint.postgres.PostgresSaver`."""
@@ -395,3 +456,7 @@ class AsyncPostgresSaver(_Saver, TheirAsyncSaver):  # type: ignore[misc]
     put = from_thread("put", aput)
     put_together = from_thread("put_together", aput_together)
     put_writes = from_thread("put_writes", aput_writes)
+    prune = from_thread("prune", aprune)
+    size = from_thread("size", asize)
+    vacuum = from_thread("vacuum", avacuum)
+    convert = from_thread("convert", aconvert)

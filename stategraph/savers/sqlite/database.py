@@ -165,6 +165,25 @@ class Database:
                 self._drain()
         return work.outcome()
 
+    def alone(self, statements: Sequence[str]) -> None:
+        """Execute statements outside of a transaction, with the connection for itself."""
+        with self.lock:
+            self._prepared()
+            self._settle_transaction()
+            for statement in statements:
+                self.connection.execute(statement).fetchall()
+
+    def form(self, mode: Mode) -> None:
+        """Have the tables of a form from now on."""
+        with self.lock:
+            self._mode, self._schema = mode, None
+            self._prepared()
+
+    def forget(self, thread_id: str) -> None:
+        """Forget what is known of a thread."""
+        with self.lock:
+            self._known.forget(thread_id)
+
     async def hand_over(self, work: Work) -> Any:
         """Have something done in another thread; return its result. Being cancelled does not undo it.
 

@@ -23,11 +23,17 @@ from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.savers.compact.coder import Coder
+from stategraph.savers.methods import in_thread, performed
 from stategraph.savers.sqlite import deleting, filters
 from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole, Work, Write, config_of_put
 from stategraph.savers.sqlite.history import histories
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode
+from stategraph.savers.upkeep.saver import Upkeep, drive
+from stategraph.savers.upkeep.tables import SqliteTables
+from stategraph.savers.upkeep.words import SQLITE, Statements
+
+T = TypeVar("T")
 
 T = TypeVar("T")
 
@@ -35,7 +41,7 @@ _BUSY_S = 30.0
 """Time that a write waits for SQLite's one write lock, which another process has."""
 
 
-class SqliteSaver(BaseCheckpointSaver[str]):
+class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     """Stores checkpoints in a SQLite file; all methods also in their async form.
 
     A new file gets the compact form, in which the bytes grow with the data of a thread. A file of
@@ -240,6 +246,42 @@ class SqliteSaver(BaseCheckpointSaver[str]):
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete all checkpoints and writes of a thread, and their values."""
         await self._database.hand_over(self._deletion(thread_id))
+
+    # Upkeep; see `Upkeep`.
+
+    _words = SQLITE
+    _tables = SqliteTables()
+
+    prune = performed(Upkeep._prune)  # type: ignore[arg-type]
+    size = performed(Upkeep._size)
+    vacuum = performed(Upkeep._vacuum)
+    convert = performed(Upkeep._convert)
+    aprune = in_thread(prune)
+    asize = in_thread(size)
+    avacuum = in_thread(vacuum)
+    aconvert = in_thread(convert)
+
+    def _kept_up(self, begin: Callable[[], Statements[T]]) -> Procedure[T]:
+        found: list[T] = []
+
+        def inside(connection: sqlite3.Connection) -> None:
+            found.append(drive(begin(), lambda statement, given: connection.execute(statement, given).fetchall()))
+
+        yield partial(self._database.do, Write([], self._coder, inside))
+        return found[0]
+
+    def _alone(self, statements: Sequence[str]) -> Procedure[None]:
+        yield partial(self._database.alone, statements)
+
+    def _formed_as(self, mode: Mode) -> Procedure[None]:
+        yield partial(self._database.form, mode)
+
+    def _delete(self, thread_id: str) -> Procedure[None]:
+        yield partial(self.delete_thread, thread_id)
+
+    def forget(self, thread_id: str) -> None:
+        """Forget what is remembered of a thread."""
+        self._database.forget(thread_id)
 
     # What is done with the connection.
 
