@@ -1,14 +1,16 @@
 """Methods made of procedures: what sync and async savers do, written once.
 
-class _Saver:
-def _put(self, config): ...  # yields calls, returns a result
+Example::
 
-class Saver(_Saver):
-put = performed(_Saver._put)
+    class _Saver:
+        def _put(self, config): ...  # yields calls, returns a result
 
-class AsyncSaver(_Saver):
-aput = awaited(_Saver._put)
-put = from_thread("put", aput)
+    class Saver(_Saver):
+        put = performed(_Saver._put)
+
+    class AsyncSaver(_Saver):
+        aput = awaited(_Saver._put)
+        put = from_thread("put", aput)
 """
 
 from __future__ import annotations

@@ -35,8 +35,6 @@ from stategraph.savers.upkeep.words import SQLITE, Statements
 
 T = TypeVar("T")
 
-T = TypeVar("T")
-
 _BUSY_S = 30.0
 """Time that a write waits for SQLite's one write lock, which another process has."""
 
