@@ -41,6 +41,10 @@ def load(home: str) -> SimpleNamespace:
         if had is not None:
             langgraph.prebuilt = had
     assert Path(top.__file__).is_relative_to(home)
+    if top.ToolRuntime.__module__.startswith(NAME):
+        # Pydantic looks the names in its annotations up in its module.
+        top.ToolRuntime.__module__ = "tests.prebuilt.the_other_tool_node"
+        sys.modules[top.ToolRuntime.__module__] = parts["tool_node"]
     return SimpleNamespace(**vars(top), **{name: part for name, part in parts.items() if name not in vars(top)})
 
 
