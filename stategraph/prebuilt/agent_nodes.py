@@ -194,9 +194,15 @@ def check_history(messages: Sequence[BaseMessage]) -> None:
     calls: list[ToolCall] = []
     answered = set()
     for message in messages:
-        if isinstance(message, ToolMessage):
+        # The exact class first: to ask pydantic's metaclass takes several times as long.
+        kind = type(message)
+        if kind is ToolMessage:
+            answered.add(message.tool_call_id)  # type: ignore[attr-defined]
+        elif kind is AIMessage:
+            calls += message.tool_calls  # type: ignore[attr-defined]
+        elif isinstance(message, ToolMessage):
             answered.add(message.tool_call_id)
-        elif isinstance(message, AIMessage) and message.tool_calls:
+        elif isinstance(message, AIMessage):
             calls += message.tool_calls
     unanswered = [call for call in calls if call["id"] not in answered]
     if unanswered:
