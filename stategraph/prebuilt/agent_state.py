@@ -1,7 +1,9 @@
 """The state of the graph that `create_react_agent` makes, and how its nodes read it.
 
 A state is a dict or a pydantic model. The classes here are the ones that programs know from langgraph-prebuilt, where
-they are deprecated in favour of langchain's.
+they are deprecated in favour of langchain's. `messages` is the conversation, `remaining_steps` the steps that the run
+may still take, `structured_response` the structured answer. The docstrings of the classes are descriptions in JSON
+schemas.
 """
 
 from __future__ import annotations
@@ -31,12 +33,7 @@ StructuredResponseSchema = dict[Any, Any] | type[BaseModel]
     category=LangGraphDeprecatedSinceV10,
 )
 class AgentState(TypedDict):
-    """The state of an agent.
-
-    Attributes:
-        messages: The conversation.
-        remaining_steps: Steps that the run may still take.
-    """
+    """The state of the agent."""
 
     messages: Annotated[Sequence[BaseMessage], add_messages]
     remaining_steps: NotRequired[RemainingSteps]
@@ -47,12 +44,7 @@ class AgentState(TypedDict):
     category=LangGraphDeprecatedSinceV10,
 )
 class AgentStatePydantic(BaseModel):
-    """The state of an agent, as a pydantic model.
-
-    Attributes:
-        messages: The conversation.
-        remaining_steps: Steps that the run may still take.
-    """
+    """The state of the agent."""
 
     messages: Annotated[Sequence[BaseMessage], add_messages]
     remaining_steps: RemainingSteps = 25
@@ -67,11 +59,7 @@ with warnings.catch_warnings():
         category=LangGraphDeprecatedSinceV10,
     )
     class AgentStateWithStructuredResponse(AgentState):
-        """The state of an agent that ends with a structured answer.
-
-        Attributes:
-            structured_response: The answer.
-        """
+        """The state of the agent with a structured response."""
 
         structured_response: StructuredResponse
 
@@ -80,11 +68,7 @@ with warnings.catch_warnings():
         category=LangGraphDeprecatedSinceV10,
     )
     class AgentStateWithStructuredResponsePydantic(AgentStatePydantic):
-        """The state of an agent that ends with a structured answer, as a pydantic model.
-
-        Attributes:
-            structured_response: The answer.
-        """
+        """The state of the agent with a structured response."""
 
         structured_response: StructuredResponse
 

@@ -199,8 +199,9 @@ class ToolNode(RunnableCallable):
             return False
         if self._wrap_tool_call is not None or self._awrap_tool_call is not None:
             return False
-        kind = type(self)
-        return (kind._run_one, kind._arun_one, kind._execute_tool_sync, kind._execute_tool_async) == _EXECUTION
+        # By identity, and not of bound methods: a proxy in place of one equals it, and has its attributes.
+        kind, own = type(self), vars(self)
+        return all(getattr(kind, name) is method and name not in own for name, method in _EXECUTION)
 
     def _calling(
         self,
@@ -335,13 +336,11 @@ class ToolNode(RunnableCallable):
         return tool_errors.answer(call, error, self._handle_tool_errors)
 
 
-_EXECUTION = (
-    ToolNode._run_one,
-    ToolNode._arun_one,
-    ToolNode._execute_tool_sync,
-    ToolNode._execute_tool_async,
+_EXECUTION = tuple(
+    (name, getattr(ToolNode, name))
+    for name in ("_run_one", "_arun_one", "_execute_tool_sync", "_execute_tool_async", "_inject_tool_args")
 )
-"""The methods that an instrumentation may have replaced, as they are here."""
+"""The methods that an instrumentation or a subclass may have replaced, as they are here."""
 
 
 def _is_calls(input: Sequence[object]) -> bool:

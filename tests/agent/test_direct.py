@@ -218,6 +218,36 @@ async def test_a_library_that_instruments_models_sees_every_call(way: str, monke
     assert seen == ["called"]
 
 
+class Proxy:
+    """Stands for a method and equals it, as the wrappers of some instrumentation libraries do."""
+
+    def __init__(self, method: Any, seen: list[str]) -> None:
+        self.method, self.seen = method, seen
+
+    def __get__(self, instance: object, owner: type) -> Proxy:
+        return Proxy(self.method.__get__(instance, owner), self.seen)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.seen.append("called")
+        return self.method(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.method == other)
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_library_whose_wrappers_equal_the_methods_sees_every_call(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    for name in ("generate", "agenerate"):
+        monkeypatch.setattr(BaseChatModel, name, Proxy(getattr(BaseChatModel, name), seen))
+    await ask(way, Async(), {})
+    assert seen == ["called"]
+
+
 def loaded_without(owner: type[Any], name: str) -> Any:
     """The module as it is with a version of LangChain whose class lacks a method."""
     spec = importlib.util.spec_from_file_location("direct_without", direct.__file__)

@@ -250,6 +250,13 @@ def test_the_graphs_are_drawn_alike(name, ours, theirs):
     assert one.draw_mermaid() == other.draw_mermaid()
 
 
+@pytest.mark.parametrize("name", ["plain", "structured", "before", "no tools"])
+def test_the_schemas_are_the_same(name, ours, theirs):
+    one, other = (AGENTS[name](prebuilt) for prebuilt in (ours, theirs))
+    assert one.get_input_jsonschema() == other.get_input_jsonschema()
+    assert one.get_output_jsonschema() == other.get_output_jsonschema()
+
+
 @pytest.mark.parametrize("steps", range(1, 6))
 def test_an_agent_that_runs_out_of_steps_says_so_at_the_same_point(steps, ours, theirs, driver):
     ends = []

@@ -626,21 +626,47 @@ def test_a_request_is_changed_by_override_and_warns_if_it_is_changed_in_place(pr
     assert request.tool_call["name"] == "other"
 
 
-@pytest.mark.parametrize("method", ["_execute_tool_sync", "_run_one"])
+class Proxy:
+    """Stands for a method, equals it and has its attributes, as proxies of instrumentation libraries do."""
+
+    def __init__(self, method: Any, seen: list[Any]) -> None:
+        self.method, self.seen = method, seen
+
+    def __get__(self, node: Any, kind: type) -> Any:
+        return Proxy(self.method.__get__(node, kind), self.seen)
+
+    def __call__(self, *args: Any) -> Any:
+        self.seen.append(args[0])
+        return self.method(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.method, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.method == other)
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("method", ["_execute_tool_sync", "_run_one", "_inject_tool_args"])
 def test_an_instrumentation_of_the_node_sees_every_call(method, prebuilt, monkeypatch):
     """Also one that would take the short way."""
     seen: list[Any] = []
     kind = prebuilt.ToolNode
-    original = getattr(kind, method)
-
-    def watched(self: Any, *args: Any) -> Any:
-        seen.append(args[0])
-        return original(self, *args)
-
     node = graph_of(kind([add]))
-    monkeypatch.setattr(kind, method, watched)
+    monkeypatch.setattr(kind, method, Proxy(getattr(kind, method), seen))
     assert answers(node.invoke({"messages": [asking(call("add", a=1, b=2))]}))[0][1] == "3"
     assert len(seen) == 1
+
+
+def test_an_instrumentation_of_async_calls_sees_them(prebuilt, monkeypatch):
+    seen: list[Any] = []
+    kind = prebuilt.ToolNode
+    node = graph_of(kind([add]))
+    for method in ("_arun_one", "_execute_tool_async"):
+        monkeypatch.setattr(kind, method, Proxy(getattr(kind, method), seen))
+    asyncio.run(node.ainvoke({"messages": [asking(call("add", a=1, b=2))]}))
+    assert len(seen) == 2
 
 
 # --- other forms ---

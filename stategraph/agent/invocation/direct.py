@@ -22,11 +22,10 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import FunctionType, MethodType
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, chat_models
@@ -82,6 +81,11 @@ def _originals(methods: _Methods | None, *modules: Any) -> _Methods | None:
     return methods
 
 
+def _has(known: _Methods | None, owner: type[Any], methods_of: attrgetter[_Methods]) -> bool:
+    """Return whether a class has known methods: by identity, as a proxy in place of one equals it."""
+    return known is not None and all(map(is_, methods_of(owner), known))
+
+
 _of_inner = attrgetter("_generate_with_cache", "_agenerate", "_agenerate_with_cache", "_stream", "_astream")
 _SYNC_ONLY = _found(_of_inner, BaseChatModel)
 _MODEL = None if _SYNC_ONLY is None else _originals(_found(_of_model, BaseChatModel), chat_models)
@@ -89,8 +93,7 @@ _BINDING = _originals(_found(_of_binding, RunnableBinding), runnables)
 _TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tools)
 
 
-@dataclass(frozen=True, slots=True)
-class DirectModel:
+class DirectModel(NamedTuple):
     """A model that may be asked without LangChain's wrapping.
 
     Attributes:
@@ -118,7 +121,7 @@ class DirectModel:
         if unbound is None:
             return None
         chat, arguments = unbound
-        if _MODEL is None or _of_model(type(chat)) != _MODEL or run_config.has_listeners(config):
+        if not _has(_MODEL, type(chat), _of_model) or run_config.has_listeners(config):
             return None
         return None if _does_more(chat, arguments) else cls(model, chat, arguments)
 
@@ -137,7 +140,7 @@ class DirectModel:
         """Ask the model and return its answer."""
         if _needs_conversion(messages):
             return cast("AIMessage", await self.model.ainvoke(messages, config))
-        if _of_inner(type(self.chat)) == _SYNC_ONLY and self.chat.rate_limiter is None:
+        if _has(_SYNC_ONLY, type(self.chat), _of_inner) and self.chat.rate_limiter is None:
             # LangChain would take a thread for the innermost part; ours are quicker to reach.
             step = partial(self.chat._generate_with_cache, [*messages], **self.arguments)
             return _answer(await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step))
@@ -169,7 +172,7 @@ def _unbound(model: Runnable[Any, Any]) -> tuple[BaseChatModel, Mapping[str, Any
     if not isinstance(model, RunnableBinding):
         return (model, {}) if isinstance(model, BaseChatModel) else None
     bound: RunnableBinding[Any, Any] = model
-    if bound.config or bound.config_factories or _of_binding(type(bound)) != _BINDING:
+    if bound.config or bound.config_factories or not _has(_BINDING, type(bound), _of_binding):
         return None
     if any(name.endswith("structured_output_format") for name in bound.kwargs):
         return None
@@ -272,7 +275,7 @@ class ToolInvoker:
         if type(tool) is not StructuredTool or _does_more_than_call(tool):
             return None
         function: Callable[..., Any] | None = getattr(tool, way)
-        if function is None or _TOOL is None or _of_tool(StructuredTool) != _TOOL:
+        if function is None or not _has(_TOOL, StructuredTool, _of_tool):
             return None
         parts = (function, tool.args_schema)
         if parts != self._checked:
