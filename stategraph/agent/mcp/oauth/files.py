@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
-from uuid import uuid4
 
 from stategraph.agent.mcp.oauth import TokenStorage
 from stategraph.agent.mcp.oauth.users import TokensOf
@@ -126,9 +126,10 @@ class FileTokens:
 
     def _replace(self, path: Path, kept: bytes) -> None:
         self._make_folder()
-        beside = path.with_suffix(f".{uuid4().hex}")
+        number, name = tempfile.mkstemp(dir=self._folder, prefix=f"{path.stem}.")  # for its owner alone
+        beside = Path(name)
         try:
-            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with open(number, "wb") as file:
                 file.write(kept)
                 file.flush()
                 os.fsync(file.fileno())
