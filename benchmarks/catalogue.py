@@ -176,6 +176,10 @@ def _probes() -> Iterator[Row]:
     }
     for name, targets in listened.items():
         yield from _pair(name, "probes", targets, quick=targets is not None)
+    # As the last ones, where a step does more: it makes a message.
+    for name in ("message_in_messages_mode", "message_in_updates_and_messages_mode"):
+        yield from _pair(name, "listeners")
+    yield Row("step_with_2_sync_handlers", "async", "ratio", "listeners:step_with_2_sync_handlers")
     for width in (10, 100, 1000):
         yield from _pair(f"task_of_fan_out_{width}", "probes")
     idle, keys = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from langgraph.graph.message import add_messages
 from langgraph.types import Send
 from typing_extensions import TypedDict
 
+from benchmarks.workloads.agent import counting_handler
 from benchmarks.workloads.base import Difference, Timed, Workload
 from benchmarks.workloads.runs import GraphRun, whole_run
 
@@ -75,14 +77,14 @@ def _listened_to(**how: Any) -> Callable[[str], Workload]:
     """A step whose chunks somebody reads, or whose events somebody hears.
 
     Args:
-        **how: "stream_mode", or "handlers", the number of callback handlers that do nothing.
+        **how: "stream_mode", or "handlers", the number of callback handlers, which count what they are told.
     """
 
     def build(variant: str) -> Workload:
         step = _step(lambda state: {"count": state["count"] + 1}, variant)
         graph = _ring(Counting, step, lambda state: state["count"] >= state["until"], 0)
-        handler = AsyncCallbackHandler if variant == "async" else BaseCallbackHandler
-        config = {"callbacks": [handler() for _ in range(how.get("handlers", 0))]}
+        kind = AsyncCallbackHandler if variant == "async" else BaseCallbackHandler
+        config = {"callbacks": [counting_handler(Counter(), kind) for _ in range(how.get("handlers", 0))]}
         options = {"stream_mode": how.get("stream_mode", "updates")}
 
         def run(steps: int) -> Timed:

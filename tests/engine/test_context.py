@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from typing import Any
@@ -222,3 +223,23 @@ def test_what_is_traced_inside_hangs_below_the_run_of_the_context() -> None:
     assert config_context(CONFIG, run).run(get_current_run_tree) is run
     assert config_context(CONFIG).run(get_current_run_tree) is None
     assert get_current_run_tree() is None
+
+
+@pytest.mark.anyio
+async def test_a_traceback_says_once_where_nested_calls_waited() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    async def nested(levels: int) -> None:
+        inner = nested(levels - 1) if levels else failing
+        await await_in_context(copy_context(), _awaiting(inner))
+
+    async def _awaiting(inner: Any) -> None:
+        await inner
+
+    failing = asyncio.create_task(fail())
+    with pytest.raises(ValueError, match="no") as caught:
+        await nested(5)
+    waited = [frame for frame in traceback.extract_tb(caught.value.__traceback__) if "yield" in (frame.line or "")]
+    assert not waited

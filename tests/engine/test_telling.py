@@ -8,6 +8,7 @@ import operator
 import random
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -435,13 +436,19 @@ async def test_all_are_told_an_end_that_a_cancellation_cuts_short(times: int) ->
     class Slow(AsyncCallbackHandler):
         def __init__(self) -> None:
             self.begun, self.go_on, self.told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+            self.error: BaseException | None = None
 
         async def on_chain_end(self, *args: Any, **told: Any) -> None:
-            self.begun.set()
-            await self.go_on.wait()
+            try:
+                # One that is known to wait is told in a task of its own, which the scope belongs to.
+                with anyio.fail_after(5) if times == 2 else nullcontext():
+                    self.begun.set()
+                    await self.go_on.wait()
+            except BaseException as error:
+                self.error = error
             self.told.set()
 
-    for _ in range(times):
+    for number in range(times):
         slow, other = Slow(), Slow()
         running = asyncio.create_task(chain().compile().ainvoke(EMPTY, {"callbacks": [slow, other]}))
         await asyncio.wait_for(slow.begun.wait(), 5)
@@ -452,6 +459,8 @@ async def test_all_are_told_an_end_that_a_cancellation_cuts_short(times: int) ->
         for handler in (slow, other):
             handler.go_on.set()
             await asyncio.wait_for(handler.told.wait(), 5)
+        if times == 1 or number == 1:
+            assert slow.error is other.error is None
 
 
 @pytest.mark.anyio
@@ -534,6 +543,24 @@ async def test_only_what_an_inline_handler_sets_is_seen_by_the_node(kind: str, s
     graph = StateGraph(State).add_node("look", look).add_edge(START, "look").compile()
     await graph.ainvoke(EMPTY, {"callbacks": [marking(), AsyncCallbackHandler()]})
     assert found == [seen]
+
+
+@pytest.mark.anyio
+async def test_what_an_inline_handler_sets_at_an_end_is_not_seen_by_the_next_node() -> None:
+    class Marking(BaseCallbackHandler):
+        run_inline = True
+
+        def on_chain_end(self, *args: Any, **told: Any) -> None:
+            _mark.set("marked")
+
+    found: list[str] = []
+
+    async def look(_: Any) -> None:
+        found.append(_mark.get())
+
+    graph = StateGraph(State).add_sequence([("one", look), ("two", look)]).add_edge(START, "one").compile()
+    await graph.ainvoke(EMPTY, {"callbacks": [Marking()]})
+    assert found == ["unmarked", "unmarked"]
 
 
 # -- instrumentations ------------------------------------------------------------
@@ -661,6 +688,50 @@ async def test_no_step_begins_before_what_the_one_before_shows_was_taken(durabil
             await asyncio.sleep(0)
         assert begun == seen
     assert seen == ["a", "b", "c"]
+
+
+@pytest.mark.anyio
+async def test_no_step_begins_while_the_reader_holds_what_the_one_before_said_earlier() -> None:
+    begun: list[str] = []
+
+    async def says(_: Any) -> None:
+        get_stream_writer()("said")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def next_one(_: Any) -> None:
+        begun.append("next")
+
+    graph = StateGraph(State).add_sequence([("says", says), ("next", next_one)]).add_edge(START, "says").compile()
+    async for _ in graph.astream(EMPTY, stream_mode="custom"):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert begun == []
+    assert begun == ["next"]
+
+
+def refuse(old: Any, new: Any) -> Any:
+    if new == "bad":
+        raise ValueError("refused")
+    return new
+
+
+class Refusing(TypedDict, total=False):
+    value: Annotated[str, refuse]
+
+
+@pytest.mark.anyio
+async def test_what_a_step_says_is_shown_before_it_fails_to_be_applied() -> None:
+    async def says(_: Any) -> Any:
+        get_stream_writer()("said")
+        return {"value": "bad"}
+
+    graph = StateGraph(Refusing).add_sequence([("none", nothing), ("says", says)]).add_edge(START, "none").compile()
+    chunks = []
+    with pytest.raises(ValueError, match="refused"):
+        async for chunk in graph.astream({"value": "x"}, stream_mode="custom"):
+            chunks.append(chunk)
+    assert chunks == ["said"]
 
 
 @pytest.mark.anyio

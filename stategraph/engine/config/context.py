@@ -132,6 +132,9 @@ def await_in_context(
                 run(_close, coro)
                 raise
             except BaseException as error:
+                if error.__traceback__ is not None:
+                    # Of many nested calls it would say nothing but that each of them waited here.
+                    error.__traceback__ = error.__traceback__.tb_next
                 step, payload = coro.throw, error
             awaited = run(step, payload)
     except StopIteration as done:

@@ -3,8 +3,11 @@
 Rules
 -----
 * A step with one task is awaited in place, in a context of its own, without an
-  asyncio task. Several tasks, or a caller who wants to hear events while a node
-  runs, get asyncio tasks; the driver owns them and awaits every one it cancels.
+  asyncio task. Several tasks get asyncio tasks; the driver owns them and awaits
+  every one it cancels.
+* If the caller wants to hear events while a node runs, a lone task gets an asyncio
+  task, in which those after it run as well, as long as there is nothing to show
+  and the caller waits. No step begins before all of the one before was shown.
 * Cancelling the run cancels its tasks, then records and stores what they
   reached before the cancellation leaves the driver.
 * Everything here happens on the loop's thread. A sync node in a worker thread
@@ -33,6 +36,7 @@ from stategraph.engine.runs.procedure import RunProcedure
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.runs.task_calls import LoopCalls
 from stategraph.engine.runs.teardown import Asking
+from stategraph.engine.streams.payloads import NOTHING
 from stategraph.engine.tasks import attempt
 from stategraph.errors import GraphInterrupt
 
@@ -160,15 +164,22 @@ class AsyncDriver(RunProcedure):
 
     def _run_ahead(self, task: Task) -> Asking[Directive | None]:
         """Take a step of one task to its end, and show what comes meanwhile; see `_go_ahead`."""
-        chunks, shown = self._execution.outlet.chunks, self._execution.outlet.shown
+        outlet, news, request = self._execution.outlet, self._news, self.request
+        chunks, take = outlet.chunks, outlet.taker
         ahead = self._loop.create_task(self._go_ahead(task), name=task.name)
         self._running.add(ahead)
         ahead.add_done_callback(partial(self._note_ahead, task))
-        while not ahead.done():
-            if not chunks:
-                yield from self.awaited(self._next(None))
-            if chunks:
-                yield from shown()
+        while True:
+            is_over = ahead.done()
+            while chunks:
+                if (seen := take()) is not NOTHING:
+                    yield seen
+            if is_over:
+                break
+            if not ahead.done():
+                news.clear()
+                request.awaitable = news.wait()
+                yield request
         self._note_ahead(task, ahead)
         if self._ended:
             yield from self._step([])

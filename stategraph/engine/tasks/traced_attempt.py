@@ -61,7 +61,7 @@ def run(
         What the work returned.
     """
     sequence, config = sequence_of(body), scope.config
-    begun = None if sequence is None else chain_run.start(config, **_described(sequence, value))
+    begun = None if sequence is None else chain_run.start(config, **_described(sequence, value, config))
     if begun is None:
         return body.runnable.invoke(value, config)
     with begun:
@@ -92,7 +92,7 @@ async def arun(
     sequence, config = sequence_of(body), scope.config
     begun = None
     if sequence is not None:
-        begun = await chain_run.astart(config, **_described(sequence, value), takes_turns=takes_turns)
+        begun = await chain_run.astart(config, **_described(sequence, value, config), takes_turns=takes_turns)
     if begun is None:
         return await body.runnable.ainvoke(value, config)
     try:
@@ -107,9 +107,10 @@ async def arun(
     return value
 
 
-def _described(sequence: RunnableSeq, value: object) -> dict[str, Any]:
+def _described(sequence: RunnableSeq, value: object, config: RunnableConfig) -> dict[str, Any]:
     """Return how a run of the sequence is told of."""
-    return {"payload": sequence.reported(value), "name": sequence.get_name(), "policy": sequence.trace_policy}
+    name = config.get("run_name") or sequence.get_name()
+    return {"payload": sequence.reported(value), "name": name, "policy": sequence.trace_policy}
 
 
 def _enter_work(begun: ChainRun[Any], scope: TaskScope) -> Context:
