@@ -148,7 +148,12 @@ class ThreadKeeper(Protocol):
     """Is told of the executions on a thread, see `stategraph.run.threads`."""
 
     def executing(
-        self, saver: object, thread_id: str, run_id: str, waits: Callable[[], bool]
+        self,
+        saver: object,
+        thread_id: str,
+        run_id: str,
+        waits: Callable[[], bool],
+        is_ending: Callable[[], bool],
     ) -> AbstractAsyncContextManager[None]:
         """Return what is entered before an execution, and left after it.
 
@@ -157,6 +162,7 @@ class ThreadKeeper(Protocol):
             thread_id: The thread.
             run_id: The run.
             waits: Tells at the end whether it waits for a person.
+            is_ending: Tells whether readers of the run know its end already.
         """
 
 

@@ -260,7 +260,11 @@ class Run(SyncRun, RunResults):
             if self.keeper is None or thread_id is None:
                 return await work(*args)
             async with self.keeper.executing(
-                self._lock.checkpointer, thread_id, self.id, lambda: self.get_interrupt() is not None
+                self._lock.checkpointer,
+                thread_id,
+                self.id,
+                lambda: self.get_interrupt() is not None,
+                lambda: self._lock.ending() is not None,
             ):
                 return await work(*args)
 

@@ -69,6 +69,7 @@ class Threads:
         self._opening = asyncio.Lock()
         self._is_complete = False
         self._found = 0
+        self._executed: dict[asyncio.Event, Callable[[], bool]] = {}
 
     # Lists.
 
@@ -445,7 +446,12 @@ class Threads:
 
     @asynccontextmanager
     async def executing(
-        self, saver: object, thread_id: str, run_id: str, waits: Callable[[], bool]
+        self,
+        saver: object,
+        thread_id: str,
+        run_id: str,
+        waits: Callable[[], bool],
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[None]:
         """Keep the index while a run goes on, if there is one; see `keeping.executing`.
 
@@ -454,6 +460,7 @@ class Threads:
             thread_id: Its thread.
             run_id: The run.
             waits: Tells at its end whether it waits for a person.
+            is_ending: Tells whether readers of the run know its end already.
 
         Raises:
             AbortError: The runtime is closed.
@@ -467,12 +474,20 @@ class Threads:
         if not index.keeps:
             yield
             return
-        async with keeping.executing(index, thread_id, run_id, waits):
-            yield
+        over = asyncio.Event()
+        self._executed[over] = is_ending
+        try:
+            async with keeping.executing(index, thread_id, run_id, waits):
+                yield
+        finally:
+            del self._executed[over]
+            over.set()
 
     async def _opened(self) -> ThreadIndex:
         """Return the index once the saver's threads are in it: callers wait while the first of them repairs it."""
         index = await self._entered()
+        for over in [each for each, is_ending in self._executed.items() if is_ending()]:
+            await over.wait()  # whoever has read the end of a run is not told that it goes on
         if not self._is_complete:
             async with self._opening:
                 if not self._is_complete:

@@ -609,3 +609,16 @@ async def test_a_copy_that_fails_leaves_nothing(saver: Any, monkeypatch: pytest.
         assert await saver.aget_tuple(named("copy")) is None
         assert await ids(runtime) == ["t"]
         await runtime.threads.fork("t", new_thread_id="copy")
+
+
+async def test_whoever_has_read_the_end_of_a_run_finds_its_thread_idle(saver: Any) -> None:
+    async with AgentRuntime(checkpointer=saver, thread_index=True) as runtime:
+        for number in range(3):
+            run = await runtime.create_run(run_id=f"r{number}", agents=[agent("Hello.")])
+            runtime.start(run, {"messages": [HumanMessage("hi")]}, named("t"))
+            async for event in runtime.attach(run.id):
+                last = event
+            assert last.event == "on_run_end"
+            assert (await runtime.threads.info("t")).status == "idle"
+        (listed,) = (await runtime.threads.list()).threads
+        assert (listed.id, listed.status) == ("t", "idle")
