@@ -40,6 +40,11 @@ from stategraph.prebuilt.tool_results import InputKind, Outputs, ResultReader
 Input = list[AnyMessage] | dict[str, Any] | BaseModel
 
 
+def _of_its_own(config: RunnableConfig) -> RunnableConfig:
+    """Return a config of a call's own, complete as LangChain makes it, for who listens to tools in ways of its own."""
+    return get_config_list(config, 1)[0]
+
+
 class ToolNode(RunnableCallable):
     """A node that executes the tool calls of the newest answer of a model, beside each other.
 
@@ -310,7 +315,7 @@ class ToolNode(RunnableCallable):
         tool = self._tools_by_name[call["name"]] if request is None else cast("BaseTool", request.tool)
         invoker = self._invokers.get(tool.name)
         if invoker is None or invoker.tool is not tool:
-            invoker = self._invokers[tool.name] = ToolInvoker(tool)
+            invoker = self._invokers[tool.name] = ToolInvoker(tool, _of_its_own)
         return invoker
 
     def _read(self, output: object, call: ToolCall, kind: InputKind, request: ToolCallRequest | None) -> Outputs:

@@ -26,6 +26,7 @@ from langchain_core.callbacks import (
     CallbackManager,
     dispatch_custom_event,
 )
+from langchain_core.callbacks import manager as callbacks_manager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import context as tracer_context
@@ -416,6 +417,19 @@ def test_settings_of_the_retired_tracer_are_left_to_langchain_to_refuse(monkeypa
         assert has_listeners({})
         with pytest.raises(RuntimeError, match="LANGCHAIN_TRACING_V2"):
             CallbackManager.configure()
+
+
+def test_libraries_that_wrap_what_configures_managers_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a library gives each manager a handler that is not inherited, so a quiet run would not show it."""
+    configure = callbacks_manager._configure
+
+    def adding(cls: Any, inheritable: Any = None, local: Any = None, *more: Any, **options: Any) -> Any:
+        return configure(cls, inheritable, [*(local or ()), A], *more, **options)
+
+    assert not has_listeners({"callbacks": QuietCallbackManager()})
+    monkeypatch.setattr(callbacks_manager, "_configure", adding)
+    assert agrees_with_langchain({})
+    assert has_listeners({"callbacks": QuietCallbackManager()})
 
 
 # --- the quiet manager ---

@@ -40,7 +40,7 @@ _PASSING = re.compile(
     r"|0x[0-9a-f]+"  # addresses
     r"|\b\d{12,}\b|\b\d+\.\d+(e-?\d+)?\b"  # times
 )
-_FRAME = re.compile(r'(^  File ".*\n(?:    .*\n)*)', re.MULTILINE)
+_FRAME = re.compile(r'(^  File ".*\n(?:    .*\n)*(?:  \[Previous line repeated \d+ more times?\]\n)?)', re.MULTILINE)
 _PROGRAM = "tests/instrumentation/program.py"
 _PLACE = re.compile(r"(?:\b|(?<=\\n))(?:stategraph|langgraph)(?:\.[a-z_]+)*\.(?=[A-Z])")
 _UNTOLD = ("thread.", "process_id", "system.pid", "language", "duration", "timestamp")

@@ -742,3 +742,20 @@ def test_questions_to_a_person_have_the_same_form(ours, theirs):
     for name in ("HumanInterrupt", "HumanInterruptConfig", "ActionRequest", "HumanResponse"):
         one, other = (getattr(prebuilt.interrupt, name) for prebuilt in (ours, theirs))
         assert one.__annotations__.keys() == other.__annotations__.keys()
+
+
+def test_who_wraps_the_methods_of_tools_sees_a_complete_config(prebuilt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    invoke = StructuredTool.invoke
+
+    def noting(self: Any, input: Any, config: Any = None, **more: Any) -> Any:
+        seen.append((sorted(config), type(config["callbacks"]).__name__, config["metadata"]["checkpoint_ns"]))
+        return invoke(self, input, config, **more)
+
+    monkeypatch.setattr(StructuredTool, "invoke", noting)
+    graph = graph_of(prebuilt.ToolNode([add]))
+    for calls in ([call("add", a=1, b=2)], [call("add", a=1, b=2), call("add", "c2", a=3, b=4)]):
+        graph.invoke({"messages": [asking(*calls)]})
+    assert {kind for _, kind, _ in seen} == {"CallbackManager"}
+    assert all(place.startswith("tools:") for _, _, place in seen)
+    assert len({str(keys) for keys, _, _ in seen}) == 1 and "tags" in seen[0][0]

@@ -223,13 +223,15 @@ class ToolInvoker:
 
     Args:
         tool: The tool.
+        prepare: Makes the config that the tool is given on LangChain's way; None: it is that of the call.
 
     Attributes:
         tool: The tool.
     """
 
-    def __init__(self, tool: BaseTool) -> None:
+    def __init__(self, tool: BaseTool, prepare: Callable[[RunnableConfig], RunnableConfig] | None = None) -> None:
         self.tool = tool
+        self._prepare = prepare
         self._checked: tuple[object, ...] = ()
         self._is_direct = False
 
@@ -237,7 +239,7 @@ class ToolInvoker:
         """Call the tool, as `tool.invoke` does with a tool call."""
         function = self._function("func", config)
         if function is None:
-            return self.tool.invoke(cast("Any", {**call, "type": "tool_call"}), config)
+            return self.tool.invoke(cast("Any", {**call, "type": "tool_call"}), self._prepared(config))
         return copy_context().run(self._run, function, call)
 
     async def ainvoke(self, call: ToolCall, config: RunnableConfig) -> Any:
@@ -250,9 +252,12 @@ class ToolInvoker:
             return self._output(call, await run_context.await_in_context(copy_context(), work))
         function = self._function("func", config)
         if function is None or getattr(self.tool, "coroutine", None) is not None:
-            return await self.tool.ainvoke(cast("Any", {**call, "type": "tool_call"}), config)
+            return await self.tool.ainvoke(cast("Any", {**call, "type": "tool_call"}), self._prepared(config))
         run = partial(copy_context().run, self._run, function, call)
         return await asyncio.get_running_loop().run_in_executor(threads.pool(), run)
+
+    def _prepared(self, config: RunnableConfig) -> RunnableConfig:
+        return config if self._prepare is None else self._prepare(config)
 
     def _run(self, function: Callable[..., Any], call: ToolCall) -> Any:
         return self._output(call, function(**self._arguments(call)))

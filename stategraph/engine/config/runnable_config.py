@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar, cast
 from langchain_core import globals as langchain_globals
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager, CallbackManager, Callbacks
 from langchain_core.callbacks import base as callbacks_base
+from langchain_core.callbacks import manager as callbacks_manager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import CONFIG_KEYS, COPIABLE_KEYS, var_child_runnable_config
 from langchain_core.utils.env import env_var_is_set
@@ -520,9 +521,14 @@ def has_listeners(config: RunnableConfig) -> bool:
 
 
 def _managers_are_patched() -> bool:
-    """Instrumentation libraries wrap the constructor of callback managers to add a handler to each."""
+    """Instrumentation libraries wrap the constructor of callback managers, or what configures them: to add handlers."""
     constructor = BaseCallbackManager.__dict__["__init__"]
-    return type(constructor) is not FunctionType or constructor.__globals__ is not vars(callbacks_base)
+    if type(constructor) is not FunctionType or constructor.__globals__ is not vars(callbacks_base):
+        return True
+    configure = getattr(callbacks_manager, "_configure", None)  # private: another version may not have it
+    return configure is not None and (
+        type(configure) is not FunctionType or configure.__globals__ is not vars(callbacks_manager)
+    )
 
 
 def _tracing_in_context() -> bool:
