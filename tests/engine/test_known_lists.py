@@ -130,12 +130,12 @@ def test_a_saver_of_another_class_is_asked_itself_and_a_known_one_stays_as_it_is
 
 
 def test_what_is_known_is_bounded() -> None:
-    known = KnownLists(limit=1_000)
+    known = KnownLists(limit=7_000)
     lists = {bytes((number,)): MessageList([HumanMessage], b"f" * 100, b"e" * 92) for number in range(10)}
     for key, of_one in lists.items():
         known.keep(key, of_one)
     assert [key for key, of_one in lists.items() if known.find(key, of_one.encoded, 0)] == list(lists)[5:]
-    known.keep(b"large", MessageList([HumanMessage], b"f" * 500, b"e"))
+    known.keep(b"large", MessageList([HumanMessage], b"f" * 1_500, b"e"))
     assert known.find(b"large", b"e", 0) is None
 
 
@@ -198,14 +198,14 @@ def test_turns_of_a_thread_come_to_the_same_as_without(
     durability: str, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restored = 0
-    make = message_lists.restored
+    make = MessageList.restored
 
     def counted(known: MessageList) -> list[Any]:
         nonlocal restored
         restored += 1
         return make(known)
 
-    monkeypatch.setattr(message_lists, "restored", counted)
+    monkeypatch.setattr(MessageList, "restored", counted)
     outcomes = []
     for saver in (InMemorySaver(), OwnSaver()):
         graph, shown = chat(saver), []

@@ -11,11 +11,12 @@ Rules
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import ormsgpack
 from langchain_core import messages
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from pydantic import BaseModel
 
 from stategraph.engine.checkpoints import serializer
 from stategraph.engine.checkpoints.serializer import StrictSerializer
@@ -32,12 +33,17 @@ SERIALIZERS: Final = frozenset({JsonPlusSerializer, StrictSerializer})
 
 _fields: Final = attrgetter("__dict__")
 _extra: Final = attrgetter("__pydantic_extra__")
+_COPIED: Final = frozenset({dict, list})
 _new: Final[Any] = object.__new__
-_set: Final = object.__setattr__
+# Without calls of `object.__setattr__`, which looks each of them up by its name.
+_set_dict, _set_names, _set_extra, _set_private = (
+    BaseModel.__dict__[name].__set__
+    for name in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
 
 
-class MessageList(NamedTuple):
-    """A list of messages as bytes.
+class MessageList:
+    """A list of messages as bytes, and how to make it again.
 
     Attributes:
         classes: The classes of the messages.
@@ -45,9 +51,63 @@ class MessageList(NamedTuple):
         encoded: Their encodings, as a serialiser made them.
     """
 
-    classes: list[type]
-    fields: bytes
-    encoded: bytes
+    __slots__ = ("_plans", "classes", "encoded", "fields")
+
+    def __init__(self, classes: list[type], fields: bytes, encoded: bytes) -> None:
+        """Args: classes: Those of the messages; fields: Their fields; encoded: Their encodings."""
+        self.classes = classes
+        self.fields = fields
+        self.encoded = encoded
+        # Of the first messages, and where the fields of the others begin. Together, as several threads may ask at once.
+        self._plans: tuple[list[_Plan], int] = ([], 0)
+
+    def continued(self, classes: list[type], fields: bytes, encoded: bytes) -> MessageList:
+        """Return a longer list.
+
+        Args:
+            classes: The classes of the further messages.
+            fields: Their fields.
+            encoded: The encodings of all.
+        """
+        longer = MessageList(self.classes + classes, self.fields + fields, encoded)
+        longer._plans = self._plans
+        return longer
+
+    def restored(self) -> list[Any]:
+        """Make the messages anew; each was made once as the serialiser does it."""
+        plans, start = self._plans
+        if len(plans) < len(self.classes):
+            classes = self.classes[len(plans) :]
+            fields = ormsgpack.unpackb(header(len(classes)) + self.fields[start:], option=ormsgpack.OPT_NON_STR_KEYS)
+            plans = plans + list(map(_plan, classes, fields))
+            self._plans = plans, len(self.fields)
+        made: list[Any] = []
+        for cls, kept, nested in plans:
+            message, of_message = _new(cls), kept.copy()
+            for name in nested:
+                value = kept[name]
+                of_message[name] = _copied(value) if value else [] if type(value) is list else {}
+            _set_dict(message, of_message)
+            _set_names(message, set(kept))
+            _set_extra(message, {})
+            _set_private(message, None)
+            made.append(message)
+        return made
+
+
+_Plan = tuple[type, dict[str, Any], tuple[str, ...]]
+"""How a message is made: its class, its fields, and the names of those that are copied as they may be changed."""
+
+
+def _plan(cls: type, fields: dict[str, Any]) -> _Plan:
+    return cls, fields, tuple([name for name, value in fields.items() if type(value) in _COPIED])
+
+
+def _copied(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _copied(item) if type(item) in _COPIED else item for key, item in value.items()}
+    return [_copied(item) if type(item) in _COPIED else item for item in value]
 
 
 def fields_of(value: list[Any]) -> tuple[list[type], bytes]:
@@ -94,17 +154,3 @@ def is_restored(message: Any) -> bool:
         and message.__pydantic_extra__ == {}
         and message.__pydantic_fields_set__ == message.__dict__.keys()
     )
-
-
-def restored(known: MessageList) -> list[Any]:
-    """Make new messages from their fields; each was restored once as the serialiser does it."""
-    fields = ormsgpack.unpackb(header(len(known.classes)) + known.fields, option=ormsgpack.OPT_NON_STR_KEYS)
-    made: list[Any] = []
-    for cls, of_one in zip(known.classes, fields, strict=True):
-        message = _new(cls)
-        _set(message, "__dict__", of_one)
-        _set(message, "__pydantic_fields_set__", set(of_one))
-        _set(message, "__pydantic_extra__", {})
-        _set(message, "__pydantic_private__", None)
-        made.append(message)
-    return made
