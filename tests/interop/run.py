@@ -7,6 +7,9 @@ Every case runs once from end to end on LangGraph. Then it runs again for every 
 both directions: up to that point on one engine, from there on the other; and changing the engine before every step.
 What every step returns, which nodes ran, and the state and history after it must be what they were. Right after a
 switch, both engines must see the very same thread, ids included.
+
+`sqlite` and `postgres` are the savers of langgraph-checkpoint on both engines. With `-plain` behind it this engine has
+this project's saver on the same tables; with `-compact` both engines have it.
 """
 
 from __future__ import annotations
@@ -87,8 +90,8 @@ class Bench:
         """Make the request of a fresh thread."""
         scratch = self.directory / "scratch" / uuid4().hex
         scratch.mkdir(parents=True)
-        sqlite = str(self.directory / f"{setting.mode}.sqlite")
-        database = sqlite if setting.saver == "sqlite" else self.postgres
+        sqlite = str(self.directory / f"{setting.label.replace(' ', '-')}.sqlite")
+        database = sqlite if setting.saver.startswith("sqlite") else self.postgres
         common = {"case": name, "saver": setting.saver, "mode": setting.mode}
         return {**common, "database": database, "thread": str(uuid4()), "scratch": str(scratch)}
 
@@ -197,7 +200,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="how our engine is switched on; none runs LangGraph on both sides, to test the harness",
     )
-    parser.add_argument("--savers", default="sqlite,postgres", help="comma-separated (default: %(default)s)")
+    savers = "sqlite,postgres,sqlite-plain,postgres-plain,sqlite-compact,postgres-compact"
+    parser.add_argument("--savers", default=savers, help="comma-separated (default: %(default)s)")
     parser.add_argument("--modes", default="sync,async", help="comma-separated (default: %(default)s)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="switch only before the last step of every case")
@@ -234,7 +238,7 @@ def run_cases(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, 
     plan = bench.theirs.description["cases"]
     chosen = [name for name in plan if not options.only or any(part in name for part in options.only)]
     settings = [Setting(saver, mode) for saver in options.savers.split(",") for mode in options.modes.split(",")]
-    titles = "".join(f"{setting.label:>16}" for setting in settings)
+    titles = "".join(f"{setting.label:>23}" for setting in settings)
     print(f"{'case':48}{titles}", flush=True)
     found: dict[str, dict[str, Outcome]] = {}
     for name in chosen:
@@ -250,7 +254,7 @@ def run_cases(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, 
                 outcome = judge(bench, name, setting, plan[name]["steps"], not options.quick)
                 found[name][setting.label] = outcome
             cells.append(cell(outcome, options.strict))
-        print(f"{name:48}{''.join(f'{text:>16}' for text in cells)}", flush=True)
+        print(f"{name:48}{''.join(f'{text:>23}' for text in cells)}", flush=True)
     return found
 
 

@@ -58,10 +58,30 @@ def _serializer(encrypted: bool) -> Any:
     return EncryptedSerializer.from_pycryptodome_aes(key=KEY)
 
 
+def _own(kind: str, encrypted: bool) -> dict[str, Any] | None:
+    """Return the options of this project's saver; None if the engine of this process gets the other engine's.
+
+    In the plain form each engine has its own saver on the same tables, in the compact one both have this project's.
+    """
+    form = kind.partition("-")[2]
+    if not form or (form == "plain" and describe_engine()["engine"] == "langgraph"):
+        return None
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    return {"mode": form, "serde": _serializer(encrypted) or JsonPlusSerializer()}
+
+
 @contextmanager
 def open_saver(kind: str, database: str, encrypted: bool) -> Iterator[Any]:
     """Open a synchronous saver on a database, and close it again."""
-    if kind == "sqlite":
+    if (options := _own(kind, encrypted)) is not None:
+        from stategraph import savers
+
+        cls: Any = savers.SqliteSaver if kind.startswith("sqlite") else savers.PostgresSaver
+        with cls.from_conn_string(database, **options) as own:
+            own.setup()
+            yield own
+    elif kind.startswith("sqlite"):
         import sqlite3
 
         from langgraph.checkpoint.sqlite import SqliteSaver
@@ -86,7 +106,14 @@ def open_saver(kind: str, database: str, encrypted: bool) -> Iterator[Any]:
 @asynccontextmanager
 async def open_async_saver(kind: str, database: str, encrypted: bool) -> AsyncIterator[Any]:
     """Open an asynchronous saver on a database, and close it again."""
-    if kind == "sqlite":
+    if (options := _own(kind, encrypted)) is not None:
+        from stategraph import savers
+
+        cls: Any = savers.AsyncSqliteSaver if kind.startswith("sqlite") else savers.AsyncPostgresSaver
+        async with cls.from_conn_string(database, **options) as own:
+            await own.setup()
+            yield own
+    elif kind.startswith("sqlite"):
         import aiosqlite
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
