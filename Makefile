@@ -30,7 +30,7 @@ test: dev-env ## The project's own tests, and at the end what was left out and w
 
 oldest: python ## The project's own tests with the oldest langchain-core that is supported (ARGS='tests/core' chooses)
 	@$(ENVIRONMENT) .venv-oldest requirements/oldest.txt --link
-	.venv-oldest/bin/python -m pytest -q -n 2 -p no:cacheprovider $(or $(ARGS),$(addprefix tests/,agent compat core engine graph run))
+	.venv-oldest/bin/python -m pytest -q -n 2 -p no:cacheprovider $(or $(ARGS),$(addprefix tests/,agent compat core engine graph prebuilt run))
 
 check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/ruff format --check .
