@@ -191,6 +191,24 @@ def test_a_stream_shows_the_same(name, mode, ours, theirs, driver):
 
 
 @pytest.mark.parametrize("name", sorted(AGENTS.keys() - {"v1", "v2", "return direct beside", "after"}))
+def test_messages_and_tools_are_streamed_alike(name, ours, theirs, driver):
+    shows = []
+    for prebuilt in (ours, theirs):
+        parts = driver.stream(AGENTS[name](prebuilt), QUESTION, stream_mode=["messages", "tools", "custom"])
+        labels = ("langgraph_node", "langgraph_step", "ls_provider", "tags")
+        shows.append(
+            [
+                (mode, shown(part[0]), {key: part[1].get(key) for key in labels})
+                if mode == "messages"
+                else (mode, {key: shown(each) for key, each in part.items() if key != "tool_call_id"})
+                for mode, part in parts
+            ]
+        )
+    assert shows[0] == shows[1]
+    assert {"messages"} <= {each[0] for each in shows[0]}
+
+
+@pytest.mark.parametrize("name", sorted(AGENTS.keys() - {"v1", "v2", "return direct beside", "after"}))
 def test_a_handler_is_told_the_same(name, ours, theirs, driver):
     told = []
     for prebuilt in (ours, theirs):
