@@ -16,7 +16,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
 	metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env python
 
 help: ## List the targets
@@ -47,6 +47,9 @@ format: dev-env ## Rewrite the code the way `make check` wants it
 
 signals: dev-env ## Stop runs by signals at random times: no hang, nothing lost or twice (N=2000 SEED=1)
 	$(DEV)/bin/python -m tests.stopping.signals --number $(or $(N),2000) --seed $(or $(SEED),1)
+
+crashes: dev-env ## Kill processes inside their saves and tear logs off: nothing lost, nothing half there (N=1000 SEED=1)
+	$(DEV)/bin/python -m tests.savers.crashes --number $(or $(N),1000) --seed $(or $(SEED),1) $(ARGS)
 
 workers: dev-env ## The contract of worker pools on each backend, and how workers die (ARGS='-k process')
 	$(DEV)/bin/python -m pytest -q tests/workers $(ARGS)

@@ -9,22 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import Any, Final
-
-from langchain_core import messages
+from typing import Any
 
 from stategraph.savers.compact.coder import pack
 from stategraph.savers.compact.known import Line
-
-_KINDS: Final = ("Human", "AI", "System", "Tool", "Chat", "Function")
-
-#: The classes whose stored form depends on their fields alone. That of a subclass may depend on anything.
-MESSAGES: Final[frozenset[type]] = frozenset(
-    cls
-    for kind in _KINDS
-    for suffix in ("", "Chunk")
-    if (cls := getattr(messages, f"{kind}Message{suffix}", None)) is not None
-)
+from stategraph.savers.compact.message_classes import MESSAGES
 
 _extra = attrgetter("__pydantic_extra__")
 

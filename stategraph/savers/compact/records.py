@@ -160,12 +160,14 @@ def learn_checkpoint(known: Known, namespace: str, opened: Opened, values: Mappi
     found = opened.nodes or {}
     known.keep_root(namespace, Root(opened.rest[_ID], opened.rest.get(_VERSIONS, {}), found))
     for name, node in found.items():
-        if type(node) is not list or node[0] != "l" or (fields := fields_of(values[name])) is None:
+        if type(node) is not list or node[0] != "l":
             continue
         numbers = [*numbers_of(node[1:], known.values)]
-        is_grouped = len(numbers) != len(fields[0])
         place = (namespace, name)
-        if not any(line.fields == fields[1] for line in known.lines.get(place, ())):
+        if any(line.numbers == numbers for line in known.lines.get(place, ())):
+            continue
+        if (fields := fields_of(values[name])) is not None:
+            is_grouped = len(numbers) != len(fields[0])
             known.keep_line(place, Line(*fields, numbers, is_grouped, nodes.runs_of(numbers)), None)
 
 
