@@ -15,7 +15,6 @@ from stategraph.savers.compact import nodes
 from stategraph.savers.compact.coder import MSGPACK, Coder, unpack
 from stategraph.savers.compact.nodes import Node, Part
 
-
 _LONG: Final = 500
 """Values of a list from which on the collector is paused while they are decoded."""
 

@@ -22,6 +22,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config.procedures import Procedure, aperform, perform
+from stategraph.errors import ConfigurationError
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.methods import in_thread, performed
 from stategraph.savers.sqlite import deleting, filters
@@ -51,6 +52,9 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
             engine tells it the classes in a graph's schemas; under another one name them yourself.
         mode: "compact" or "plain", the form of what will be written; None for that of the file. Both are read.
 
+    Raises:
+        ConfigurationError: The connection is one of another library.
+
     Attributes:
         conn: The connection.
         lock: Held by whoever uses it.
@@ -60,6 +64,11 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
         self, conn: sqlite3.Connection, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
     ) -> None:
         super().__init__(serde=StrictSerializer() if serde is None else serde)
+        if not isinstance(conn, sqlite3.Connection):
+            raise ConfigurationError(
+                f"A saver on SQLite has a connection of the module sqlite3; found one of {type(conn).__module__}. Open "
+                "it by its path, with from_conn_string(path), or give it sqlite3.connect(path, check_same_thread=False)"
+            )
         self.conn = conn
         self._database = Database(conn, mode)
         self.lock = self._database.lock
