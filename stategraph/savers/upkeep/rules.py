@@ -8,7 +8,7 @@ Rules
 * A checkpoint that waits for an answer, and has no child, stays, however old it is.
 * A checkpoint of a delta channel stays readable: those before it stay too, back to the nearest that holds the channel.
 * Checkpoints of a nested graph go with the checkpoint of the thread that it was called from. A nested graph that keeps
-  its state between calls has branches of its own.
+  its state between calls has branches of its own, as have checkpoints that do not say where they were called from.
 """
 
 from __future__ import annotations
@@ -120,8 +120,10 @@ def kept(checkpoints: Iterable[Checkpoint], last: int | None, max_age_s: float |
                 (namespace, each.id)
                 for each in known.values()
                 # A call may be stored before the checkpoint that it was made from.
-                if (caller := _caller(each)) is None or caller not in roots or ("", caller) in stay
+                if (caller := _caller(each)) is not None and (caller not in roots or ("", caller) in stay)
             }
+            if alone := {each.id: each for each in known.values() if _caller(each) is None}:
+                stay |= {(namespace, each) for each in _of_branches(alone, last, max_age_s, now)}
     return stay
 
 
