@@ -146,9 +146,15 @@ class Run(SyncRun, RunResults):
         return cls(config, graph, models, log)
 
     @classmethod
-    def create_sync(cls, config: RunConfig | Mapping[str, object], *, models: ModelRegistry | None = None) -> Self:
+    def create_sync(
+        cls,
+        config: RunConfig | Mapping[str, object],
+        *,
+        models: ModelRegistry | None = None,
+        log: EventLog | None = None,
+    ) -> Self:
         """Make a run where nothing can be awaited, for `run_sync`, `stream_sync` and `resume_sync`; see `create`."""
-        return background_loop.current().run(partial(cls.create, config, models=models))
+        return background_loop.current().run(partial(cls.create, config, models=models, log=log))
 
     @property
     def token_counts(self) -> Mapping[str, int]:

@@ -147,6 +147,14 @@ def test_a_misspelled_field_is_told_before_the_one_that_is_missing(config: Any, 
         Run.create_sync(config)
 
 
+@pytest.mark.parametrize("name", ["models", "log"])
+def test_what_a_run_is_to_use_has_to_be_of_that_kind(name: str) -> None:
+    config = {"run_id": "x", "graph_config": {"agents": [{"agent_id": "a", "model": ScriptedChatModel(replies=[])}]}}
+    given: dict[str, Any] = {name: 5}
+    with pytest.raises(ConfigurationError, match=f"'{name}' is 5, expected an object with .*, see stategraph"):
+        Run.create_sync(config, **given)
+
+
 def needs(a: Any) -> Any:
     return a
 
