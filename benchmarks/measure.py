@@ -133,7 +133,9 @@ class _Costs:
         """Return the median of the ratios of the rounds."""
         theirs, ours = self.shown(clock)
         others = self.shown("wall" if clock == "cpu" else "cpu")
-        return _figure(row, theirs, ours, _ratios(theirs, ours), statistics.median(_ratios(*others)), notes)
+        # A difference of elapsed times may be below zero, as waiting is part of them: then it says nothing.
+        other = statistics.median(_ratios(*others)) if min(map(min, others)) > 0 else None
+        return _figure(row, theirs, ours, _ratios(theirs, ours), other, notes)
 
 
 def _ratios(theirs: list[float], ours: list[float]) -> list[float]:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks import catalogue, engines, measure, report, sdist  # noqa: E402
+from benchmarks import catalogue, docs, engines, measure, report, sdist  # noqa: E402
 
 DEFAULT_VENV = ROOT / ".venv-bench" / "bin" / "python"
 
@@ -60,6 +60,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", metavar="FILE", help="also write the figures there; - means stdout, without the table"
     )
+    parser.add_argument("--docs", action="store_true", help="also write the figures into docs/performance.md")
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where the source distribution is kept")
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
     options = parser.parse_args(argv)
@@ -143,6 +144,9 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         pair.close()
     show(report.summary(figures, failures, mixed, time.monotonic() - begin))
+    if options.docs:
+        rows_of_docs = {figure.row.label: docs.cells_of(figure) for figure in figures}
+        docs.write("bench", rows_of_docs, [row.label for row in catalogue.ROWS])
     if options.json:
         found = {"python": platform.python_version(), "engines": pair.descriptions, **report.as_json(figures, failures)}
         text = json.dumps(found, indent=1)

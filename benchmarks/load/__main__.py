@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import docs
 from benchmarks.engines import ROOT, Engine
 
 PEERS = ("pydantic-graph", "llama-index-workflows", "burr", "neograph-engine", "agentcore-graph")
@@ -130,6 +131,7 @@ class Report:
 
     def __init__(self) -> None:
         self.figures: list[dict[str, Any]] = []
+        self.tables: dict[str, dict[str, tuple[str, ...]]] = {}
         self.failures: list[str] = []
 
     def measured(
@@ -158,6 +160,7 @@ class Report:
             if found is not None:
                 cells = f"{found['per_s']:,.0f}", seconds(found["p50_s"]), seconds(found["p99_s"])
                 cells += seconds(found["cpu_s"]), f"{found['peak_mb']:.0f} MB"
+                self.tables.setdefault(case.name, {})[subject.name] = cells
                 print(f"{subject.name:24}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
     def chain(self, those: list[Subject], options: argparse.Namespace) -> None:
@@ -174,6 +177,7 @@ class Report:
                     case, subject, {"case": case, "engine": subject.inside, "number": number}, options
                 )
                 cells.append(seconds(found["cpu_s"]) if found else "-")
+            self.tables.setdefault("chain", {})[subject.name] = tuple(cells)
             print(f"{subject.name:24}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
@@ -192,6 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=1, help="how often each figure is measured; medians are shown")
     parser.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds one process may take")
     parser.add_argument("--activate", choices=("flag", "path"), default="flag", help="how our engine is switched on")
+    parser.add_argument("--docs", action="store_true", help="also write the figures into docs/performance.md")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     options = parser.parse_args(argv)
 
@@ -210,6 +215,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\nFAILED {failure}")
     if missing and not options.engine:
         print(f"\nNot installed: {', '.join(missing)}")
+    for name, rows in report.tables.items() if options.docs else ():
+        docs.write(name, rows)
     if options.json:
         Path(options.json).write_text(json.dumps(report.figures, indent=1) + "\n")
     return 1 if report.failures else 0

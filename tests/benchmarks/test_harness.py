@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import catalogue, measure, report
+from benchmarks import catalogue, docs, measure, report
 from benchmarks.workloads import base, savers
 
 KINDS = {"ratio", "growth", "bytes", "stored", "import", "fresh"}
@@ -125,3 +125,45 @@ def test_a_work_is_done_once_on_a_copy_of_what_was_prepared(capsys: pytest.Captu
     assert wall_s > 0
     assert prepared.check()["messages"] == 10_003
     prepared.close()
+
+
+DOCUMENT = """Words.
+
+<!-- bench: begin -->
+| old | heading |
+|---|--:|
+| `a async` | 1 |
+| `gone` | 2 |
+| `b` | 3 |
+<!-- bench: end -->
+
+More words.
+"""
+
+
+def test_rows_of_the_document_are_replaced_one_by_one_and_dropped_when_they_are_no_more() -> None:
+    text = docs.written(DOCUMENT, "bench", {"b": ("4",), "c": ("5",)}, ["c", "a async", "b"])
+    assert text.startswith("Words.\n\n<!-- bench: begin -->\n| row | LangGraph |")
+    assert "-->\n\nMore words.\n" in text
+    assert [line for line in text.splitlines() if line.startswith("| `")] == [
+        "| `c` | 5 |",
+        "| `a async` | 1 |",
+        "| `b` | 4 |",
+    ]
+    assert docs.written(text, "bench", {}, ["c", "a async", "b"]) == text
+
+
+def test_a_document_without_the_table_is_an_error() -> None:
+    with pytest.raises(docs.NoTableError, match="chain: begin"):
+        docs.written(DOCUMENT, "chain", {})
+
+
+def test_the_document_has_a_table_for_each_and_every_row_of_it_is_measured() -> None:
+    text = docs.PATH.read_text()
+    for table in docs.HEADINGS:
+        assert docs.written(text, table, {}) == text, table
+    table = text.split("<!-- bench: begin -->")[1].split("<!-- bench: end -->")[0]
+    rows = [line.split("|")[1].strip(" `") for line in table.splitlines() if line.startswith("| `")]
+    assert rows == [row.label for row in catalogue.ROWS if row.label in rows]
+    musts = {row.label for row in catalogue.ROWS if row.must is not None}
+    assert musts <= set(rows)
