@@ -10,7 +10,7 @@ from benchmarks.measure import Figure
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 HEADINGS = {
-    "bench": ("row", "LangGraph", "ours", "ratio", "in elapsed time", "must", "aim", "reached"),
+    "bench": ("row", "LangGraph", "ours", "ratio", "must", "aim", "reached"),
     "runs": ("engine", "runs/s", "P50", "P99", "CPU of a run", "peak RSS"),
     "memory": ("engine", "runs/s", "P50", "P99", "CPU of a run", "peak RSS"),
     "sqlite": ("engine", "runs/s", "P50", "P99", "CPU of a run", "peak RSS"),
@@ -27,10 +27,9 @@ class NoTableError(RuntimeError):
 def cells_of(figure: Figure) -> tuple[str, ...]:
     """Return the cells of a row of `make bench`, without its label."""
     row = figure.row
-    other = "" if figure.other_clock is None else f"{figure.other_clock:.3g}x"
     targets = ("" if target is None else f"{target:g}x" for target in (row.must, row.aim))
     theirs, ours = (report.quantity(row, cost) for cost in (figure.theirs, figure.ours))
-    return (theirs, ours, f"{figure.value:.3g}x", other, *targets, figure.verdict)
+    return (theirs, ours, f"{figure.value:.3g}x", *targets, figure.verdict)
 
 
 def written(text: str, table: str, rows: Mapping[str, Sequence[str]], order: Sequence[str] = ()) -> str:
