@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from stategraph.savers import AsyncSqliteSaver
 
 sys.path.insert(0, str(Path(__file__).parent))
 
