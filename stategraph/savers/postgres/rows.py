@@ -154,7 +154,7 @@ class Rows:
             for name, fill in (("checkpoints", (None, None, None)), ("writes", (None,)), ("replacing", (None,))):
                 if name in tables:
                     tables[name] = {key: (*row, *fill) for key, row in tables[name].items()}
-        return (_text("", tuple(tables), wide=wide), _arrays(tables)) if tables else None
+        return (_text("", _counted(tables), wide=wide), _given(tables)) if tables else None
 
     def claiming(self, plan: Plan) -> Statement | None:
         """Return the statement that stores a plan and its rows in the compact form; None if there is nothing to store.
@@ -174,17 +174,26 @@ class Rows:
                 claim, given = "new", (plan.thread_id, known.epoch, plan.next)
         elif any(row.refs for row in plan.rows):
             claim, given = "same", (known.id, known.epoch, plan.first)
-        return (_text(claim, tuple(tables), wide=True), given + _arrays(tables)) if tables else None
+        return (_text(claim, _counted(tables), wide=True), given + _given(tables)) if tables else None
 
 
-def _arrays(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[list[Any], ...]:
-    columns: list[list[Any]] = []
+def _counted(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[tuple[str, bool], ...]:
+    """Return the tables, each with whether it gets one row alone."""
+    return tuple((name, len(rows) == 1) for name, rows in tables.items())
+
+
+def _given(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[Any, ...]:
+    """Return the parameters of a statement: the values of a row that is alone, else an array for each column."""
+    given: list[Any] = []
     for rows in tables.values():
-        columns += map(list, zip(*((*key, *row) for key, row in rows.items()), strict=True))
-    return tuple(columns)
+        each = [(*key, *row) for key, row in rows.items()]
+        given += each[0] if len(each) == 1 else map(list, zip(*each, strict=True))
+    return tuple(given)
 
 
-def _insert(table: str, columns: Sequence[str], conflict: str, source: str, first: tuple[str, str] = ("", "")) -> str:
+def _insert(
+    table: str, columns: Sequence[str], conflict: str, source: str, alone: bool, first: tuple[str, str] = ("", "")
+) -> str:
     """Return the statement that inserts rows, given an array for each column.
 
     Args:
@@ -192,36 +201,38 @@ def _insert(table: str, columns: Sequence[str], conflict: str, source: str, firs
         columns: Names and types.
         conflict: What is done about rows that are there.
         source: Another table that the rows are joined with, and a comma; empty for none.
+        alone: Whether it is one row, given as its values; else an array is given for each column.
         first: A column and its value in that table, before the others.
     """
     named = [column.split() for column in columns]
     names = ", ".join(name for name, _ in named)
-    # An array of texts is sent as it is, one of JSON would be taken for one value.
-    arrays = ", ".join(f"%b::{'text' if kind == 'jsonb' else kind}[]" for _, kind in named)
+    # Text is sent as it is: an array of JSON would be taken for one value.
+    sent = [(name, "text" if kind == "jsonb" else kind) for name, kind in named]
     taken = ", ".join(f"r.{name}::jsonb" if kind == "jsonb" else f"r.{name}" for name, kind in named)
     into, value = first
-    return (
-        f"INSERT INTO {table} ({into}{names}) SELECT {value}{taken} "
-        f"FROM {source}unnest({arrays}) AS r ({names}) {conflict}"
-    )
+    if alone:  # values are sent in a fifth of the time of arrays
+        rows = f"(SELECT {', '.join(f'%b::{kind} AS {name}' for name, kind in sent)}) AS r"
+    else:
+        rows = f"unnest({', '.join(f'%b::{kind}[]' for _, kind in sent)}) AS r ({names})"
+    return f"INSERT INTO {table} ({into}{names}) SELECT {value}{taken} FROM {source}{rows} {conflict}"
 
 
-def _part(name: str, source: str, *, wide: bool) -> str:
+def _part(name: str, source: str, alone: bool, *, wide: bool) -> str:
     more, refs = (_COMPACT, ("refs text",)) if wide else ((), ())
     match name:
         case "values":
-            return _insert("sg_values", _VALUE, "", source, ("thread, ", "claimed.id, "))
+            return _insert("sg_values", _VALUE, "", source, alone, ("thread, ", "claimed.id, "))
         case "blobs":
             conflict = "ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING"
-            return _insert("checkpoint_blobs", _BLOB, conflict, source)
+            return _insert("checkpoint_blobs", _BLOB, conflict, source, alone)
         case "checkpoints":
             conflict = "ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET "
             conflict += _set("checkpoint", "metadata", *more)
-            return _insert("checkpoints", (*_CHECKPOINT, *more), conflict, source)
+            return _insert("checkpoints", (*_CHECKPOINT, *more), conflict, source, alone)
     conflict = "ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING"
     if name == "replacing":
         conflict = conflict.replace("NOTHING", f"UPDATE SET {_set('channel', 'type', 'blob', *refs)}")
-    return _insert("checkpoint_writes", (*_WRITE, *refs), conflict, source)
+    return _insert("checkpoint_writes", (*_WRITE, *refs), conflict, source, alone)
 
 
 def _set(*columns: str) -> str:
@@ -232,10 +243,10 @@ _ROWS: Final = ("writes", "replacing", "checkpoints")
 _PLAIN: Final = ("blobs", *_ROWS)
 
 
-@lru_cache(maxsize=128)
-def _text(claim: str, tables: tuple[str, ...], *, wide: bool) -> str:
+@lru_cache(maxsize=512)
+def _text(claim: str, tables: tuple[tuple[str, bool], ...], *, wide: bool) -> str:
     """Return the statement that fills tables; one statement, so that they are filled all or none."""
-    *parts, last = [_part(name, "claimed, " if claim else "", wide=wide) for name in tables]
+    *parts, last = [_part(name, "claimed, " if claim else "", alone, wide=wide) for name, alone in tables]
     named = [f"t{number} AS ({text})" for number, text in enumerate(parts)]
     if claim:
         named = [f"claimed AS ({_CLAIMS[claim]})", *named, f"t{len(named)} AS ({last})"]
