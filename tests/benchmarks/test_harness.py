@@ -49,7 +49,9 @@ def test_a_sample_pays_for_its_own_garbage_and_leaves_none() -> None:
             collected.clear()
             watch.add(lambda: [Cycle() for _ in range(100)])
             assert not sum(collected)
+            assert gc.get_freeze_count() > 1_000  # what lived before is not looked at
         assert sum(collected) >= 100
+        assert gc.get_freeze_count() == 0
         assert watch.iterations == 1
     finally:
         gc.enable()
