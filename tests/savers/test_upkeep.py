@@ -402,3 +402,17 @@ def test_async_savers_have_the_same_upkeep(opener: Opener, request: pytest.Fixtu
             assert (await saver.aget_tuple(at("t"))).checkpoint["channel_values"]["messages"] == ["m" * 200] * 3
 
     asyncio.run(scenario())
+
+
+def test_a_thread_that_passes_a_size_is_told_once(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stategraph.savers.compact.known.LARGE", 8_000)
+    with opener("compact") as saver:
+        saver.setup()
+        chain(saver, "small", 2)
+        chain(saver, "large", 12)
+    told = [record.getMessage() for record in caplog.records if "has passed" in record.getMessage()]
+    assert len(told) == 1
+    assert "'large'" in told[0]
+    assert "stategraph store prune" in told[0]

@@ -6,6 +6,7 @@ encoding, storing and reading again; nothing depends on it.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,11 @@ from stategraph.savers.compact.nodes import Node, Run, runs_of
 
 Key: TypeAlias = bytes | tuple[str, bytes]
 """The plain bytes of a value; with its kind, if that is not msgpack."""
+
+#: Bytes of a thread's values, about, after which one warning is logged.
+LARGE: Final = 50_000_000
+
+_log = logging.getLogger(__name__)
 
 _LINES: Final = 3
 _NAMES: Final = 64
@@ -134,6 +140,7 @@ class KnownThreads:
         self._size = 0
         self._threads: OrderedDict[str, Known] = OrderedDict()
         self._sizes: dict[str, int] = {}
+        self._told: set[str] = set()
 
     def get(self, thread_id: str) -> Known | None:
         """Return what is known of a thread; None if nothing is."""
@@ -143,6 +150,14 @@ class KnownThreads:
         """Keep what is known of a thread, and drop what was not used for longest if there is too much."""
         self._threads[thread_id] = known
         self._threads.move_to_end(thread_id)
+        if known.size > LARGE and thread_id not in self._told:
+            self._told.add(thread_id)
+            _log.warning(
+                "Thread '%s' has passed %s MB of stored values: each start of it reads them. Prune it, as with "
+                "'stategraph store prune', or keep less in its state; docs/storage.md says how",
+                thread_id,
+                LARGE // 10**6,
+            )
         self._size += known.size - self._sizes.get(thread_id, 0)
         self._sizes[thread_id] = known.size
         while self._size > self._limit and len(self._threads) > 1:
