@@ -16,9 +16,13 @@ def put_in_place() -> None:
     """Have imports of their savers give this project's, in the plain form."""
     import langgraph.checkpoint.postgres as postgres
     import langgraph.checkpoint.postgres.aio as async_postgres
+    import langgraph.checkpoint.sqlite as sqlite
+    import langgraph.checkpoint.sqlite.aio as async_sqlite
 
-    from stategraph.savers import AsyncPostgresSaver, PostgresSaver
+    from stategraph.savers import AsyncPostgresSaver, AsyncSqliteSaver, PostgresSaver, SqliteSaver
 
+    sqlite.SqliteSaver = _plain(SqliteSaver)
+    async_sqlite.AsyncSqliteSaver = _plain(AsyncSqliteSaver)
     postgres.PostgresSaver = _plain(PostgresSaver)
     async_postgres.AsyncPostgresSaver = _plain(AsyncPostgresSaver)
 
