@@ -46,6 +46,11 @@ _OF_DATA: Final = (
 #: What aiosqlite says of a connection that is closed, by a `ValueError`: nothing is wrong with the data.
 _CLOSED: Final = frozenset(("no active connection", "Connection closed"))
 
+_OTHER_SAVER: Final = (
+    "Another saver, or another serializer, has stored it: open the store with that one. What the savers of "
+    "stategraph.savers store in their compact form ('sg.1'), others read after `stategraph store convert --store URL plain`"
+)
+
 _PARTS: Final[Mapping[str, type]] = {
     "id": str,
     "v": int,
@@ -76,7 +81,10 @@ def of_read(config: object, error: Exception) -> Exception:
     no_database = (kind.__module__, kind.__name__) == ("sqlite3", "DatabaseError")  # a graph need not load sqlite3
     if not (isinstance(error, _OF_DATA) or no_database or unknown_format):
         return error
-    damage = _error(conf, _Fault(f"The saver raised {kind.__name__}: {error}"))
+    words = f"The saver raised {kind.__name__}: {error}"
+    if unknown_format:
+        words += f". {_OTHER_SAVER}"
+    damage = _error(conf, _Fault(words))
     damage.__cause__ = error
     return damage
 

@@ -173,7 +173,7 @@ class EncodedMessages:
         if line.times < REMEMBERED_FROM or len(line.encoded) > MOST_BYTES:
             return value
         try:
-            return self._encoded(line, value)
+            return self._encoded(line, value.copy())  # a node in another thread may append to it meanwhile
         except (TypeError, ValueError, AttributeError, RecursionError):
             # Something in them is not plain. Whether it can be stored is for the saver to say.
             line.forget(-_PAUSE)

@@ -13,8 +13,13 @@ from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from stategraph.engine.checkpoints.serializer import StrictSerializer
+
 #: The kind of bytes that msgpack alone makes.
 MSGPACK: Final = "msgpack"
+
+#: How the kinds begin that the serializer does not make.
+_OWN: Final = "sg."
 
 #: What msgpack has a type for, and nothing else; text as the serializers of `langgraph-checkpoint` write it.
 _PLAIN: Final = (
@@ -45,13 +50,16 @@ class Coder:
 
     def __init__(self, serde: SerializerProtocol) -> None:
         self.serde = serde
-        self._inner: SerializerProtocol = serde.serde if isinstance(serde, EncryptedSerializer) else serde
-        self._cipher: CipherProtocol | None = serde.cipher if isinstance(serde, EncryptedSerializer) else None
-        self.joins = isinstance(self._inner, JsonPlusSerializer)
+        self._inner: SerializerProtocol = serde
+        self._cipher: CipherProtocol | None = None
+        if isinstance(serde, EncryptedSerializer) and _does_as(serde, EncryptedSerializer):
+            self._inner, self._cipher = serde.serde, serde.cipher
+        self.joins = _does_as(self._inner, StrictSerializer) or _does_as(self._inner, JsonPlusSerializer)
 
     def dump(self, value: object) -> tuple[str, bytes]:
         """Return the kind and the plain bytes of a value."""
-        return self._inner.dumps_typed(value)
+        kind, data = self._inner.dumps_typed(value)
+        return kind, data if type(data) is bytes else bytes(data)  # a bytearray is given back as it is
 
     def load(self, kind: str, data: bytes) -> Any:
         """Return a value of plain bytes."""
@@ -65,11 +73,28 @@ class Coder:
         return f"{kind}+{name}", sealed
 
     def open(self, kind: str, data: bytes) -> tuple[str, bytes]:
-        """Return the plain bytes of what is stored; of a serializer with a cipher, also what was stored without."""
-        if self._cipher is None or "+" not in kind:
+        """Return the plain bytes of what is stored; of a serializer with a cipher, also what was stored without.
+
+        Raises:
+            ValueError: It is encrypted, and there is no cipher.
+        """
+        if self._cipher is None:
+            if kind is not None and kind.startswith(_OWN) and "+" in kind:
+                raise ValueError(
+                    f"What is stored is encrypted, of kind '{kind}', and the saver's serializer has no cipher: open the "
+                    "saver with the EncryptedSerializer, and the key, that it was stored with"
+                )
+            return kind, data
+        if "+" not in kind:
             return kind, data
         plain, name = kind.split("+", 1)
         return plain, self._cipher.decrypt(name, data)
+
+
+def _does_as(serde: SerializerProtocol, cls: type[SerializerProtocol]) -> bool:
+    """Return whether a serializer makes and reads bytes as a class does; a subclass may do anything."""
+    kind = type(serde)
+    return kind.dumps_typed is cls.dumps_typed and kind.loads_typed is cls.loads_typed
 
 
 def pack(value: object) -> bytes:

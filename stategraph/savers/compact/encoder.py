@@ -6,6 +6,7 @@ Rules
 * Lists, dicts with text as keys and the arguments of `Send` are taken apart, as far as something large is in them. An
   object is stored whole.
 * What comes out of it is equal to what the serializer alone would bring back.
+* A node in another thread may change a value meanwhile, so lists and dicts are copied before they are looked at twice.
 """
 
 from __future__ import annotations
@@ -75,9 +76,10 @@ class Encoder:
         """
         cls = type(value)
         if cls is list:
-            return self._list(value, place)
+            return self._list(value.copy(), place)
         if cls is dict:
             if depth and _is_large(value, depth):
+                value = value.copy()
                 return self._large(["d", [*value], [self.node(v, (place[0], k), depth - 1) for k, v in value.items()]])
         elif cls is _DeltaSnapshot:
             return ["z", self.node(value.value, place, depth)]
@@ -195,7 +197,9 @@ def _is_large(value: Any, depth: int) -> bool:
     if cls is list:
         return len(value) > _TINY or any(_is_large(each, 0) for each in value)
     if cls is dict:
-        return len(value) <= _MOST_KEYS and _has_names(value) and any(_is_large(v, depth - 1) for v in value.values())
+        return (
+            len(value) <= _MOST_KEYS and _has_names(value) and any(_is_large(v, depth - 1) for v in [*value.values()])
+        )
     return False
 
 

@@ -141,6 +141,8 @@ class KnownThreads:
         self._threads: OrderedDict[str, Known] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._told: set[str] = set()
+        # Of each thread, what it took when it was learnt.
+        self._learnt: dict[str, tuple[Known, int]] = {}
 
     def get(self, thread_id: str) -> Known | None:
         """Return what is known of a thread; None if nothing is."""
@@ -160,13 +162,27 @@ class KnownThreads:
             )
         self._size += known.size - self._sizes.get(thread_id, 0)
         self._sizes[thread_id] = known.size
+        if (learnt := self._learnt.get(thread_id)) is None or learnt[0] is not known:
+            self._learnt[thread_id] = known, known.size
         while self._size > self._limit and len(self._threads) > 1:
             oldest, _ = self._threads.popitem(last=False)
+            del self._learnt[oldest]
             self._size -= self._sizes.pop(oldest)
+
+    def bound(self, thread_id: str) -> None:
+        """Forget a thread that alone is above the limit, and takes twice what it did when it was learnt.
+
+        Most of that are values that its newest checkpoint does not have any more. Call it between two saves.
+        """
+        if self._size > self._limit and (learnt := self._learnt.get(thread_id)) is not None:
+            known, size = learnt
+            if known.size > max(self._limit, 2 * size):
+                self.forget(thread_id)
 
     def forget(self, thread_id: str) -> None:
         """Forget a thread."""
         if self._threads.pop(thread_id, None) is not None:
+            del self._learnt[thread_id]
             self._size -= self._sizes.pop(thread_id)
 
 

@@ -85,6 +85,11 @@ class Shared:
         with self._mutex:
             self._known.keep(thread_id, known)
 
+    def bound(self, thread_id: str) -> None:
+        """Forget a thread that takes too much; see `KnownThreads.bound`."""
+        with self._mutex:
+            self._known.bound(thread_id)
+
     def forget(self, thread_id: str) -> None:
         """Forget a thread."""
         with self._mutex:
@@ -142,6 +147,7 @@ class Session:
                 raise made.error
             if (yield from self._store(made, known)):
                 self._shared.keep(thread_id, known)
+                self._shared.bound(thread_id)
                 return made.stored
             self._shared.forget(thread_id)
         raise errors.SerializationFailure(

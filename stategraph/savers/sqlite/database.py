@@ -91,10 +91,11 @@ class Write(Work):
         coder: Encodes.
         inside: Something else that belongs to the transaction, before the saves; it is all there is, if there are none,
             and its result the result.
+        thread_id: The thread, once the saves were looked at.
         is_whole: Whether they are stored all or not at all.
     """
 
-    __slots__ = ("coder", "inside", "saves")
+    __slots__ = ("coder", "inside", "saves", "thread_id")
     is_whole = False
 
     def __init__(self, saves: Sequence[Save], coder: Coder, inside: Inside | None = None) -> None:
@@ -102,6 +103,7 @@ class Write(Work):
         self.saves = saves
         self.coder = coder
         self.inside = inside
+        self.thread_id: str | None = None
 
 
 class Whole(Write):
@@ -173,6 +175,12 @@ class Database:
             for statement in statements:
                 self.connection.execute(statement).fetchall()
 
+    def close(self) -> None:
+        """Do all that waits, of callers too that were cancelled, and close the connection."""
+        with self.lock:
+            self._drain()
+            self.connection.close()
+
     def form(self, mode: Mode) -> None:
         """Have the tables of a form from now on."""
         with self.lock:
@@ -237,28 +245,43 @@ class Database:
             self._schema = prepare(self.connection, self._mode)
             self._reader = Reader(self.connection, self._schema, self._known)
             self._statements = Statements(has_refs=self._schema.has_refs)
+            self._version = self._schema_version()
         return self._schema, self._reader, self._statements
+
+    def _schema_version(self) -> int:
+        return int(self.connection.execute("PRAGMA schema_version").fetchone()[0])
+
+    def _begin(self, statement: str) -> tuple[Schema, Reader, Statements]:
+        """Begin a transaction; return what the tables are like in it, as another process may have converted them."""
+        while True:
+            prepared = self._prepared()
+            self._settle_transaction()
+            self.connection.execute(statement)
+            if self._schema_version() == self._version:
+                return prepared
+            self.connection.rollback()
+            self._schema = None
 
     def _read(self, work: Read) -> None:
         try:
-            reader = self._prepared()[1]
-            self._settle_transaction()
-            self.connection.execute("BEGIN")
+            reader = self._begin("BEGIN")[1]
             try:
                 work.result = work.call(reader)
             finally:
                 self.connection.rollback()
-        except BaseException as error:  # kept for the caller to raise
+        except Exception as error:  # kept for the caller to raise
             work.error = error
         work.end()
 
     def _write_all(self, writes: Sequence[Write]) -> None:
         try:
-            self._prepared()
+            schema = self._prepared()[0]
             # Encoding needs no lock of the file, so it comes before.
-            plans = [self._planned(write) if write.error is None else None for write in writes]
-            self._settle_transaction()
-            self.connection.execute("BEGIN IMMEDIATE")
+            plans = self._plans(writes)
+            if self._begin("BEGIN IMMEDIATE")[0] is not schema:
+                for write in writes:
+                    self._forget(write)
+                plans = self._plans(writes)
             try:
                 for write, planned in zip(writes, plans, strict=True):
                     self._write(write, planned, is_alone=len(writes) == 1)
@@ -266,12 +289,18 @@ class Database:
             finally:
                 if self.connection.in_transaction:
                     self.connection.rollback()
-        except BaseException as error:  # kept for the callers to raise
+        except Exception as error:  # kept for the callers to raise
             for write in writes:
                 write.error = error
+        except BaseException:  # an interrupt of this thread: it is nobody else's
+            for write in writes:
+                self._forget(write)
+            raise
         for write in writes:
             if write.error is not None:
                 self._forget(write)
+            elif write.thread_id is not None:
+                self._known.bound(write.thread_id)
             write.end()
 
     def _settle_transaction(self) -> None:
@@ -280,17 +309,31 @@ class Database:
             self.connection.commit()
 
     def _forget(self, write: Write) -> None:
-        if write.saves:
-            self._known.forget(thread_of(write.saves[0]))
+        if write.thread_id is not None:
+            self._known.forget(write.thread_id)
+
+    def _plans(self, writes: Sequence[Write]) -> list[Plan | None]:
+        """Encode the saves of callers; what one of them fails with is noted in its write."""
+        plans: list[Plan | None] = []
+        for write in writes:
+            planned = None
+            if write.error is None:
+                try:
+                    planned = self._planned(write)
+                except Exception as error:  # kept for its caller to raise
+                    write.error = error
+                    self._forget(write)
+            plans.append(planned)
+        return plans
 
     def _planned(self, write: Write) -> Plan | None:
         """Encode saves; None if there is nothing to encode."""
         if not write.saves:
             return None
         schema, reader, _ = self._prepared()
+        thread_id = write.thread_id = thread_of(write.saves[0])
         if schema.mode == "plain":
             return plan(write.saves, write.coder, None)
-        thread_id = thread_of(write.saves[0])
         known = self._known.get(thread_id) or self._learnt(reader, thread_id, write)
         made = plan(write.saves, write.coder, known)
         self._known.keep(thread_id, known)
@@ -308,6 +351,8 @@ class Database:
 
     def _write(self, write: Write, planned: Plan | None, *, is_alone: bool) -> None:
         """Do what one caller asks for; if it fails, none of it is left."""
+        if write.error is not None:
+            return
         execute = self.connection.execute
         if is_alone:
             self._write_planned(write, planned)

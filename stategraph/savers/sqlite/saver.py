@@ -94,9 +94,8 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
             saver.close()
 
     def close(self) -> None:
-        """Close the connection, once nobody uses it."""
-        with self._database.lock:
-            self.conn.close()
+        """Close the connection, once nobody uses it and all that was asked for is done."""
+        self._database.close()
 
     @property
     def mode(self) -> Mode:

@@ -15,12 +15,14 @@ from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.decoder import Decoder
 from stategraph.savers.compact.encoder import Encoder
 from stategraph.savers.compact.known import Known
+from stategraph.savers.compact.nodes import RECORD
 from stategraph.savers.upkeep.pruning import sweep
 from stategraph.savers.upkeep.sizes import is_wide
 from stategraph.savers.upkeep.words import LAST_NUMBER, Statements, Words
 
 Mode = Literal["compact", "plain"]
 Place = tuple[str, str, str]
+_RECORD = f"SUBSTR(type, 1, {len(RECORD)}) = '{RECORD}'"
 _WHERE = "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
 
 
@@ -183,7 +185,7 @@ def _writes(thread: _Thread, thread_id: str, mode: Mode) -> Statements[int]:
 
 def is_plain(words: Words) -> Statements[bool]:
     """Return whether nothing is left in the compact form, so that the tables may be made plain."""
-    rows = yield "SELECT 1 FROM checkpoints WHERE refs IS NOT NULL LIMIT 1", ()
-    more = yield f"SELECT 1 FROM {words.writes} WHERE refs IS NOT NULL LIMIT 1", ()
+    rows = yield f"SELECT 1 FROM checkpoints WHERE {_RECORD} LIMIT 1", ()
+    more = yield f"SELECT 1 FROM {words.writes} WHERE {_RECORD} LIMIT 1", ()
     values = yield "SELECT 1 FROM sg_values LIMIT 1", ()
     return not rows and not more and not values
