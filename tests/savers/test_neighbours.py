@@ -14,7 +14,9 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from stategraph import START, StateGraph
 from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.errors import DamagedCheckpointError
 from stategraph.savers import AsyncSqliteSaver, SqliteSaver
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.known import KnownThreads
@@ -28,7 +30,7 @@ def connection(path: Any = ":memory:") -> sqlite3.Connection:
 
 
 def checkpoint(number: int, **values: Any) -> Any:
-    versions = {name: f"{number:032}.1" for name in values}
+    versions = dict.fromkeys(values, f"{number:032}.1")
     return {**empty_checkpoint(), "id": f"{number:08}", "channel_values": values, "channel_versions": versions}
 
 
@@ -210,3 +212,15 @@ def test_bytearrays_of_any_size_are_stored() -> None:
     stored = {"one": bytearray(b"y" * 300), "several": [bytearray(b"z" * 300), b"z" * 300]}
     put(saver, checkpoint(1, **stored))
     assert values(saver) == stored
+
+
+def test_a_graph_with_a_saver_that_does_not_know_the_compact_form_says_what_to_do(tmp_path: Path) -> None:
+    theirs = pytest.importorskip("langgraph.checkpoint.sqlite").SqliteSaver
+    file = tmp_path / "s.db"
+    put(SqliteSaver(connection(file)), checkpoint(1, text="y" * 200))
+    builder = StateGraph(dict)
+    builder.add_node("node", lambda state: {})
+    builder.add_edge(START, "node")
+    graph = builder.compile(checkpointer=theirs(connection(file)))
+    with pytest.raises(DamagedCheckpointError, match=r"sg\.1.*open the store with that one.*store convert"):
+        graph.get_state(at("t"))

@@ -47,8 +47,8 @@ _OF_DATA: Final = (
 _CLOSED: Final = frozenset(("no active connection", "Connection closed"))
 
 _OTHER_SAVER: Final = (
-    "Another saver, or another serializer, has stored it: open the store with that one. What the savers of "
-    "stategraph.savers store in their compact form ('sg.1'), others read after `stategraph store convert --store URL plain`"
+    "Another saver, or another serializer, has stored it: open the store with that one. What savers of "
+    "stategraph.savers store in the compact form (sg.1), others read after 'stategraph store convert --store URL plain'"
 )
 
 _PARTS: Final[Mapping[str, type]] = {

@@ -173,19 +173,21 @@ class EncodedMessages:
         if line.times < REMEMBERED_FROM or len(line.encoded) > MOST_BYTES:
             return value
         try:
-            return self._encoded(line, value.copy())  # a node in another thread may append to it meanwhile
+            encoded = self._encoded(line, value.copy())  # a node in another thread may append to it meanwhile
         except (TypeError, ValueError, AttributeError, RecursionError):
             # Something in them is not plain. Whether it can be stored is for the saver to say.
             line.forget(-_PAUSE)
             return value
+        return value if encoded is None else encoded
 
     def _encoded(self, line: _Line, value: list[object]) -> object:
+        """Return a list of messages as its bytes; None if it is not what it was, and longer."""
         classes, fields = message_lists.fields_of(value)
         known, start = len(line.classes), message_lists.start_of(len(value))
         if not (fields.startswith(line.fields, start) and classes[:known] == line.classes):
             # It was edited. Whatever edits it at every step would have it all encoded, one by one, each time.
             line.forget(1)
-            return value
+            return None
         dumps, encoded = self._serde.dumps_typed, line.encoded
         for message in value[known:]:
             kind, data = dumps(message)

@@ -81,8 +81,8 @@ class Coder:
         if self._cipher is None:
             if kind is not None and kind.startswith(_OWN) and "+" in kind:
                 raise ValueError(
-                    f"What is stored is encrypted, of kind '{kind}', and the saver's serializer has no cipher: open the "
-                    "saver with the EncryptedSerializer, and the key, that it was stored with"
+                    f"What is stored is encrypted, of kind '{kind}', and the saver's serializer has no cipher: open "
+                    "the saver with the EncryptedSerializer, and the key, that it was stored with"
                 )
             return kind, data
         if "+" not in kind:
