@@ -345,9 +345,14 @@ def test_no_more_calls_run_than_the_config_allows(prebuilt):
 
 
 def test_of_several_calls_that_fail_the_first_is_raised(prebuilt, driver):
+    async def aboom(kind: str) -> str:
+        return boom(kind)
+
+    # With a coroutine of its own: functions of async runs are in threads, where either may be the first to fail.
+    failing = StructuredTool.from_function(boom, coroutine=aboom)
     calls = [call("boom", "c1", kind="key"), call("boom", "c2", kind="value")]
     with pytest.raises(KeyError):
-        driver.invoke(graph_of(prebuilt.ToolNode([boom])), {"messages": [asking(*calls)]})
+        driver.invoke(graph_of(prebuilt.ToolNode([failing])), {"messages": [asking(*calls)]})
 
 
 def test_after_a_failure_no_call_goes_on(ours):
