@@ -33,6 +33,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
         MissingPackageError: The saver's package is not installed.
         psycopg.OperationalError: The server cannot be reached; the message says why.
     """
+    check_address(url)
     if url.startswith(_SQLITE):
         path = unquote(url.removeprefix(_SQLITE))
         if not (folder := Path(path).parent).is_dir():
@@ -44,7 +45,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
                 saver = await opened.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
                 await saver.setup()
             yield saver
-    elif url.startswith(_POSTGRES):
+    else:
         try:
             from stategraph.savers.postgres.saver import AsyncPostgresSaver  # an extra
         except ImportError as error:
@@ -53,16 +54,16 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
         async with AsyncPostgresSaver.from_conn_string(url) as on_server:
             await on_server.setup()
             yield on_server
-    else:
-        check_address(url)
 
 
 def check_address(url: str) -> None:
     """Check that an address is of a kind that `saver_at` opens; nothing is opened.
 
     Raises:
-        ConfigurationError: It is of another kind.
+        ConfigurationError: It is of another kind, or names no file.
     """
+    if url == _SQLITE or (url.startswith("sqlite:") and not url.startswith(_SQLITE)):
+        raise ConfigurationError("An address of SQLite has three slashes and a path behind them: sqlite:///runs.db")
     if not url.startswith((_SQLITE, *_POSTGRES)):
         kind = url.partition(":")[0]
         raise ConfigurationError(f"A store is an address such as sqlite:///runs.db or postgresql://...; found {kind!r}")

@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 from stategraph.constants import START
 from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.engine.checkpoints import damage
-from stategraph.errors import DamagedCheckpointError
+from stategraph.errors import ConfigurationError, DamagedCheckpointError
 from stategraph.graph.state import StateGraph
 
 if TYPE_CHECKING:
@@ -258,6 +258,7 @@ def test_a_checkpoint_that_was_asked_for_by_its_id_is_named_by_it(driver: Driver
         ({"configurable": {"thread_id": "lost"}}, ValueError(), True),
         ({"configurable": {"thread_id": "lost"}}, ValueError("no active connection"), False),
         ({"configurable": {"thread_id": "lost"}}, DamagedCheckpointError("known", thread_id="lost"), False),
+        ({"configurable": {"thread_id": "lost"}}, ConfigurationError("The mode of a saver is ..."), False),
         ({"configurable": {"other": "key"}}, ValueError("x"), False),
         ({"configurable": {}}, ValueError("x"), False),
         ({}, ValueError("x"), False),

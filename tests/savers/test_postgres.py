@@ -98,6 +98,13 @@ def a_history(seed: int) -> list[tuple[str, tuple[Any, ...]]]:
     return saves
 
 
+def test_a_sync_saver_says_to_async_callers_which_one_they_need(postgres: str) -> None:
+    with PostgresSaver.from_conn_string(postgres) as saver:
+        saver.setup()
+        with pytest.raises(NotImplementedError, match="open an AsyncPostgresSaver"):
+            asyncio.run(saver.aget_tuple(at("t")))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_saves_one_by_one_or_together_leave_the_rows_of_their_saver(server: str, postgres: str, seed: int) -> None:
     """Saves are the rows that langgraph-checkpoint-postgres would store, byte for byte, in one statement or in many."""

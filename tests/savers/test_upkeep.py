@@ -235,6 +235,16 @@ def test_limits_that_make_no_sense_are_refused(tmp_path: Path, numbers: Any, mes
         Keep()
 
 
+@pytest.mark.parametrize("thread_ids", [(), (None,)])
+def test_pruning_all_threads_without_a_limit_deletes_nothing(saver: Any, thread_ids: tuple[None, ...]) -> None:
+    chain(saver, "a", 3)
+    with pytest.raises(ConfigurationError, match="give keep_last, max_age_s or max_bytes, or name threads"):
+        saver.prune(*thread_ids)
+    assert len(everything(saver, "a")) == 3
+    saver.prune(["a"])
+    assert len(everything(saver, "a")) == 1
+
+
 def test_a_strategy_of_langgraphs_interface_is_taken(saver: Any) -> None:
     chain(saver, "a", 3)
     chain(saver, "b", 3)

@@ -187,6 +187,18 @@ def test_a_file_that_cannot_be_a_database_is_named(tmp_path: Path) -> None:
         asyncio.run(opened(f"sqlite:///{tmp_path}/none/runs.db"))
 
 
+@pytest.mark.parametrize("url", ["sqlite:///", "sqlite://", "sqlite:runs.db", "sqlite://runs.db"])
+def test_an_address_of_sqlite_needs_a_path(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"three slashes and a path behind them: sqlite:///runs\.db"):
+        asyncio.run(opened(url))
+
+
+def test_a_folder_is_not_opened_as_a_database(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigurationError, match=r"'.*/folder' cannot be opened: it has to be a file"):
+        asyncio.run(opened(f"sqlite:///{tmp_path}/folder"))
+
+
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "runs.db"])
 def test_another_address_is_refused_without_what_it_says_of_users(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"found '(mysql|runs\.db)'") as raised:

@@ -28,7 +28,7 @@ from stategraph.constants import (
 )
 from stategraph.core.checkpoint import FORMAT_VERSION
 from stategraph.core.program import Program
-from stategraph.errors import DamagedCheckpointError
+from stategraph.errors import ConfigurationError, DamagedCheckpointError
 
 READS: Final = frozenset(("get_tuple", "list", "get_delta_channel_history"))
 """A saver's methods that read."""
@@ -70,7 +70,7 @@ class _Fault(NamedTuple):
 def of_read(config: object, error: Exception) -> Exception:
     """Return an error of a saver that reads: the same, or if it is about data, that the checkpoint is damaged."""
     conf = config.get(CONF) if isinstance(config, Mapping) else None
-    if not conf or CONFIG_KEY_THREAD_ID not in conf or isinstance(error, DamagedCheckpointError):
+    if not conf or CONFIG_KEY_THREAD_ID not in conf or isinstance(error, DamagedCheckpointError | ConfigurationError):
         return error
     if isinstance(error, ValueError) and str(error) in _CLOSED:
         return error

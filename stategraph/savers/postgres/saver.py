@@ -408,6 +408,17 @@ class PostgresSaver(_Saver, TheirSaver):  # type: ignore[misc]
             if found is not None:
                 yield found
 
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Say which saver async callers need.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            "PostgresSaver is for sync calls, such as invoke and get_state; for ainvoke and aget_state open an "
+            "AsyncPostgresSaver"
+        )
+
 
 class AsyncPostgresSaver(_Saver, TheirAsyncSaver):  # type: ignore[misc]
     """Stores checkpoints in PostgreSQL, for callers on an event loop; it belongs to the one that it was made in.

@@ -65,7 +65,7 @@ class Upkeep:
         Checkpoints that wait for an answer stay, forks can be gone on from, and values of delta channels can be read.
 
         Args:
-            thread_ids: The threads; None for all.
+            thread_ids: The threads; None for all, which asks for a strategy or a number.
             strategy: In place of the numbers: `keep_latest` for `keep_last=1`, which is the default, or `delete`, which
                 deletes the threads.
             keep_last: Checkpoints that stay of each branch of a thread, at least 1.
@@ -76,12 +76,16 @@ class Upkeep:
             What was deleted, by thread.
 
         Raises:
-            ConfigurationError: A number is too small.
+            ConfigurationError: A number is too small, or all threads are meant and nothing says what stays.
             ValueError: The strategy is another word.
         """
         if isinstance(thread_ids, str):
             raise TypeError(f"thread_ids is a sequence of ids; found the text {thread_ids!r}: write [{thread_ids!r}]")
         numbers = (keep_last, max_age_s, max_bytes)
+        if thread_ids is None and strategy is None and numbers == (None, None, None):
+            raise ConfigurationError(
+                "Pruning all threads needs to know what stays: give keep_last, max_age_s or max_bytes, or name threads"
+            )
         if strategy not in (None, "keep_latest", "delete") or (strategy and any(each is not None for each in numbers)):
             raise ValueError(f"Unknown prune strategy: {strategy!r}; write 'keep_latest' or 'delete', and no numbers")
         threads = thread_ids
