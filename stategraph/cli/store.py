@@ -145,8 +145,7 @@ async def _erase(saver: Any, arguments: argparse.Namespace, output: Output) -> i
     await index.open()
     erased = []
     for thread_id in arguments.thread_ids:
-        place: Any = {"configurable": {"thread_id": thread_id}}
-        found = [each async for each in saver.alist(place, limit=1)]
+        found = await saver.ahas_thread(thread_id)
         row = await index.get(thread_id)
         await saver.adelete_thread(thread_id)
         if row is not None:

@@ -16,7 +16,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph import START, StateGraph
 from stategraph.engine.checkpoints.serializer import StrictSerializer
-from stategraph.errors import DamagedCheckpointError
+from stategraph.errors import ConfigurationError, DamagedCheckpointError
 from stategraph.savers import AsyncSqliteSaver, SqliteSaver
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.known import KnownThreads
@@ -47,6 +47,13 @@ def values(saver: SqliteSaver) -> Any:
     found = saver.get_tuple(at("t"))
     assert found is not None
     return found.checkpoint["channel_values"]
+
+
+def graph(saver: Any) -> Any:
+    builder = StateGraph(dict)
+    builder.add_node("node", lambda state: {})
+    builder.add_edge(START, "node")
+    return builder.compile(checkpointer=saver)
 
 
 class Poisoned:
@@ -146,8 +153,10 @@ def test_what_is_encrypted_says_so_to_a_saver_without_the_key(tmp_path: Path) ->
     file = tmp_path / "s.db"
     encrypted = EncryptedSerializer.from_pycryptodome_aes(StrictSerializer(), key=AES)
     put(SqliteSaver(connection(file), serde=encrypted), checkpoint(1, text="y" * 200))
-    with pytest.raises(ValueError, match=r"encrypted, of kind 'sg\.1\+aes'.*EncryptedSerializer, and the key"):
+    with pytest.raises(ConfigurationError, match=r"encrypted, of kind 'sg\.1\+aes'.*EncryptedSerializer, and the key"):
         SqliteSaver(connection(file)).get_tuple(at("t"))
+    with pytest.raises(ConfigurationError, match="is encrypted"):  # and not that the thread is damaged
+        graph(SqliteSaver(connection(file))).get_state(at("t"))
 
 
 @pytest.mark.parametrize(("form", "other"), [("compact", "plain"), ("plain", "compact")])
@@ -218,9 +227,5 @@ def test_a_graph_with_a_saver_that_does_not_know_the_compact_form_says_what_to_d
     theirs = pytest.importorskip("langgraph.checkpoint.sqlite").SqliteSaver
     file = tmp_path / "s.db"
     put(SqliteSaver(connection(file)), checkpoint(1, text="y" * 200))
-    builder = StateGraph(dict)
-    builder.add_node("node", lambda state: {})
-    builder.add_edge(START, "node")
-    graph = builder.compile(checkpointer=theirs(connection(file)))
     with pytest.raises(DamagedCheckpointError, match=r"sg\.1.*open the store with that one.*store convert"):
-        graph.get_state(at("t"))
+        graph(theirs(connection(file))).get_state(at("t"))

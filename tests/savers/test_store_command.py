@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from stategraph.cli import main
+from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.savers import SqliteSaver
 from tests.savers.drivers import at
 from tests.savers.test_upkeep import chain
@@ -98,3 +100,16 @@ def test_pruning_needs_a_limit(store: Any, capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main(["store", "prune", "--store", store[0], "--max-size", "many"])
     assert "'many' is no size" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_is_erased_all_the_same_and_not_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'savers.db'}"
+    encrypted = EncryptedSerializer.from_pycryptodome_aes(StrictSerializer(), key=b"0123456789abcdef")
+    with SqliteSaver.from_conn_string(str(tmp_path / "savers.db"), serde=encrypted) as saver:
+        chain(saver, "sealed", 3)
+    assert main(["store", "convert", "plain", "--store", url]) == 2
+    assert "What is stored is encrypted" in capsys.readouterr().err
+    assert run(capsys, "erase", "sealed", "--store", url) == (0, "1 thread erased.\n")
+    assert run(capsys, "erase", "sealed", "--store", url)[0] == 1

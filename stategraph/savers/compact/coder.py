@@ -14,6 +14,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.errors import ConfigurationError
 
 #: The kind of bytes that msgpack alone makes.
 MSGPACK: Final = "msgpack"
@@ -76,11 +77,11 @@ class Coder:
         """Return the plain bytes of what is stored; of a serializer with a cipher, also what was stored without.
 
         Raises:
-            ValueError: It is encrypted, and there is no cipher.
+            ConfigurationError: It is encrypted, and there is no cipher.
         """
         if self._cipher is None:
             if kind is not None and kind.startswith(_OWN) and "+" in kind:
-                raise ValueError(
+                raise ConfigurationError(
                     f"What is stored is encrypted, of kind '{kind}', and the saver's serializer has no cipher: open "
                     "the saver with the EncryptedSerializer, and the key, that it was stored with"
                 )

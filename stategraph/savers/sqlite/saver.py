@@ -259,10 +259,12 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     _tables = SqliteTables()
 
     prune = performed(Upkeep._prune)  # type: ignore[arg-type]
+    has_thread = performed(Upkeep._has_thread)
     size = performed(Upkeep._size)
     vacuum = performed(Upkeep._vacuum)
     convert = performed(Upkeep._convert)
     aprune = in_thread(prune)
+    ahas_thread = in_thread(has_thread)
     asize = in_thread(size)
     avacuum = in_thread(vacuum)
     aconvert = in_thread(convert)

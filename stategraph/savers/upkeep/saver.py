@@ -51,6 +51,10 @@ class Upkeep:
         """Measure the database and its threads."""
         return (yield from self._kept_up(lambda: sizes.size(self._words)))
 
+    def _has_thread(self, thread_id: str) -> Procedure[bool]:
+        """Return whether anything is stored of a thread, be it readable or not."""
+        return (yield from self._kept_up(lambda: sizes.has_thread(self._words, thread_id)))
+
     def _prune(
         self,
         thread_ids: Sequence[str] | None = None,

@@ -52,6 +52,16 @@ def threads_of(words: Words) -> Statements[list[str]]:
     return [str(name) for (name,) in rows]
 
 
+def has_thread(words: Words, thread_id: str) -> Statements[bool]:
+    """Return whether a thread has checkpoints, or writes; nothing is decoded."""
+    of_thread = "WHERE thread_id = ?"
+    found = (
+        f"SELECT EXISTS (SELECT 1 FROM checkpoints {of_thread}) OR EXISTS (SELECT 1 FROM {words.writes} {of_thread})"
+    )
+    rows = yield found, (thread_id, thread_id)
+    return bool(rows[0][0])
+
+
 def size_of_thread(words: Words, thread_id: str, *, wide: bool) -> Statements[ThreadSize]:
     """Measure a thread."""
     body = words.checkpoint_bytes
