@@ -151,6 +151,23 @@ def test_of_saves_that_are_stored_together_one_that_fails_leaves_those_before_it
         assert values(saver) == ["c", "a" * 200]
 
 
+def test_saves_that_are_stored_together_wait_for_a_lock_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
+    saver, other = SqliteSaver(connection), sqlite3.connect(path, isolation_level=None)
+    saver.setup()
+    begun: list[str] = []
+    connection.set_trace_callback(lambda statement: begun.append(statement) if "BEGIN" in statement else None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        saver.put_together([save("1", "a"), save("2", "b")])
+    assert begun == ["BEGIN IMMEDIATE"]
+    other.execute("ROLLBACK")
+    assert saver.put_together([save("1", "a"), save("2", "b")]) == 2
+    saver.close()
+    other.close()
+
+
 def test_what_fails_inside_of_a_transaction_has_all_of_it_undone() -> None:
     def fail(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE made (n)")

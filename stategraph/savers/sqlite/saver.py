@@ -310,8 +310,8 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     def _together(self, saves: Sequence[Save], how: Callable[[Work], Any]) -> Procedure[int]:
         try:
             stored: int = yield partial(how, Write(saves, self._coder))
-        except Exception:
-            if len(saves) == 1:
+        except Exception as error:
+            if len(saves) == 1 or _is_about_locks(error):  # one of them would wait for as long
                 raise
             stored = yield partial(how, Write(saves[:1], self._coder))
         return stored
@@ -376,6 +376,11 @@ class AsyncSqliteSaver(SqliteSaver):
     async def setup(self) -> None:
         """Make the tables; every other method does so by itself."""
         await self._database.hand_over(Read(lambda _: None))
+
+
+def _is_about_locks(error: Exception) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", None) or 0  # the lowest byte is the kind, the next its variant
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _place_of(saves: Sequence[Save], stored: object) -> RunnableConfig | None:
