@@ -22,10 +22,17 @@ _MODULES: Final = {
     "PostgresSaver": "stategraph.savers.postgres.saver",
     "SqliteSaver": "stategraph.savers.sqlite.saver",
 }
-"""Modules of the savers: each needs the client of its database, which is an extra."""
+"""Modules of the savers; those for PostgreSQL need its client, which is an extra."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ImportError as error:
+        if "postgres" not in _MODULES[name]:
+            raise
+        from stategraph.errors import MissingPackageError
+
+        raise MissingPackageError("stategraph[postgres]", name) from error

@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 from typing_extensions import TypedDict
 
-from stategraph import END, START, StateGraph
+from stategraph import END, START, StateGraph, savers
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.savers import AsyncSqliteSaver
@@ -177,6 +177,15 @@ def test_an_address_whose_package_is_missing_says_which_one_to_install(
     with pytest.raises(MissingPackageError, match=package) as raised:
         asyncio.run(opened(url))
     assert isinstance(raised.value.__cause__, ImportError)
+
+
+@pytest.mark.parametrize("name", ["PostgresSaver", "AsyncPostgresSaver"])
+def test_a_saver_whose_package_is_missing_says_which_one_to_install(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg_pool", None)
+    monkeypatch.delitem(sys.modules, "stategraph.savers.postgres.saver", raising=False)
+    monkeypatch.delitem(sys.modules, "stategraph.savers.postgres.connections", raising=False)
+    with pytest.raises(MissingPackageError, match=rf"{name} needs the package 'stategraph\[postgres\]'"):
+        getattr(savers, name)
 
 
 def test_a_file_that_cannot_be_a_database_is_named(tmp_path: Path) -> None:
