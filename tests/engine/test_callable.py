@@ -391,9 +391,12 @@ def test_no_callback_manager_is_configured_when_nobody_listens(driver: Driver, m
     def configured(*_: Any, **__: Any) -> None:
         raise AssertionError("configured a manager for nobody")
 
-    monkeypatch.setattr("langchain_core.callbacks.manager._configure", configured)
+    for manager in (CallbackManager, AsyncCallbackManager):
+        monkeypatch.setattr(manager, "configure", configured)
     assert driver.invoke(with_async_form(increment), 1) == 2
     assert driver.invoke(RunnableSeq(increment, with_async_form(increment)), 1) == 3
+    with pytest.raises(AssertionError, match="for nobody"):
+        driver.invoke(with_async_form(increment), 1, {"callbacks": [Recorder()]})
 
 
 def test_within_a_run_only_the_handlers_of_the_run_listen(driver: Driver) -> None:
