@@ -229,3 +229,11 @@ def test_a_graph_with_a_saver_that_does_not_know_the_compact_form_says_what_to_d
     put(SqliteSaver(connection(file)), checkpoint(1, text="y" * 200))
     with pytest.raises(DamagedCheckpointError, match=r"sg\.1.*open the store with that one.*store convert"):
         graph(theirs(connection(file))).get_state(at("t"))
+
+
+def test_a_list_of_the_same_few_values_is_stored_at_any_length() -> None:
+    saver = SqliteSaver(connection())
+    stored = [letter * 200 for _ in range(80) for letter in "xz"]
+    for number in range(1, 81):
+        put(saver, checkpoint(number, texts=stored[: 2 * number]), f"{number - 1:08}")
+    assert values(saver) == {"texts": stored}

@@ -142,6 +142,8 @@ class Encoder:
         parts: list[Part] = [[*run] for run in runs]
         while len(parts) > nodes.MOST_PARTS:
             *pages, last = nodes.pages_of(parts)
+            if not pages:
+                break  # none of these few parts ends a page
             parts = [self._stored(nodes.PAGE, pack(page), nodes.needs_of_parts(page)) for page in pages]
             parts += last
         return ["l", *parts]

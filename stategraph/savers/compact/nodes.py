@@ -35,7 +35,7 @@ RECORD: Final = "sg.1"
 """The kind of a record's body, in the rows of checkpoints and of writes."""
 
 MOST_PARTS: Final = 48
-"""Parts of a list that stand in its node; if there are more, they are put on pages."""
+"""Parts of a list that stand in its node; if there are more, they are put on pages, as far as those are full."""
 
 _PAGE: Final = 16
 """Parts of a page on average."""
