@@ -12,7 +12,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from stategraph.core.channels import BinaryOperatorAggregate
+from stategraph.core.channels import ChangedAggregate
 from stategraph.graph.message import add_messages
 
 INJECTED = "injected"
@@ -60,16 +60,8 @@ def _newer_of_each(before: Mapping[str, Any] | None, after: Mapping[str, Any] | 
     return {**known, **newer} if newer or before is None else before
 
 
-class _Seldom(BinaryOperatorAggregate[Any]):
-    """Holds a value that is stored anew only if an update changed it; an agent's own graph returns all keys it has."""
-
-    def update(self, values: Sequence[Any]) -> bool:
-        """Fold the step's updates into the value; return whether it is another one now."""
-        before = self.value
-        return super().update(values) and self.value is not before
-
-
-_COUNTS = _Seldom(dict[str, dict[str, Any]] | None, _newer_of_each)  # type: ignore[arg-type]
+# An agent's own graph returns all keys it has, also those that it has not changed.
+_COUNTS = ChangedAggregate(dict[str, dict[str, Any]] | None, _newer_of_each)  # type: ignore[arg-type]
 
 
 class AgentState(TypedDict):

@@ -25,7 +25,7 @@ from stategraph.core.channels import (
 )
 from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.core.channels.base import AnyChannel
-from stategraph.core.channels.binop import BinaryOperatorAggregate
+from stategraph.core.channels.binop import BinaryOperatorAggregate, ChangedAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
@@ -198,7 +198,7 @@ def _due(nodes: Mapping[str, Node], specs: Mapping[str, AnyChannel]) -> tuple[st
     return tuple(node.name for node in nodes.values() if any(map(has_value, node.triggers)))
 
 
-_CELLS = (LastValue, BinaryOperatorAggregate)
+_CELLS = (LastValue, BinaryOperatorAggregate, ChangedAggregate)
 
 
 def _signals(

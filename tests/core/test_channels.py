@@ -15,6 +15,7 @@ from stategraph.core.channels import (
     AnyValue,
     BaseChannel,
     BinaryOperatorAggregate,
+    ChangedAggregate,
     EphemeralValue,
     LastValue,
     LastValueAfterFinish,
@@ -42,6 +43,7 @@ FRESH: list[Callable[[], AnyChannel]] = [
     lambda: EphemeralValue(str, guard=False),
     lambda: UntrackedValue(str, guard=False),
     lambda: BinaryOperatorAggregate(int | None, lambda a, b: b),  # type: ignore[arg-type]
+    lambda: ChangedAggregate(int | None, lambda a, b: b),  # type: ignore[arg-type]
 ]
 
 KINDS = [kind for name in channels.__all__ if isinstance(kind := getattr(channels, name), type)]
@@ -349,6 +351,16 @@ def test_updates_are_folded_in_order() -> None:
     assert channel.update([["c"]])
     assert not channel.update([])
     assert channel.get() == ["a", "b", "c"]
+
+
+def test_a_reducer_that_returns_what_there_was_has_changed_nothing() -> None:
+    channel = ChangedAggregate(dict, lambda before, after: {**before, **after} if after else before)
+
+    assert channel.update([{"a": 1}])
+    assert not channel.update([{}])
+    assert not channel.copy().update([{}, {}])
+    assert channel.update([{}, {"b": 2}])
+    assert channel.get() == {"a": 1, "b": 2}
 
 
 def test_a_reducer_that_raises_leaves_the_value_alone() -> None:

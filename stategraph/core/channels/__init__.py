@@ -11,7 +11,7 @@ from typing import Final
 from stategraph.core.channels.any_value import AnyValue
 from stategraph.core.channels.barrier import NamedBarrierValue, NamedBarrierValueAfterFinish
 from stategraph.core.channels.base import AnyChannel, BaseChannel
-from stategraph.core.channels.binop import BinaryOperatorAggregate
+from stategraph.core.channels.binop import BinaryOperatorAggregate, ChangedAggregate
 from stategraph.core.channels.delta import DeltaChannel
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue, LastValueAfterFinish
@@ -22,6 +22,7 @@ __all__ = (
     "AnyValue",
     "BaseChannel",
     "BinaryOperatorAggregate",
+    "ChangedAggregate",
     "DeltaChannel",
     "EphemeralValue",
     "LastValue",
@@ -41,6 +42,7 @@ _IGNORES_EMPTY_UPDATE: Final = frozenset(
     cls.update
     for cls in (
         BinaryOperatorAggregate,
+        ChangedAggregate,
         DeltaChannel,
         LastValue,
         LastValueAfterFinish,

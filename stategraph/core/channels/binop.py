@@ -1,4 +1,4 @@
-"""A channel that folds updates into its value, one after the other."""
+"""Channels that fold updates into their value, one after the other."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
@@ -97,3 +97,21 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         cell = self.copy()
         cell.value = reducers.empty_value(self._kind)
         return cell
+
+
+class ChangedAggregate(BinaryOperatorAggregate[Value]):
+    """As `BinaryOperatorAggregate`, stored anew only where its reducer returns another object than the value before."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ChangedAggregate) and super().__eq__(other)
+
+    def update(self, values: Sequence[Value]) -> bool:
+        """Fold the step's updates into the value; return whether it is another one now.
+
+        Raises:
+            InvalidUpdateError: The step overwrote the value twice.
+        """
+        before = self.value
+        return super().update(values) and self.value is not before

@@ -223,9 +223,10 @@ class State(Reader):
             elif name in program.cells:
                 if name in program.last_values:
                     channels[name].value = value  # type: ignore[attr-defined]
-                else:
-                    self._update(name, (value,), fresh)
+                elif self._update(name, (value,), fresh):
                     value = channels[name].value  # type: ignore[attr-defined]
+                else:
+                    continue
                 updated[name] = None
                 for view in self._views.values():
                     # Mostly it shows the channel, and no call is needed to find that out.
