@@ -21,6 +21,7 @@ from stategraph.savers import AsyncSqliteSaver, SqliteSaver
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.known import KnownThreads
 from stategraph.savers.sqlite.database import Read, Write
+from stategraph.types import Send
 
 AES = b"0123456789abcdef"
 
@@ -147,6 +148,33 @@ def test_a_subclass_of_the_encrypted_serializer_is_asked_for_every_value() -> No
     put(saver, checkpoint(1, text="y" * 200))
     assert [bytes(row[0][:6]) for row in conn.execute("SELECT value FROM sg_values")] == [b"tenant"]
     assert values(saver) == {"text": "y" * 200}
+
+
+@pytest.mark.parametrize("form", ["compact", "plain"])
+def test_nothing_of_a_state_stands_in_clear_where_a_serializer_of_its_own_encrypts(tmp_path: Path, form: Any) -> None:
+    class Own:
+        def __init__(self) -> None:
+            self.aes = EncryptedSerializer.from_pycryptodome_aes(StrictSerializer(), key=AES)
+
+        def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+            return self.aes.dumps_typed(obj)
+
+        def loads_typed(self, data: tuple[str, bytes]) -> Any:
+            return self.aes.loads_typed(data)
+
+    file = tmp_path / "s.db"
+    saver = SqliteSaver(connection(file), mode=form, serde=Own())
+    send = Send("secret_node", {"secret_argument": "y" * 200})
+    stored = {"secret_channel": {"secret_key": "x" * 200, "short": 1}, "list": [*"abc", "z" * 200], "send": send}
+    put(saver, checkpoint(1, **stored))
+    saver.put_writes(at("t", "00000001"), [("channel", {"secret_part": "w" * 200})], "task")
+    assert values(saver) == stored
+    in_files = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    secrets = [b"secret_key", b"secret_argument", b"secret_part", b"secret_node", b"secret_channel"]
+    assert [word for word in secrets if word in in_files] == []
+    if form == "compact":
+        with pytest.raises(ConfigurationError, match=r"serializer of its own, of kind 'sg\.1\+=.*saver's is Strict"):
+            SqliteSaver(connection(file)).get_tuple(at("t"))
 
 
 def test_what_is_encrypted_says_so_to_a_saver_without_the_key(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ MSGPACK: Final = "msgpack"
 #: How the kinds begin that the serializer does not make.
 _OWN: Final = "sg."
 
+#: In a kind, stands before that of a serializer of its own.
+_MADE_BY_IT: Final = "="
+
 #: What msgpack has a type for, and nothing else; text as the serializers of `langgraph-checkpoint` write it.
 _PLAIN: Final = (
     ormsgpack.OPT_NON_STR_KEYS
@@ -47,7 +50,7 @@ class Coder:
         joins: Whether encoded elements, put behind each other, are an encoded list.
     """
 
-    __slots__ = ("_cipher", "_inner", "joins", "serde")
+    __slots__ = ("_cipher", "_inner", "_is_its_own", "joins", "serde")
 
     def __init__(self, serde: SerializerProtocol) -> None:
         self.serde = serde
@@ -56,6 +59,7 @@ class Coder:
         if isinstance(serde, EncryptedSerializer) and _does_as(serde, EncryptedSerializer):
             self._inner, self._cipher = serde.serde, serde.cipher
         self.joins = _does_as(self._inner, StrictSerializer) or _does_as(self._inner, JsonPlusSerializer)
+        self._is_its_own = self._cipher is None and not self.joins
 
     def dump(self, value: object) -> tuple[str, bytes]:
         """Return the kind and the plain bytes of a value."""
@@ -68,28 +72,39 @@ class Coder:
 
     def seal(self, kind: str, data: bytes) -> tuple[str, bytes]:
         """Return what is stored of plain bytes."""
-        if self._cipher is None:
-            return kind, data
-        name, sealed = self._cipher.encrypt(data)
-        return f"{kind}+{name}", sealed
+        if self._cipher is not None:
+            name, sealed = self._cipher.encrypt(data)
+            return f"{kind}+{name}", sealed
+        if self._is_its_own and kind.startswith(_OWN):
+            # Values have been through it, and it may encrypt: so does what tells of channels and keys.
+            name, sealed = self.dump(data)
+            return f"{kind}+{_MADE_BY_IT}{name}", sealed
+        return kind, data
 
     def open(self, kind: str, data: bytes) -> tuple[str, bytes]:
         """Return the plain bytes of what is stored; of a serializer with a cipher, also what was stored without.
 
         Raises:
-            ConfigurationError: It is encrypted, and there is no cipher.
+            ConfigurationError: It is encrypted, and there is no cipher; or it was stored with another serializer.
         """
-        if self._cipher is None:
-            if kind is not None and kind.startswith(_OWN) and "+" in kind:
-                raise ConfigurationError(
-                    f"What is stored is encrypted, of kind '{kind}', and the saver's serializer has no cipher: open "
-                    "the saver with the EncryptedSerializer, and the key, that it was stored with"
-                )
-            return kind, data
-        if "+" not in kind:
+        if kind is None or "+" not in kind:
             return kind, data
         plain, name = kind.split("+", 1)
-        return plain, self._cipher.decrypt(name, data)
+        if name.startswith(_MADE_BY_IT) and plain.startswith(_OWN):
+            if not self._is_its_own:
+                raise ConfigurationError(
+                    f"What is stored was made by a serializer of its own, of kind '{kind}', and the saver's is "
+                    f"{type(self.serde).__name__}: open the saver with the serializer that it was stored with"
+                )
+            return plain, self.load(name.removeprefix(_MADE_BY_IT), data)
+        if self._cipher is not None:
+            return plain, self._cipher.decrypt(name, data)
+        if plain.startswith(_OWN):
+            raise ConfigurationError(
+                f"What is stored is encrypted, of kind '{kind}', and the saver's serializer has no cipher: open "
+                "the saver with the EncryptedSerializer, and the key, that it was stored with"
+            )
+        return kind, data
 
 
 def _does_as(serde: SerializerProtocol, cls: type[SerializerProtocol]) -> bool:
