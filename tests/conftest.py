@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import loopback
+from tests import loopback, sqlite
 
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("house"), derandomize=True, print_blob=True)
@@ -26,6 +26,13 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_open_databases() -> Iterator[None]:
+    """Connections of `tests.sqlite` end with the test."""
+    yield
+    sqlite.close_all()
 
 
 Listen = Callable[[type[loopback.Handler]], str]

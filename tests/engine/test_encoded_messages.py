@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import operator
-import sqlite3
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -26,6 +25,7 @@ from stategraph.engine.config import environment
 from stategraph.engine.config.environment import Environment, SystemClock, SystemIds
 from stategraph.engine.engine import StateGraphEngine
 from tests.properties import examples
+from tests.sqlite import connection
 
 THREAD = {"configurable": {"thread_id": "t"}, "recursion_limit": 100}
 
@@ -296,7 +296,7 @@ def test_only_savers_that_are_known_to_serialise_everything_are_given_bytes() ->
     assert encoded_messages.for_saver(InMemorySaver()) is not None
     assert encoded_messages.for_saver(InMemorySaver(serde=StrictSerializer())) is not None
     assert encoded_messages.for_saver(InMemorySaver(serde=EncryptedSerializer(NoCipher()))) is not None
-    assert encoded_messages.for_saver(SqliteSaver(sqlite3.connect(":memory:"))) is not None
+    assert encoded_messages.for_saver(SqliteSaver(connection())) is not None
     assert encoded_messages.for_saver(OwnSaver()) is None
     assert encoded_messages.for_saver(InMemorySaver(serde=OwnSerializer())) is None
     assert encoded_messages.for_saver(InMemorySaver(serde=EncryptedSerializer(NoCipher(), OwnSerializer()))) is None
@@ -363,10 +363,6 @@ def version(saver: Any, current: Any, channel: None) -> str:
     return f"{int(current or '0') + 1:032}"
 
 
-def connected() -> sqlite3.Connection:
-    return sqlite3.connect(":memory:", check_same_thread=False)
-
-
 @pytest.fixture
 def fragments(monkeypatch: pytest.MonkeyPatch) -> list[Fragment]:
     """The encoded lists that savers are given; versions of channels have no random part meanwhile."""
@@ -403,7 +399,7 @@ def test_a_run_stores_the_bytes_that_it_stores_without(durability: str, driver: 
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_a_run_stores_the_same_rows_in_sqlite(durability: str, fragments: list[Fragment]) -> None:
-    known, other = SqliteSaver(connected()), OwnSqliteSaver(connected())
+    known, other = SqliteSaver(connection()), OwnSqliteSaver(connection())
     assert run(StateGraphEngine.invoke, known, durability) == run(StateGraphEngine.invoke, other, durability)
     assert len(fragments) > 30
     assert of_sqlite(known) == of_sqlite(other)

@@ -30,7 +30,7 @@ class Shop:
         self.model = ScriptedChatModel(replies=[calls(*(("buy", {"what": name}) for name in names)), "Done."])
         self.saver = in_memory_saver()
 
-    def buy(self, what: str) -> str:
+    async def buy(self, what: str) -> str:
         """Buy something."""
         if what == "nothing":
             raise LookupError("sold out")

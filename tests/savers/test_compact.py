@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from stategraph.engine.checkpoints.allowlist import message_classes
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.savers import SqliteSaver
 from tests.savers.histories_kit import Thread, read, same, steps
+from tests.sqlite import connection
 
 EXAMPLES = int(os.environ.get("STATEGRAPH_EXAMPLES", "60"))
 AES = b"0123456789abcdef"
@@ -23,10 +23,6 @@ AES = b"0123456789abcdef"
 
 def serde() -> StrictSerializer:
     return StrictSerializer(message_classes())
-
-
-def connection(path: Any = ":memory:") -> sqlite3.Connection:
-    return sqlite3.connect(path, check_same_thread=False)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,9 @@ from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.known import KnownThreads
 from stategraph.savers.sqlite.database import Read, Write
 from stategraph.types import Send
+from tests.sqlite import connection
 
 AES = b"0123456789abcdef"
-
-
-def connection(path: Any = ":memory:") -> sqlite3.Connection:
-    return sqlite3.connect(path, check_same_thread=False)
 
 
 def checkpoint(number: int, **values: Any) -> Any:
