@@ -28,6 +28,8 @@ CLASSES: Final[frozenset[type]] = frozenset(
     for suffix in ("", "Chunk")
     if (cls := getattr(messages, f"{kind}Message{suffix}", None)) is not None
 )
+"""The classes whose stored form depends on their fields alone. That of a subclass may depend on anything."""
+
 SERIALIZERS: Final = frozenset({JsonPlusSerializer, StrictSerializer})
 """The serialisers that store a list as its elements, one behind the other. Their subclasses may do anything."""
 

@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph import wire
+from stategraph.engine.checkpoints import message_lists
 from stategraph.savers.compact import lists, nodes
 from stategraph.savers.compact.coder import MSGPACK, Coder, pack
 from stategraph.savers.compact.known import Known, Line, key_of
-from stategraph.savers.compact.message_classes import MESSAGES
 from stategraph.savers.compact.nodes import Node, Part, Run
 
 #: Bytes of a value up to which it stands in the node.
@@ -117,7 +117,7 @@ class Encoder:
         if found is None:
             return self._list_node(nodes.runs_of(self._elements(value, place)[0])) if value else self._leaf(value)
         classes, fields = found
-        if len(fields) <= INLINE and classes[0] not in MESSAGES:
+        if len(fields) <= INLINE and classes[0] not in message_lists.CLASSES:
             return self._leaf(value)
         known = self._known
         shared = lists.continued(known.lines.get(place, ()), classes, fields)
@@ -192,7 +192,7 @@ def _is_large(value: Any, depth: int) -> bool:
     cls = type(value)
     if cls is str or cls is bytes:
         return len(value) > _LONG
-    if cls in MESSAGES or _is_send(value):
+    if cls in message_lists.CLASSES or _is_send(value):
         return True
     if not depth:
         return False

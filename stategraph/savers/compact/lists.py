@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
 
+from stategraph.engine.checkpoints import message_lists
 from stategraph.savers.compact.coder import pack
 from stategraph.savers.compact.known import Line
-from stategraph.savers.compact.message_classes import MESSAGES
 
 _extra = attrgetter("__pydantic_extra__")
 
@@ -22,8 +22,8 @@ def fields_of(value: list[Any]) -> tuple[list[type], bytes] | None:
     """Return the classes of a list's elements and their fields; None if something in them is not plain."""
     classes = list(map(type, value))
     try:
-        if not MESSAGES.isdisjoint(classes):
-            if not MESSAGES.issuperset(classes) or any(map(_extra, value)):
+        if not message_lists.CLASSES.isdisjoint(classes):
+            if not message_lists.CLASSES.issuperset(classes) or any(map(_extra, value)):
                 return None
             fields = pack([message.__dict__ for message in value])
         else:
