@@ -18,6 +18,7 @@ from langgraph.checkpoint.postgres import PostgresSaver as TheirSaver  # noqa: E
 
 from stategraph.errors import ConfigurationError  # noqa: E402
 from stategraph.savers import PostgresSaver  # noqa: E402
+from stategraph.savers.postgres.schema import LOCK, UNLOCK  # noqa: E402
 from tests.savers.drivers import at, checkpoint, put  # noqa: E402
 
 
@@ -106,6 +107,37 @@ def test_many_savers_write_to_one_thread_at_once(postgres: str) -> None:
     with PostgresSaver.from_conn_string(postgres) as own:
         found = [each.checkpoint["channel_values"]["values"][1] for each in own.list(at("shared"))]
         assert sorted(found) == sorted(f"{name}{number}" * 100 for name in "abcd" for number in range(15))
+
+
+def test_tables_are_made_by_one_saver_at_a_time(postgres: str) -> None:
+    def make() -> None:
+        with PostgresSaver.from_conn_string(postgres) as own:
+            own.setup()
+
+    with psycopg.connect(postgres, autocommit=True) as first, ThreadPoolExecutor(1) as others:
+
+        def answer(statement: str) -> Any:
+            return (first.execute(statement).fetchone() or (None,))[0]
+
+        assert answer(LOCK) is True
+        making = others.submit(make)
+        while not answer("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(0.05)'"):
+            assert not making.done()
+        assert answer("SELECT to_regclass('checkpoints')") is None
+        assert answer(UNLOCK) is True
+        making.result(60)
+        assert answer("SELECT to_regclass('sg_threads')") is not None
+        assert answer(LOCK) is True  # it has been given back
+        make()  # nothing is missing, so nothing waits for it
+
+
+def test_a_plain_saver_in_pipeline_mode_prunes_named_threads(postgres: str) -> None:
+    with PostgresSaver.from_conn_string(postgres, mode="plain") as own:
+        own.setup()
+        grow(own, "t", 3)
+    with PostgresSaver.from_conn_string(postgres, mode="plain", pipeline=True) as own:
+        own.prune(["t"])
+        assert len(list(own.list(at("t")))) == 1
 
 
 def test_a_database_of_theirs_stays_plain_and_can_hold_both(postgres: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, ClassVar, Final, Self, TypeVar, cast
 
@@ -45,15 +45,31 @@ from stategraph.savers.postgres.compact import Session, Shared
 from stategraph.savers.postgres.connections import again, is_away, is_pool, pool_settings
 from stategraph.savers.postgres.reading import listing
 from stategraph.savers.postgres.rows import Statement, of_saves
-from stategraph.savers.postgres.schema import COMPACT, FORM, TABLES, WIDE, Form, Mode, deletion, form_of
+from stategraph.savers.postgres.schema import (
+    COMPACT,
+    FORM,
+    LOCK,
+    PAUSE,
+    TABLES,
+    UNLOCK,
+    VERSION,
+    WIDE,
+    Form,
+    Mode,
+    deletion,
+    form_of,
+)
 from stategraph.savers.upkeep.saver import Upkeep
 from stategraph.savers.upkeep.tables import PostgresTables
 from stategraph.savers.upkeep.words import POSTGRES, Statements
 
 T = TypeVar("T")
 
-_SETUPS: Final = 8
-"""Tries to make the tables while another process makes them."""
+_SETUPS: Final = len(BasePostgresSaver.MIGRATIONS) + len(COMPACT) + 4
+"""Tries to make the tables beside savers of the package, which know no lock: each that fails finds one more made."""
+
+_TURNS: Final = 200
+"""Pauses before the tables are made without the lock: behind a pooler that shares sessions it may be held for good."""
 
 _MADE_MEANWHILE: Final = (
     errors.UniqueViolation,
@@ -65,6 +81,12 @@ _MADE_MEANWHILE: Final = (
     errors.UndefinedTable,
 )
 """Errors of a process that makes tables beside another one."""
+
+
+def _rows(cursor: Any, statement: str) -> Procedure[list[Any]]:
+    """Execute a statement and return its rows."""
+    yield partial(cursor.execute, statement)
+    return cast("list[Any]", (yield cursor.fetchall))
 
 
 class _Saver(Upkeep, BasePostgresSaver):
@@ -115,7 +137,7 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     def _call(self, name: str, *arguments: Any, **named: Any) -> Procedure[Any]:
         """Call their method."""
-        theirs = getattr(self._theirs, name if name == "setup" else self._mark + name)
+        theirs = getattr(self._theirs, self._mark + name)
         method = partial(theirs, self, *arguments, **named)
 
         def call() -> Procedure[Any]:
@@ -178,17 +200,37 @@ class _Saver(Upkeep, BasePostgresSaver):
     def _setup_in(self, mode: Mode | None) -> Procedure[None]:
         for attempt in range(_SETUPS):
             try:
-                rows = yield from self._fetch(FORM)
-                form = form_of(mode, **rows[0])
-                yield from self._call("setup")
-                if form.mode == "compact" and not form.wide:
-                    yield from again(self.conn, partial(self._execute, *((each, ()) for each in COMPACT)))
+                yield from again(self.conn, partial(self._make, mode))
                 break
             except _MADE_MEANWHILE:
                 if attempt == _SETUPS - 1:
                     raise
         self._shared.form = None
         yield from self._formed()
+
+    def _make(self, mode: Mode | None) -> Procedure[None]:
+        """Make the tables that are missing, while no other saver does."""
+        cursor = yield Enter(cast("Any", self)._cursor())
+        rows = yield from _rows(cursor, FORM)
+        adds = form_of(mode, **rows[0]).mode == "compact" and not rows[0]["wide"]
+        if not adds and rows[0]["made"]:
+            versions = yield from _rows(cursor, VERSION)
+            if versions[0]["version"] == len(self.MIGRATIONS) - 1:
+                return
+        locked = False
+        for _ in range(_TURNS if self.pipe is None else 0):  # a pipeline would keep its snapshot, too
+            locked = (yield from _rows(cursor, LOCK))[0]["mine"]
+            if locked:
+                break
+            yield from _rows(cursor, PAUSE)
+        try:
+            yield self._theirs(cursor.connection, self.pipe).setup
+            for statement in COMPACT if adds else ():
+                yield partial(cursor.execute, statement)
+        finally:
+            if locked:
+                with suppress(DatabaseError):  # the lock is lost with its connection
+                    yield from _rows(cursor, UNLOCK)
 
     # Writing.
 
@@ -285,8 +327,8 @@ class _Saver(Upkeep, BasePostgresSaver):
     def _prune(self, thread_ids: Any = None, *, strategy: str | None = None, **numbers: Any) -> Procedure[Any]:
         """Delete checkpoints that are not needed any more; see `Upkeep`."""
         form = yield from self._formed()
-        if strategy is not None and not form.wide and not numbers and thread_ids is not None:
-            return (yield from self._call("prune", thread_ids, strategy=strategy))
+        if not form.wide and not numbers and thread_ids is not None:
+            return (yield from self._call("prune", thread_ids, strategy=strategy or "keep_latest"))
         return (yield from super()._prune(thread_ids, strategy=strategy, **numbers))
 
     # Reading.

@@ -42,6 +42,13 @@ COMPACT: Final = (
 )""",
 )
 
+VERSION: Final = "SELECT max(v) AS version FROM checkpoint_migrations"
+
+#: One saver at a time makes tables. A statement that waits for the lock would keep its snapshot meanwhile, for which
+#: `CREATE INDEX CONCURRENTLY` of the one that has it would wait: so it is tried, and again after a pause.
+LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('stategraph.savers', 0)) AS mine"
+PAUSE: Final = "SELECT pg_sleep(0.05)"
+UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('stategraph.savers', 0))"
 
 #: The tables of threads in the plain form, and those besides in the compact one.
 TABLES: Final = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
