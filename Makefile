@@ -17,7 +17,7 @@ PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/en
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env python
+	wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env release-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -126,11 +126,14 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt savers services server; do \
+	cd requirements && for set in conformance dev oldest bench instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \
 		$(COMPILE) --no-emit-package langgraph $$set.in --output-file $$set.txt || exit 1; done
+
+wheel: release-env ## Wheel and sdist: built twice and compared, checked, installed beside the core's dependencies alone (ARGS=--quick: on one Python)
+	@$(PYTHON) scripts/wheel.py --python .venv-release/bin/python $(ARGS)
 
 metadata: dev-env ## A wheel that says `langgraph` and holds no file, for packages that require it (see docs/drop-in.md)
 	cd scripts/langgraph-metadata && $(CURDIR)/$(DEV)/bin/python -m hatchling build -t wheel -d $(CURDIR)/dist
@@ -144,6 +147,9 @@ dev-env: python
 
 conformance-env: python
 	@PIP_NO_DEPS=1 $(ENVIRONMENT) $(CONFORMANCE) requirements/$(CONFORMANCE_SET).txt
+
+release-env: python
+	@$(ENVIRONMENT) .venv-release requirements/release.txt
 
 demo-env: python
 	@$(ENVIRONMENT) .venv-demo requirements/demo.txt

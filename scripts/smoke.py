@@ -1,0 +1,186 @@
+"""Use an installed stategraph in an environment that holds the core's dependencies alone.
+
+    .venv-empty-3.11/bin/python -I scripts/smoke.py requirements/core.txt
+
+Rules:
+
+* The environment has the pinned packages and stategraph, nothing else.
+* Every public name can be imported, or the error says which extra to install.
+* Every module can be imported, but for those that need the package of an extra.
+* A graph pauses and goes on from a SQLite file, an agent streams, a program written for LangGraph runs, the command answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypedDict
+
+import stategraph
+
+EXTRAS = {
+    "jsonschema": ("jsonschema", "referencing"),
+    "mcp": ("httpx2", "mcp", "mcp_types"),
+    "nats": ("nats",),
+    "otel": ("opentelemetry",),
+    "postgres": ("psycopg", "psycopg_pool"),
+    "prices": ("genai_prices",),
+    "remote": ("langgraph_sdk",),
+}
+"""Packages that come with an extra only. The others add nothing that our modules import."""
+
+OPTIONAL = {package: extra for extra, packages in EXTRAS.items() for package in packages}
+
+
+def main() -> None:
+    print(f"smoke: {environment(Path(sys.argv[1]))}")
+    print(f"smoke: {names()}")
+    print(f"smoke: {modules()}")
+    print(f"smoke: {features()}")
+    graph()
+    asyncio.run(agent())
+    drop_in()
+    commands()
+    print("smoke: a graph that pauses, an agent, a LangGraph program and the command work")
+
+
+def environment(pins: Path) -> str:
+    """Compare what is installed with the pins. A pin for other systems or versions may be missing."""
+    pinned = dict(re.findall(r"^([\w.-]+)(?:\[\S+\])?==(\S+)", pins.read_text(encoding="utf-8"), re.MULTILINE))
+    held = {normal(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
+    assert held.pop("stategraph") == stategraph.__version__
+    assert {name: version for name, version in held.items() if pinned.get(name) != version} == {}
+    for package in OPTIONAL:
+        assert importlib.util.find_spec(package) is None, f"{package} is installed"
+    assert "site-packages" in str(stategraph.__file__)
+    return f"{len(held)} packages beside stategraph {stategraph.__version__} on Python {sys.version.split()[0]}"
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def names() -> str:
+    """Import every public name."""
+    count = 0
+    for module in public():
+        for name in module.__all__:
+            try:
+                getattr(module, name)
+            except ImportError as error:
+                assert re.search(r"pip install 'stategraph\[\w+\]'", str(error)), f"{module.__name__}.{name}: {error}"
+            count += 1
+    return f"all {count} public names are there, or name their extra"
+
+
+def public() -> Iterator[ModuleType]:
+    for path in ("stategraph", "stategraph.savers", "stategraph.testing", "stategraph.workers", "stategraph.agent.mcp"):
+        yield importlib.import_module(path)
+    yield importlib.import_module("stategraph.telemetry")
+
+
+def modules() -> str:
+    """Import every module; only the package of an extra may be missing."""
+    count, missing = 0, []
+    for found in pkgutil.walk_packages(stategraph.__path__, "stategraph.", onerror=lambda name: None):
+        if found.name.endswith("__main__"):
+            continue
+        count += 1
+        try:
+            importlib.import_module(found.name)
+        except ImportError as error:
+            needed = (getattr(error, "name", None) or "").partition(".")[0]
+            assert needed in OPTIONAL or "stategraph[" in str(error), f"{found.name}: {error!r}"
+            missing.append(found.name)
+    return f"{count - len(missing)} of {count} modules need no extra"
+
+
+def features() -> str:
+    """Ask for something of each extra; the error names it."""
+    from stategraph import AgentInputs, AgentRuntime, Prices
+    from stategraph.agent.mcp import StdioServer
+    from stategraph.savers.urls import open_saver
+    from stategraph.telemetry import Telemetry
+    from stategraph.testing import ScriptedChatModel
+
+    model = ScriptedChatModel(replies=["Hello."])
+
+    async def run(**settings: Any) -> None:
+        async with AgentRuntime(**settings.pop("runtime", {})) as runtime:
+            made = await runtime.create_run(run_id="1", agents=[AgentInputs(agent_id="a", model=model, **settings)])
+            await made.process_stream({"messages": [("user", "Hi.")]})
+
+    asked = {
+        "jsonschema": lambda: asyncio.run(run(output_type={"title": "Out", "type": "object", "properties": {}})),
+        "mcp": lambda: asyncio.run(run(tools=[StdioServer(name="clock", command=sys.executable)])),
+        "otel": lambda: asyncio.run(run(runtime={"telemetry": Telemetry()})),
+        "postgres": lambda: open_saver("postgresql://localhost/none"),
+        "remote": lambda: importlib.import_module("stategraph.engine.remote.graph"),
+    }
+    for extra, ask in asked.items():
+        try:
+            ask()
+        except ImportError as error:
+            assert f"pip install 'stategraph[{extra}]'" in str(error), f"{extra}: {error}"
+        else:
+            raise AssertionError(f"{extra}: no error without its packages")
+    return f"{', '.join(asked)}: the error names the extra"
+
+
+def graph() -> None:
+    from stategraph import END, START, Command, StateGraph, interrupt
+    from stategraph.savers import SqliteSaver
+
+    class State(TypedDict, total=False):
+        answer: str
+
+    def ask(state: State) -> State:
+        return {"answer": interrupt("Go on?")}
+
+    builder = StateGraph(State).add_node(ask).add_edge(START, "ask").add_edge("ask", END)
+    config = {"configurable": {"thread_id": "1"}}
+    for given in ({}, Command(resume="yes")):
+        with SqliteSaver.from_conn_string("smoke.db") as saver:
+            done = builder.compile(checkpointer=saver).invoke(given, config)
+    assert done == {"answer": "yes"}, done
+
+
+async def agent() -> None:
+    from stategraph import AgentInputs, AgentRuntime
+    from stategraph.testing import ScriptedChatModel, call, reply
+
+    def clock(city: str) -> str:
+        """Tell the time."""
+        return f"noon in {city}"
+
+    model = ScriptedChatModel(replies=[reply(call("clock", city="Rome")), "It is noon."])
+    async with AgentRuntime() as runtime:
+        run = await runtime.create_run(run_id="1", agents=[AgentInputs(agent_id="a", model=model, tools=[clock])])
+        runtime.start(run, {"messages": [("user", "What time is it?")]})
+        events = [event.event async for event in runtime.attach("1")]
+    assert "on_message_delta" in events and "on_run_step_completed" in events, events
+
+
+def drop_in() -> None:
+    graphs = importlib.import_module("langgraph.graph")
+    assert graphs.StateGraph is stategraph.StateGraph
+    importlib.import_module("langgraph.prebuilt").ToolNode  # noqa: B018 - that it is there is the test
+
+
+def commands() -> None:
+    command = Path(sys.executable).with_name("stategraph")
+    for arguments in (["--version"], ["--help"], ["doctor"]):
+        done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and done.stdout, (arguments, done.returncode, done.stdout, done.stderr)
+
+
+if __name__ == "__main__":
+    main()
