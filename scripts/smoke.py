@@ -7,7 +7,7 @@ Rules:
 * The environment has the pinned packages and stategraph, nothing else.
 * Every public name can be imported, or the error says which extra to install.
 * Every module can be imported, but for those that need the package of an extra.
-* A graph pauses and goes on from a SQLite file, an agent streams, a program written for LangGraph runs, the command answers.
+* A graph pauses and goes on from a SQLite file, an agent streams, LangGraph is stood for, the command works.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.metadata
+import importlib.util
 import pkgutil
 import re
 import subprocess
@@ -22,22 +23,25 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import stategraph
 
 EXTRAS = {
     "jsonschema": ("jsonschema", "referencing"),
-    "mcp": ("httpx2", "mcp", "mcp_types"),
+    "mcp": ("mcp", "mcp_types"),
     "nats": ("nats",),
     "otel": ("opentelemetry",),
-    "postgres": ("psycopg", "psycopg_pool"),
+    "postgres": ("langgraph.checkpoint.postgres", "psycopg", "psycopg_pool"),
     "prices": ("genai_prices",),
     "remote": ("langgraph_sdk",),
 }
 """Packages that come with an extra only. The others add nothing that our modules import."""
 
-OPTIONAL = {package: extra for extra, packages in EXTRAS.items() for package in packages}
+OPTIONAL = {package for packages in EXTRAS.values() for package in packages}
+
+PROVIDERS = {"langchain_openai"}
+"""Packages of model providers, which programs choose; ours adapts one where it is installed."""
 
 
 def main() -> None:
@@ -97,37 +101,50 @@ def modules() -> str:
         try:
             importlib.import_module(found.name)
         except ImportError as error:
-            needed = (getattr(error, "name", None) or "").partition(".")[0]
-            assert needed in OPTIONAL or "stategraph[" in str(error), f"{found.name}: {error!r}"
+            needed = f"{getattr(error, 'name', None)}."
+            known = needed.startswith(tuple(f"{package}." for package in OPTIONAL | PROVIDERS))
+            assert known or "stategraph[" in str(error), f"{found.name}: {error!r}"
             missing.append(found.name)
     return f"{count - len(missing)} of {count} modules need no extra"
 
 
 def features() -> str:
     """Ask for something of each extra; the error names it."""
-    from stategraph import AgentInputs, AgentRuntime, Prices
-    from stategraph.agent.mcp import StdioServer
-    from stategraph.savers.urls import open_saver
+    from stategraph import AgentInputs, AgentRuntime
+    from stategraph.agent.mcp import McpSessions, StdioServer
+    from stategraph.savers.urls import saver_at
     from stategraph.telemetry import Telemetry
     from stategraph.testing import ScriptedChatModel
+    from stategraph.workers import NatsPool
 
-    model = ScriptedChatModel(replies=["Hello."])
+    async def typed() -> None:
+        model = ScriptedChatModel(replies=["{}"])
+        schema = {"title": "Out", "type": "object", "properties": {}}
+        async with AgentRuntime() as runtime:
+            await runtime.create_run(run_id="1", agents=[AgentInputs(agent_id="a", model=model, output_type=schema)])
 
-    async def run(**settings: Any) -> None:
-        async with AgentRuntime(**settings.pop("runtime", {})) as runtime:
-            made = await runtime.create_run(run_id="1", agents=[AgentInputs(agent_id="a", model=model, **settings)])
-            await made.process_stream({"messages": [("user", "Hi.")]})
+    async def tools() -> None:
+        async with McpSessions({"clock": StdioServer(command=sys.executable)}) as sessions:
+            await sessions.tools()
 
-    asked = {
-        "jsonschema": lambda: asyncio.run(run(output_type={"title": "Out", "type": "object", "properties": {}})),
-        "mcp": lambda: asyncio.run(run(tools=[StdioServer(name="clock", command=sys.executable)])),
-        "otel": lambda: asyncio.run(run(runtime={"telemetry": Telemetry()})),
-        "postgres": lambda: open_saver("postgresql://localhost/none"),
-        "remote": lambda: importlib.import_module("stategraph.engine.remote.graph"),
-    }
+    async def traced() -> None:
+        Telemetry().handler()
+
+    async def stored() -> None:
+        async with saver_at("postgresql://localhost/none"):
+            pass
+
+    async def sent() -> None:
+        async with NatsPool("nats://127.0.0.1:1"):
+            pass
+
+    async def remote() -> None:
+        importlib.import_module("stategraph.engine.remote.graph")
+
+    asked = {"jsonschema": typed, "mcp": tools, "nats": sent, "otel": traced, "postgres": stored, "remote": remote}
     for extra, ask in asked.items():
         try:
-            ask()
+            asyncio.run(ask())
         except ImportError as error:
             assert f"pip install 'stategraph[{extra}]'" in str(error), f"{extra}: {error}"
         else:

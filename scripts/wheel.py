@@ -26,7 +26,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CORE = ROOT / "requirements" / "core.txt"
 SMOKE = ROOT / "scripts" / "smoke.py"
+LICENCES = ROOT / "scripts" / "licences.py"
 MINORS = range(11, 16)
 
 
@@ -91,11 +92,10 @@ def release(python: Path, *, quick: bool) -> None:
         run([python, "-m", "twine", "check", "--strict", *built])
         files = [publish(file) for file in (wheel, sdist)]
     describe(files, commit, python)
-    found = list(pythons())[: 1 if quick else None]
-    for each in found:
-        install(each, files[0])
-    names = ", ".join(version(each) for each in found)
-    print(f"wheel: installs and runs with the core's dependencies alone on Python {names}")
+    found = dict(list(pythons().items())[: 1 if quick else None])
+    for number, each in found.items():
+        install(each, number, files[0])
+    print(f"wheel: installs and runs with the core's dependencies alone on Python {', '.join(found)}")
     print(f"wheel: {DIST.name}/ has {', '.join(sorted(file.name for file in DIST.iterdir()))}")
 
 
@@ -225,34 +225,40 @@ print(json.dumps({"python": platform.python_version()} | {name: importlib.metada
 """
 
 
-def pythons() -> Iterator[Path]:
-    """Yield one Python of each minor version from 3.11 on that this machine has."""
+def pythons() -> dict[str, Path]:
+    """Return one Python of each minor version from 3.11 on that this machine has, by its version."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {}
     for minor in MINORS:
         name = f"python3.{minor}"
-        places = [shutil.which(name), f"/usr/bin/{name}", f"/usr/local/bin/{name}"]
-        places += [str(place) for place in sorted(versions.glob(f"3.{minor}.*/bin/{name}"))]
-        test = f"import sys, pip, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
-        for place in filter(None, places):
-            if Path(place).exists() and subprocess.run([place, "-c", test], capture_output=True).returncode == 0:
-                yield Path(place)
+        places = [Path(place) for place in (shutil.which(name), f"/usr/bin/{name}", f"/usr/local/bin/{name}") if place]
+        for place in [*places, *sorted(versions.glob(f"3.{minor}.*/bin/{name}"))]:
+            if number := version(place, minor):
+                found[number] = place
                 break
+    return found
 
 
-def version(python: Path) -> str:
-    return run([python, "-c", "import platform; print(platform.python_version())"], quiet=True).strip()
+def version(python: Path, minor: int) -> str:
+    """Return the version of a Python that has pip, or nothing if it is another one, has none or is none."""
+    code = f"import pip, platform, sys, venv; print(platform.python_version() * (sys.version_info[1] == {minor}))"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def install(python: Path, wheel: Path) -> None:
+def install(python: Path, number: str, wheel: Path) -> None:
     """Install a wheel beside the core's dependencies, and run it."""
-    minor = ".".join(version(python).split(".")[:2])
-    folder = ROOT / f".venv-empty-{minor}"
+    folder = ROOT / f".venv-empty-{number.rpartition('.')[0]}"
     run([python, Path(environment.__file__), folder, CORE], quiet=True)
     pip = [python, "-m", "pip", "--python", folder / "bin" / "python"]
     run([*pip, "install", "-qq", "--no-deps", "--no-index", "--force-reinstall", wheel], quiet=True)
     run([*pip, "check"], quiet=True)
     with tempfile.TemporaryDirectory() as scratch:
         run([folder / "bin" / "python", "-I", SMOKE, CORE], cwd=scratch, env=clean())
+    run([folder / "bin" / "python", "-I", LICENCES, "--check"])
 
 
 def clean() -> dict[str, str]:

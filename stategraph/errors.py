@@ -251,7 +251,7 @@ class MissingPackageError(ImportError):
     """A package is needed that is not installed.
 
     Attributes:
-        package: Its name for `pip install`.
+        package: Its name for `pip install`; `stategraph[extra]` for one that an extra brings.
     """
 
     package: str
@@ -263,7 +263,8 @@ class MissingPackageError(ImportError):
             package: Its name for `pip install`.
             purpose: The feature that needs it, as the beginning of a sentence.
         """
-        super().__init__(f"{purpose} needs the package {package!r}, which is not installed: pip install {package}")
+        quoted = f"'{package}'" if "[" in package else package  # shells read brackets
+        super().__init__(f"{purpose} needs the package {package!r}, which is not installed: pip install {quoted}")
         self.package = package
 
     __reduce__ = _reduce

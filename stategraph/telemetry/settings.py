@@ -127,7 +127,7 @@ class Telemetry:
         try:
             from stategraph.telemetry.recorder import recorder_for  # 40 ms, and only if something is measured
         except ImportError as error:
-            raise MissingPackageError("opentelemetry-api", "Telemetry") from error
+            raise MissingPackageError("stategraph[otel]", "Telemetry") from error
         return recorder_for(
             content=self.records_content,
             nodes=self.nodes,

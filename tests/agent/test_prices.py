@@ -86,7 +86,7 @@ def test_a_package_that_is_not_there_is_named_unless_the_host_has_prices(monkeyp
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(module.importlib, "import_module", missing)
-    with pytest.raises(MissingPackageError, match=r"pip install stategraph\[prices\]"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'stategraph\[prices\]'"):
         PriceBook.of(Prices())
     assert PriceBook.of(Prices(models=(ModelPrice(model="m", input=1, output=1),))).known is None
     assert PriceBook.of(Prices(known=False)).known is None

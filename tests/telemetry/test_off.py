@@ -38,5 +38,5 @@ def test_a_program_that_measures_nothing_imports_nothing() -> None:
 def test_without_opentelemetry_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "stategraph.telemetry.recorder", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with pytest.raises(MissingPackageError, match="pip install opentelemetry-api"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'stategraph\[otel\]'"):
         Telemetry().handler()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stategraph.agent.mcp.errors import McpTimeout, McpUnauthorized, McpUnavailable
 from stategraph.agent.mcp.servers import McpServer, StdioServer
+from stategraph.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from stategraph.agent.mcp.connection import Connection
@@ -263,7 +264,5 @@ def _load() -> type[Connection]:
     try:
         from stategraph.agent.mcp.connection import Connection
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"MCP servers need the `mcp` package ({error}); install the extra 'mcp' of stategraph"
-        ) from error
+        raise MissingPackageError("stategraph[mcp]", "A session with an MCP server") from error
     return Connection

@@ -146,8 +146,8 @@ def test_without_the_mcp_package_the_error_says_what_to_install() -> None:
         "asyncio.run(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ImportError: MCP servers need the `mcp` package" in done.stderr
-    assert "install the extra 'mcp' of stategraph" in done.stderr
+    assert "MissingPackageError: A session with an MCP server needs the package" in done.stderr
+    assert "pip install 'stategraph[mcp]'" in done.stderr
 
 
 @pytest.mark.parametrize(

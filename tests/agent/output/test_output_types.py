@@ -307,7 +307,7 @@ def test_a_schema_whose_references_lead_somewhere_is_taken(schema: Any) -> None:
 def test_the_package_for_json_schemas_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jsonschema.validators", None)
     checks._of_schema.cache_clear()
-    with pytest.raises(MissingPackageError, match="pip install jsonschema"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'stategraph\[jsonschema\]'"):
         kind({"type": "object"})
     assert kind(Node)
 
