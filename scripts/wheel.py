@@ -89,7 +89,7 @@ def release(python: Path, *, quick: bool) -> None:
         same([wheel], rebuilt, "the wheel that the sdist makes")
         print(f"wheel: {wheel.name} and {sdist.name} are equal in two builds, and the sdist makes the same wheel")
         complete(wheel, folder / "first")
-        run([python, "-m", "twine", "check", "--strict", *built])
+        run([python, "-m", "twine", "check", "--strict", *built], env={**os.environ, "NO_COLOR": "1"})
         files = [publish(file) for file in (wheel, sdist)]
     describe(files, commit, python)
     found = dict(list(pythons().items())[: 1 if quick else None])
@@ -115,7 +115,7 @@ def run(command: Sequence[str | Path], *, quiet: bool = False, **options: Any) -
         told = (done.stdout + done.stderr).strip()
         raise ReleaseError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{told}")
     if not quiet:
-        print("\n".join(f"  {line}" for line in done.stdout.splitlines() if line.strip()))
+        print("".join(f"  {line}\n" for line in done.stdout.splitlines() if line.strip()), end="")
     return done.stdout
 
 
