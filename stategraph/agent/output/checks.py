@@ -119,7 +119,9 @@ class SchemaCheck:
             from jsonschema.validators import Draft202012Validator, validator_for  # type: ignore[import-untyped]
             from referencing import Registry
         except ImportError as error:
-            raise MissingPackageError("stategraph[jsonschema]", "An output type that is given as a JSON schema") from error
+            raise MissingPackageError(
+                "stategraph[jsonschema]", "An output type that is given as a JSON schema"
+            ) from error
         dialect = validator_for(schema, default=Draft202012Validator)
         try:
             dialect.check_schema(schema)
