@@ -60,6 +60,7 @@ _UUID4: Final = uuid.uuid4
 _VARIANT: Final = {digit: f"{int(digit, 16) & 3 | 8:x}" for digit in "0123456789abcdef"}
 
 
+@takes_messages
 def add_messages(
     left: Messages | None = None, right: Messages | None = None, **kwargs: Any
 ) -> Messages | Callable[[Messages, Messages], Messages]:
@@ -131,6 +132,7 @@ def add_all_messages(state: list[AnyMessage], writes: Sequence[Any]) -> list[Any
     return cast("list[AnyMessage]", merged)
 
 
+@takes_messages
 def _merge(left: Any, right: object, *, format: Literal["langchain-openai"] | None = None) -> Messages:
     index: message_index.MessageIndex | None = None
     if type(left) is list and len(left) >= message_index.SMALLEST_REMEMBERED:

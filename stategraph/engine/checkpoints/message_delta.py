@@ -10,7 +10,8 @@ A delta channel is stored as the writes it received, and reduces them again when
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Hashable, Mapping, MutableSequence, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from langchain_core.messages import AnyMessage, BaseMessage, RemoveMessage, convert_to_messages
@@ -33,9 +34,17 @@ _OF_MESSAGES: Final[set[Callable[..., Any]]] = set()
 
 
 def takes_messages(reducer: Reducer) -> Reducer:
-    """Declare that everything that is written to delta channels with this reducer is a message, or becomes one."""
+    """Declare that everything that is written to channels with this reducer is a message, or becomes one."""
     _OF_MESSAGES.add(reducer)
     return reducer
+
+
+def is_of_messages(channel: object) -> bool:
+    """Return whether everything that is written to a channel is a message, or becomes one."""
+    reducer = getattr(channel, "operator", None) or getattr(channel, "reducer", None)
+    if isinstance(reducer, partial):
+        reducer = reducer.func
+    return isinstance(reducer, Hashable) and reducer in _OF_MESSAGES
 
 
 @takes_messages

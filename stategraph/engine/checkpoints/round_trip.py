@@ -10,6 +10,7 @@ Rules
 * Of any other class one object is taken through the serialiser for each combination of its fields' types, and the
   verdict is kept as long as the serialiser is. LangChain's messages are known to come back.
 * A limited number of values is looked at in each write.
+* Pairs of a role and a text in a list that becomes messages are as good as lists: the reducer reads both alike.
 * Each class is warned of once for each channel. A strict graph refuses the write instead, each time.
 """
 
@@ -24,13 +25,15 @@ from datetime import datetime, time
 from enum import Enum
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.base import TextAccessor
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NO_WRITES
+from stategraph.engine.checkpoints.message_delta import is_of_messages
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config import foreign_types
 from stategraph.errors import UnstorableValueError
@@ -53,7 +56,21 @@ _NOT_VALUES: Final = frozenset({ERROR, ERROR_SOURCE_NODE, NO_WRITES})
 Change = tuple[str, Any, Any]
 """A change by storing: the path below a value, the old value, and the restored one."""
 
+_NO_CHANNELS: Final[Mapping[str, object]] = MappingProxyType({})
+
 _checkers: weakref.WeakKeyDictionary[Any, Checker] = weakref.WeakKeyDictionary()
+
+
+class Checks(NamedTuple):
+    """How the writes of a graph are checked.
+
+    Attributes:
+        strict: Whether a value that will come back as something else is refused.
+        channels: The channels of the graph by name.
+    """
+
+    strict: bool = False
+    channels: Mapping[str, object] = _NO_CHANNELS
 
 
 def checker_for(serde: object) -> Checker:
@@ -78,13 +95,21 @@ class Checker:
         self._verdicts: dict[object, tuple[str, str] | None] = {}
         self._warned: set[tuple[type, str]] = set()
 
-    def check(self, writes: Iterable[tuple[str, Any]], writer: Callable[[], str], *, strict: bool = False) -> None:
+    def check(
+        self,
+        writes: Iterable[tuple[str, Any]],
+        writer: Callable[[], str],
+        *,
+        strict: bool = False,
+        channels: Mapping[str, object] = _NO_CHANNELS,
+    ) -> None:
         """Warn about values that will come back as something else.
 
         Args:
-            writes: Channels with the written values.
+            writes: Names of channels with the written values.
             writer: Names their writer, as the beginning of a sentence.
             strict: Whether to refuse such values.
+            channels: The channels of the graph by name.
 
         Raises:
             UnstorableValueError: There is one, and ``strict`` is set.
@@ -102,13 +127,16 @@ class Checker:
                 continue
             if channel == INTERRUPT:
                 value = [interrupt.value for interrupt in value]
-            for path, what, came_back in self._changes(value, channel):
+            if kind is list and is_of_messages(channels.get(channel)):
+                parts = _parts_of_messages(value, channel)
+            else:
+                parts = [(channel, value)]
+            for path, what, came_back in self._changes(parts):
                 if strict or (type(what), channel) not in self._warned:
                     self._tell(path, channel, what, came_back, writer(), strict=strict)
 
-    def _changes(self, value: Any, channel: str) -> Iterator[tuple[str, Any, str]]:
+    def _changes(self, waiting: list[tuple[str, Any]]) -> Iterator[tuple[str, Any, str]]:
         """Find changed values: their paths, and in words what they come back as."""
-        waiting = [(channel, value)]
         for _ in range(_LOOKED_AT):
             if not waiting:
                 return
@@ -184,6 +212,17 @@ class Checker:
         if len(self._warned) < _MOST_VERDICTS:
             self._warned.add((type(what), channel))
             logger.warning("%s", text)
+
+
+def _parts_of_messages(value: list[Any], channel: str) -> list[tuple[str, Any]]:
+    """Return what is stored of a list that becomes messages, with paths: of a pair its content, of others all."""
+    parts = []
+    for index, part in enumerate(value[:_LOOKED_AT]):
+        if type(part) is tuple and len(part) == 2 and type(part[0]) is str:
+            parts.append((f"{channel}[{index}][1]", part[1]))
+        else:
+            parts.append((f"{channel}[{index}]", part))
+    return parts
 
 
 def _encodes(text: str) -> bool:

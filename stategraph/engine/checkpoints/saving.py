@@ -55,6 +55,7 @@ class Saved(NamedTuple):
     tell: Callable[[Any, float, BaseException | None], None]
 
 
+_LENIENT: Final = round_trip.Checks()
 _UNHEARD: Final = nullcontext([0])
 
 
@@ -79,9 +80,9 @@ class SaveCalls:
         "_at_exit",
         "_base",
         "_checker",
+        "_checks",
         "_encoded",
         "_node_of",
-        "_strict",
         "_takes_path",
         "saved",
         "saver",
@@ -95,7 +96,7 @@ class SaveCalls:
         put_writes: Callable[..., Any],
         node_of: Callable[[str], str | None],
         *,
-        strict: bool = False,
+        checks: round_trip.Checks = _LENIENT,
         at_exit: bool = False,
         saved: Saved | None = None,
         step_has_ended: Callable[[], bool] = lambda: False,
@@ -108,7 +109,7 @@ class SaveCalls:
             put_writes: The saver's method that the run will use; those written
                 before LangGraph 0.3 take no task path.
             node_of: Names the node of a task, by the task's id, as long as its step is open.
-            strict: Whether values that would come back as something else are refused.
+            checks: How written values are checked.
             at_exit: Whether the run stores nothing before its end.
             saved: Hears of each call; None: nobody does.
             step_has_ended: Returns whether a checkpoint is saved next, unless the run ends.
@@ -119,7 +120,7 @@ class SaveCalls:
         self._base = config
         self._node_of = node_of
         self._checker = round_trip.checker_for(getattr(saver, "serde", None))
-        self._strict = strict
+        self._checks = checks
         self._at_exit = at_exit
         self._encoded = encoded_messages.for_saver(saver)
         method = getattr(put_writes, "__func__", None)
@@ -145,12 +146,13 @@ class SaveCalls:
                 # Earlier writes did not pass through here.
                 values = effect.checkpoint["channel_values"]
                 changed = [(name, values[name]) for name in effect.new_versions if name in values]
-                self._checker.check(changed, lambda: "The run", strict=self._strict)
+                self._checker.check(changed, lambda: "The run", strict=self._checks.strict)
             checkpoint = effect.checkpoint
             if self._encoded is not None:
                 checkpoint = self._encoded.checkpoint(checkpoint, effect.new_versions)
             return "put", (config, checkpoint, effect.metadata, effect.new_versions)
-        self._checker.check(effect.writes, lambda: self._writer(effect.task_id), strict=self._strict)
+        strict, channels = self._checks
+        self._checker.check(effect.writes, lambda: self._writer(effect.task_id), strict=strict, channels=channels)
         writes = effect.writes if self._encoded is None else self._encoded.writes(effect.writes)
         args: tuple[Any, ...] = (self.at(effect.checkpoint_id), writes, effect.task_id)
         return "put_writes", (*args, effect.path_key) if self._takes_path else args

@@ -38,6 +38,7 @@ from stategraph.core.moves import Told
 from stategraph.core.settings import UNHEARD, Settings, Start, Watch
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import damage, histories
+from stategraph.engine.checkpoints.round_trip import Checks
 from stategraph.engine.checkpoints.saving import SaveCalls, Saved
 from stategraph.engine.compile.functions import sequences_are_wrapped
 from stategraph.engine.compile.task_functions import get_runnable_for_task
@@ -243,7 +244,7 @@ class Execution:
             self.loaded.address(plan.ns),
             getattr(plan.saver, put_writes),
             partial(_node_of, machine),
-            strict=plan.spec.strict,
+            checks=Checks(plan.spec.strict, plan.spec.program.specs),
             at_exit=plan.durability == "exit",
             saved=self._saved,
             step_has_ended=lambda: not any(map(machine.waits_for, machine.tasks)),

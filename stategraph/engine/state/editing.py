@@ -322,8 +322,9 @@ def _prepare(base: _Base, writes: Sequence[tuple[str, list[Write], str]]) -> Non
             codec.identify(task_writes)
             base.full |= deltas.overwritten(base.engine.program.deltas, task_writes)
     checker, strict = round_trip.checker_for(getattr(base.saver, "serde", None)), base.engine.strict
+    channels = base.engine.program.specs
     for _, task_writes, _ in writes:
-        checker.check(task_writes, lambda: "An update", strict=strict)
+        checker.check(task_writes, lambda: "An update", strict=strict, channels=channels)
 
 
 # -- forking ----------------------------------------------------------------------
