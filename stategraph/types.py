@@ -116,7 +116,8 @@ def ensure_valid_checkpointer(checkpointer: Checkpointer) -> Checkpointer:
     found = type(checkpointer).__name__
     hint = ""
     if hasattr(checkpointer, "__enter__") or hasattr(checkpointer, "__aenter__"):
-        hint = " This one is a context manager: enter it with `with` and pass what it yields."
+        statement = "with" if hasattr(checkpointer, "__enter__") else "async with"
+        hint = f" This one is a context manager: enter it with `{statement}` and pass what it yields."
     raise TypeError(
         f"Invalid checkpointer provided: {found}. Expected a `BaseCheckpointSaver` (for instance"
         f" `InMemorySaver()`), True, False or None.{hint}"

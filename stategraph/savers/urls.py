@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.savers.postgres.libpq import CONNECT_S
 from stategraph.savers.sqlite.saver import AsyncSqliteSaver
-from stategraph.savers.sqlite_files import named
+from stategraph.savers.sqlite_files import SCHEME, named, path_in
 
-_SQLITE = "sqlite:///"
+_SQLITE = SCHEME
 _POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -35,7 +34,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
     """
     check_address(url)
     if url.startswith(_SQLITE):
-        path = unquote(url.removeprefix(_SQLITE))
+        path = path_in(url)
         if not (folder := Path(path).parent).is_dir():
             raise ConfigurationError(
                 f"The database '{path}' cannot be opened: there is no folder '{folder}'. Make it first"

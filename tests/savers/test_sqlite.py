@@ -19,6 +19,7 @@ from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import ConfigurationError
 from stategraph.graph.reducers import add_messages
 from stategraph.savers import AsyncSqliteSaver, SqliteSaver
+from tests.sqlite import connection
 
 THREAD: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 
@@ -275,8 +276,11 @@ def test_a_channel_that_has_not_changed_is_not_encoded_again() -> None:
 
 @pytest.mark.parametrize("mode", ["smaller", 5])
 def test_a_mode_that_is_none_is_refused(mode: Any) -> None:
-    with SqliteSaver.from_conn_string(":memory:", mode=mode) as saver, pytest.raises(ConfigurationError, match="mode"):
-        saver.setup()
+    for make in (SqliteSaver.from_conn_string, AsyncSqliteSaver.from_conn_string):
+        with pytest.raises(ConfigurationError, match="mode"):
+            make(":memory:", mode=mode)
+    with pytest.raises(ConfigurationError, match="mode"):
+        SqliteSaver(connection(), mode=mode)
 
 
 def test_a_connection_of_another_library_is_refused() -> None:

@@ -6,15 +6,18 @@ Rules
   become one transaction. Each of them succeeds or fails alone.
 * Async callers hand their work to a thread of the process's pool; however many wait, it is one thread.
 * A read is a transaction of its own: it sees all of a save or nothing.
+* A connection belongs to the process that opened it: SQLite's locks do not go along with a fork.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
-import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby
 from typing import Any, Final, cast
@@ -23,10 +26,12 @@ from langchain_core.runnables import RunnableConfig
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.tasks import threads
+from stategraph.savers import sqlite_files
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.found import config_of
 from stategraph.savers.compact.known import Known, KnownThreads
 from stategraph.savers.compact.plan import Plan, plan, thread_of
+from stategraph.savers.sqlite.connections import lock_of, path_of
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, Schema, prepare
 from stategraph.savers.sqlite.writing import Statements, put_values, thread_row
@@ -134,11 +139,16 @@ class Database:
     Attributes:
         connection: The connection.
         lock: Held by who uses it.
+        path: The file; an empty text for a database in memory.
+        owned: Whether nobody else closes the connection.
     """
 
     def __init__(self, connection: sqlite3.Connection, mode: Mode | None) -> None:
         self.connection = connection
-        self.lock = threading.Lock()
+        self.lock = lock_of(connection)
+        self.path = path_of(connection)
+        self.owned = False
+        self._process = os.getpid()
         self._mode: Mode | None = mode
         self._schema: Schema | None = None
         self._known = KnownThreads(_MOST_BYTES)
@@ -150,9 +160,10 @@ class Database:
         """Return what the tables are like, and make them before.
 
         Raises:
-            ConfigurationError: The mode is another word.
+            ConfigurationError: The file has tables of another program under the same names.
+            sqlite3.Error: The file cannot be used; the message says why.
         """
-        with self.lock:
+        with self._alone():
             return self._prepared()[0]
 
     def do(self, work: Work) -> Any:
@@ -161,6 +172,7 @@ class Database:
         Raises:
             BaseException: It failed, and left nothing behind.
         """
+        self._check_process()
         self._waiting.append(work)
         with self.lock:
             if not work.is_done:
@@ -169,21 +181,37 @@ class Database:
 
     def alone(self, statements: Sequence[str]) -> None:
         """Execute statements outside of a transaction, with the connection for itself."""
-        with self.lock:
+        with self._alone():
             self._prepared()
             self._settle_transaction()
             for statement in statements:
                 self.connection.execute(statement).fetchall()
 
     def close(self) -> None:
-        """Do all that waits, of callers too that were cancelled, and close the connection."""
+        """Do all that waits, of callers too that were cancelled, and close the connection; not after a fork."""
+        self.owned = False
+        if os.getpid() != self._process:
+            return
         with self.lock:
             self._drain()
             self.connection.close()
 
+    def __del__(self) -> None:
+        if not getattr(self, "owned", False) or os.getpid() != self._process:
+            return
+        file = f"'{self.path}'" if self.path else "a database in memory"
+        warnings.warn(
+            f"A saver on {file} was not closed: open it in a 'with' or 'async with' statement, or call its close()",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+        with suppress(sqlite3.Error):
+            self.close()
+
     def form(self, mode: Mode) -> None:
         """Have the tables of a form from now on."""
-        with self.lock:
+        with self._alone():
             self._mode, self._schema = mode, None
             self._prepared()
 
@@ -192,12 +220,32 @@ class Database:
         with self.lock:
             self._known.forget(thread_id)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have the connection for oneself."""
+        self._check_process()
+        with self.lock:
+            try:
+                yield
+            except Exception as error:
+                sqlite_files.explain(error, self.path)
+                raise
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            file = f"'{self.path}'" if self.path else "a database in memory"
+            raise sqlite3.ProgrammingError(
+                f"The saver on {file} was opened by process {self._process}, and this is process {os.getpid()}, which "
+                "was forked from it: SQLite allows no connection to be used by both. Open a saver in each process"
+            )
+
     async def hand_over(self, work: Work) -> Any:
         """Have something done in another thread; return its result. Being cancelled does not undo it.
 
         Raises:
             BaseException: It failed, and left nothing behind.
         """
+        self._check_process()
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         work.told = partial(_tell, loop, answer)
@@ -270,6 +318,7 @@ class Database:
             finally:
                 self.connection.rollback()
         except Exception as error:  # kept for the caller to raise
+            sqlite_files.explain(error, self.path)
             work.error = error
         work.end()
 
@@ -290,8 +339,9 @@ class Database:
                 if self.connection.in_transaction:
                     self.connection.rollback()
         except Exception as error:  # kept for the callers to raise
+            sqlite_files.explain(error, self.path)
             for write in writes:
-                write.error = error
+                write.error = write.error or error
         except BaseException:  # an interrupt of this thread: it is nobody else's
             for write in writes:
                 self._forget(write)
@@ -361,11 +411,13 @@ class Database:
         try:
             self._write_planned(write, planned)
         except Exception as error:
+            if not self.connection.in_transaction:
+                raise  # SQLite has undone all of it by itself, as where the disk is full
+            sqlite_files.explain(error, self.path)
             write.error = error
             execute("ROLLBACK TO save")
             self._forget(write)
-        finally:
-            execute("RELEASE save")
+        execute("RELEASE save")
 
     def _write_planned(self, write: Write, planned: Plan | None) -> None:
         if write.inside is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -22,22 +23,22 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config.procedures import Procedure, aperform, perform
-from stategraph.errors import ConfigurationError
+from stategraph.engine.tasks import threads
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.methods import in_thread, performed
 from stategraph.savers.sqlite import deleting, filters
+from stategraph.savers.sqlite.connections import connect, taken
 from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole, Work, Write, config_of_put
 from stategraph.savers.sqlite.history import histories
 from stategraph.savers.sqlite.reading import Reader
-from stategraph.savers.sqlite.schema import Mode
+from stategraph.savers.sqlite.schema import Mode, checked
 from stategraph.savers.upkeep.saver import Upkeep, drive
 from stategraph.savers.upkeep.tables import SqliteTables
 from stategraph.savers.upkeep.words import SQLITE, Statements
 
 T = TypeVar("T")
-
-_BUSY_S = 30.0
-"""Time that a write waits for SQLite's one write lock, which another process has."""
+S = TypeVar("S", bound="SqliteSaver")
+A = TypeVar("A", bound="AsyncSqliteSaver")
 
 
 class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
@@ -53,7 +54,8 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
         mode: "compact" or "plain", the form of what will be written; None for that of the file. Both are read.
 
     Raises:
-        ConfigurationError: The connection is one of another library.
+        ConfigurationError: The connection is one of another library, or makes rows of its own kind; or the mode is
+            another word.
 
     Attributes:
         conn: The connection.
@@ -64,34 +66,40 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
         self, conn: sqlite3.Connection, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
     ) -> None:
         super().__init__(serde=StrictSerializer() if serde is None else serde)
-        if not isinstance(conn, sqlite3.Connection):
-            raise ConfigurationError(
-                f"A saver on SQLite has a connection of the module sqlite3; found one of {type(conn).__module__}. Open "
-                "it by its path, with from_conn_string(path), or give it sqlite3.connect(path, check_same_thread=False)"
-            )
+        self._database = Database(taken(conn), checked(mode))
         self.conn = conn
-        self._database = Database(conn, mode)
         self.lock = self._database.lock
         self._coder = Coder(self.serde)
 
     @classmethod
-    @contextmanager
+    def _opened(cls, path: str, serde: SerializerProtocol | None, mode: Mode | None) -> Self:
+        """Open a saver that has to be closed."""
+        connection = connect(path)
+        try:
+            saver = cls(connection, serde=serde, mode=mode)
+        except BaseException:
+            connection.close()
+            raise
+        saver._database.owned = True
+        return saver
+
+    @classmethod
     def from_conn_string(
         cls, conn_string: str, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
-    ) -> Iterator[Self]:
-        """Open a saver on a file, and close it at the end.
+    ) -> AbstractContextManager[Self]:
+        """Open a saver on a file in a `with` statement, which closes it at its end.
 
         Args:
-            conn_string: The path of the file, or `:memory:`.
+            conn_string: The path of the file, with `~` for the home directory; `:memory:`; or an address of SQLite's
+                own, such as `file:runs.db?mode=ro`.
             serde: As for the class.
             mode: As for the class.
+
+        Raises:
+            ConfigurationError: The mode is another word, or the path is empty.
+            sqlite3.OperationalError: The file cannot be opened; the message says why.
         """
-        connection = sqlite3.connect(conn_string, timeout=_BUSY_S, check_same_thread=False)
-        saver = cls(connection, serde=serde, mode=mode)
-        try:
-            yield saver
-        finally:
-            saver.close()
+        return _Opening(partial(cls._opened, conn_string, serde, checked(mode)))
 
     def close(self) -> None:
         """Close the connection, once nobody uses it and all that was asked for is done."""
@@ -104,7 +112,7 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
 
     def setup(self) -> Any:
         """Make the tables; every other method does so by itself."""
-        self._database.schema()
+        self._database.do(Read(lambda _: None))
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> SqliteSaver:
         """Return a saver on the same connection that may also bring back further classes."""
@@ -361,17 +369,55 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
         return Read(look_back)
 
 
+class _Opening(AbstractContextManager[S]):
+    """A saver that is open for a `with` statement."""
+
+    def __init__(self, make: Callable[[], S]) -> None:
+        self._make = make
+
+    def __enter__(self) -> S:
+        self._saver = self._make()
+        return self._saver
+
+    def __exit__(self, *_: object) -> None:
+        self._saver.close()
+
+
+class _AsyncOpening(AbstractAsyncContextManager[A]):
+    """A saver that is open for an `async with` statement."""
+
+    def __init__(self, make: Callable[[], A]) -> None:
+        self._make = make
+
+    async def __aenter__(self) -> A:
+        self._saver = self._make()
+        return self._saver
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._saver.aclose()
+
+
 class AsyncSqliteSaver(SqliteSaver):
     """A `SqliteSaver` that is opened and set up in async code."""
 
     @classmethod
-    @asynccontextmanager
-    async def from_conn_string(  # type: ignore[override]
+    def from_conn_string(  # type: ignore[override]
         cls, conn_string: str, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
-    ) -> AsyncIterator[Self]:
-        """Open a saver on a file, and close it at the end; as `SqliteSaver.from_conn_string`."""
-        with super().from_conn_string(conn_string, serde=serde, mode=mode) as saver:
-            yield saver
+    ) -> AbstractAsyncContextManager[Self]:
+        """Open a saver on a file in an `async with` statement; as `SqliteSaver.from_conn_string`."""
+        return _AsyncOpening(partial(cls._opened, conn_string, serde, checked(mode)))
+
+    async def aclose(self) -> None:
+        """Close the connection, once all that was asked for is done; the event loop is free meanwhile."""
+        closing = threads.pool().submit(self.close)
+        cancelled: asyncio.CancelledError | None = None
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def setup(self) -> None:
         """Make the tables; every other method does so by itself."""

@@ -17,6 +17,7 @@ import sqlite3
 from typing import Final, Literal, NamedTuple
 
 from stategraph.errors import ConfigurationError
+from stategraph.savers.sqlite.connections import path_of
 
 Mode = Literal["compact", "plain"]
 
@@ -65,6 +66,16 @@ _COMPACT: Final = (
 )
 
 
+_PLACE: Final = ("thread_id", "checkpoint_ns", "checkpoint_id")
+_NEEDED: Final[dict[str, set[str]]] = {
+    "checkpoints": {*_PLACE, "parent_checkpoint_id", "type", "checkpoint", "metadata"},
+    "writes": {*_PLACE, "task_id", "idx", "channel", "type", "value"},
+    "sg_threads": {"id", "thread_id", "epoch", "next"},
+    "sg_values": {"id", "type", "value", "refs"},
+}
+"""Columns that tables of these names have; those that were added later are not among them."""
+
+
 class Schema(NamedTuple):
     """The state of a file's tables.
 
@@ -79,6 +90,19 @@ class Schema(NamedTuple):
     has_refs: bool
 
 
+def checked(mode: object) -> Mode | None:
+    """Return the mode of a saver.
+
+    Raises:
+        ConfigurationError: It is another word.
+    """
+    if mode not in (None, "compact", "plain"):
+        raise ConfigurationError(
+            f"The mode of a saver is 'compact', 'plain' or None for that of the file; found {mode!r}"
+        )
+    return mode
+
+
 def prepare(connection: sqlite3.Connection, mode: Mode | None) -> Schema:
     """Make the tables, and add columns that older ones lack; a file that may not be written to is left as it is.
 
@@ -87,13 +111,15 @@ def prepare(connection: sqlite3.Connection, mode: Mode | None) -> Schema:
         mode: The form of what will be written; None for that of the file.
 
     Raises:
-        ConfigurationError: The mode is another word.
+        ConfigurationError: The file has tables of another program under the same names.
     """
-    if mode not in (None, "compact", "plain"):
-        raise ConfigurationError(
-            f"The mode of a saver is 'compact', 'plain' or None for that of the file; found {mode!r}"
-        )
     there = _columns(connection)
+    for name, columns in there.items():
+        if missing := _NEEDED[name] - columns:
+            raise ConfigurationError(
+                f"The file '{path_of(connection)}' has a table '{name}' of another program, or of a "
+                f"langgraph-checkpoint-sqlite before 2.0: it lacks {', '.join(sorted(missing))}. Name another file"
+            )
     if mode is None:
         mode = "compact" if "sg_threads" in there or "checkpoints" not in there else "plain"
     try:

@@ -78,8 +78,8 @@ class Statements:
 
 def thread_row(connection: sqlite3.Connection, thread_id: str) -> tuple[int, int, int] | None:
     """Return a thread's number, its epoch, and the number that its next value gets; None if it has no row."""
-    found: tuple[int, int, int] | None = connection.execute(_THREAD, (thread_id,)).fetchone()
-    return found
+    found = connection.execute(_THREAD, (thread_id,)).fetchone()
+    return None if found is None else cast("tuple[int, int, int]", tuple(found))
 
 
 def put_values(connection: sqlite3.Connection, plan: Plan, known: Known) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import unquote
 
 from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.savers.sqlite_files import SCHEME, path_in
 from stategraph.workers.registry.port import Database
 
 _SCHEME: Final = re.compile(r"\w+(?=:)")
@@ -37,8 +37,8 @@ def open_database(url: str, *, create: bool = True) -> Database:
 
 
 def _sqlite(url: str, create: bool) -> Database:
-    path = unquote(url.removeprefix("sqlite:///"))
-    if not url.startswith("sqlite:///") or not path:
+    path = path_in(url)
+    if not url.startswith(SCHEME) or not path:
         raise ConfigurationError("A SQLite registry is named 'sqlite:///runs.db', or 'sqlite:////var/lib/runs.db'")
     from stategraph.workers.registry.sqlite import SqliteDatabase  # only one of the two is needed
 
