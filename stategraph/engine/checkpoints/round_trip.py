@@ -62,7 +62,7 @@ _checkers: weakref.WeakKeyDictionary[Any, Checker] = weakref.WeakKeyDictionary()
 
 
 class Checks(NamedTuple):
-    """How the writes of a graph are checked.
+    """Rules by which the writes of a graph are checked.
 
     Attributes:
         strict: Whether a value that will come back as something else is refused.
@@ -127,11 +127,7 @@ class Checker:
                 continue
             if channel == INTERRUPT:
                 value = [interrupt.value for interrupt in value]
-            if kind is list and is_of_messages(channels.get(channel)):
-                parts = _parts_of_messages(value, channel)
-            else:
-                parts = [(channel, value)]
-            for path, what, came_back in self._changes(parts):
+            for path, what, came_back in self._changes(_stored_parts(value, channel, channels)):
                 if strict or (type(what), channel) not in self._warned:
                     self._tell(path, channel, what, came_back, writer(), strict=strict)
 
@@ -214,8 +210,13 @@ class Checker:
             logger.warning("%s", text)
 
 
-def _parts_of_messages(value: list[Any], channel: str) -> list[tuple[str, Any]]:
-    """Return what is stored of a list that becomes messages, with paths: of a pair its content, of others all."""
+def _stored_parts(value: Any, channel: str, channels: Mapping[str, object]) -> list[tuple[str, Any]]:
+    """Return the parts of a write that have to come back as they are, with their paths.
+
+    That is the write; of a list that becomes messages its elements, and of a pair among these its content.
+    """
+    if type(value) is not list or not is_of_messages(channels.get(channel)):
+        return [(channel, value)]
     parts = []
     for index, part in enumerate(value[:_LOOKED_AT]):
         if type(part) is tuple and len(part) == 2 and type(part[0]) is str:

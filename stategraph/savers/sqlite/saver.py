@@ -6,7 +6,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -37,8 +37,6 @@ from stategraph.savers.upkeep.tables import SqliteTables
 from stategraph.savers.upkeep.words import SQLITE, Statements
 
 T = TypeVar("T")
-S = TypeVar("S", bound="SqliteSaver")
-A = TypeVar("A", bound="AsyncSqliteSaver")
 
 
 class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
@@ -74,6 +72,7 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     @classmethod
     def _opened(cls, path: str, serde: SerializerProtocol | None, mode: Mode | None) -> Self:
         """Open a saver that has to be closed."""
+        checked(mode)
         connection = connect(path)
         try:
             saver = cls(connection, serde=serde, mode=mode)
@@ -87,7 +86,7 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     def from_conn_string(
         cls, conn_string: str, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
     ) -> AbstractContextManager[Self]:
-        """Open a saver on a file in a `with` statement, which closes it at its end.
+        """Open a saver on a file, for a `with` statement that closes it at its end.
 
         Args:
             conn_string: The path of the file, with `~` for the home directory; `:memory:`; or an address of SQLite's
@@ -99,7 +98,7 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
             ConfigurationError: The mode is another word, or the path is empty.
             sqlite3.OperationalError: The file cannot be opened; the message says why.
         """
-        return _Opening(partial(cls._opened, conn_string, serde, checked(mode)))
+        return closing(cls._opened(conn_string, serde, mode))
 
     def close(self) -> None:
         """Close the connection, once nobody uses it and all that was asked for is done."""
@@ -369,34 +368,6 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
         return Read(look_back)
 
 
-class _Opening(AbstractContextManager[S]):
-    """A saver that is open for a `with` statement."""
-
-    def __init__(self, make: Callable[[], S]) -> None:
-        self._make = make
-
-    def __enter__(self) -> S:
-        self._saver = self._make()
-        return self._saver
-
-    def __exit__(self, *_: object) -> None:
-        self._saver.close()
-
-
-class _AsyncOpening(AbstractAsyncContextManager[A]):
-    """A saver that is open for an `async with` statement."""
-
-    def __init__(self, make: Callable[[], A]) -> None:
-        self._make = make
-
-    async def __aenter__(self) -> A:
-        self._saver = self._make()
-        return self._saver
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._saver.aclose()
-
-
 class AsyncSqliteSaver(SqliteSaver):
     """A `SqliteSaver` that is opened and set up in async code."""
 
@@ -404,16 +375,16 @@ class AsyncSqliteSaver(SqliteSaver):
     def from_conn_string(  # type: ignore[override]
         cls, conn_string: str, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
     ) -> AbstractAsyncContextManager[Self]:
-        """Open a saver on a file in an `async with` statement; as `SqliteSaver.from_conn_string`."""
-        return _AsyncOpening(partial(cls._opened, conn_string, serde, checked(mode)))
+        """Open a saver on a file, for an `async with` statement; as `SqliteSaver.from_conn_string`."""
+        return aclosing(cls._opened(conn_string, serde, mode))
 
     async def aclose(self) -> None:
         """Close the connection, once all that was asked for is done; the event loop is free meanwhile."""
-        closing = threads.pool().submit(self.close)
+        ending = threads.pool().submit(self.close)
         cancelled: asyncio.CancelledError | None = None
-        while not closing.done():
+        while not ending.done():
             try:
-                await asyncio.shield(closing)
+                await asyncio.shield(ending)
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
