@@ -91,15 +91,21 @@ class Opening(Generic[T]):
     Args:
         context: Opens what the saver stands on.
         make: Makes the saver of that.
+        look: Performed before: raises the reason if it cannot be opened.
     """
 
-    def __init__(self, context: object, make: Callable[[Any], T]) -> None:
+    def __init__(
+        self, context: object, make: Callable[[Any], T], look: Callable[[], Procedure[None]] | None = None
+    ) -> None:
         mark = "a" if hasattr(context, "__aenter__") else ""
         self._enter: Callable[..., Any] = getattr(context, f"__{mark}enter__")
         self._exit: Callable[..., Any] = getattr(context, f"__{mark}exit__")
         self._make = make
+        self._look = look
 
     def _entered(self) -> Procedure[T]:
+        if self._look is not None:
+            yield from self._look()
         return self._make((yield self._enter))
 
     def _left(self, *error: object) -> Procedure[bool | None]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError, MissingPackageError
-from stategraph.savers.postgres.libpq import CONNECT_S
 from stategraph.savers.sqlite.saver import AsyncSqliteSaver
 from stategraph.savers.sqlite_files import SCHEME, named, path_in
 
@@ -49,7 +48,6 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
             from stategraph.savers.postgres.saver import AsyncPostgresSaver  # an extra
         except ImportError as error:
             raise MissingPackageError("stategraph[postgres]", "The store postgresql://...") from error
-        await _look_for_server(url)
         async with AsyncPostgresSaver.from_conn_string(url) as on_server:
             await on_server.setup()
             yield on_server
@@ -66,17 +64,3 @@ def check_address(url: str) -> None:
     if not url.startswith((_SQLITE, *_POSTGRES)):
         kind = url.partition(":")[0]
         raise ConfigurationError(f"A store is an address such as sqlite:///runs.db or postgresql://...; found {kind!r}")
-
-
-async def _look_for_server(url: str) -> None:
-    """Make one connection without the pool: its error says at once what is wrong, where a pool's time runs out."""
-    import psycopg  # an extra
-
-    try:
-        connection = await psycopg.AsyncConnection.connect(url, connect_timeout=int(CONNECT_S))
-    except psycopg.ProgrammingError:
-        # The message quotes the address.
-        raise ConfigurationError(
-            "The store's address is not one that libpq can read: write 'postgresql://user@host:5432/database'"
-        ) from None
-    await connection.close()

@@ -244,3 +244,44 @@ def test_a_random_history_is_read_as_it_was_stored(saver: Any, postgres: str, se
             assert found == expected
         for config, stored, *_ in expected:
             assert other.get_tuple(config).checkpoint == stored  # type: ignore[union-attr]
+
+
+def test_saves_within_a_transaction_are_stored_all_or_not_at_all(saver: Any, postgres: str) -> None:
+    """What comes before them is left only if they are, also where they had to be planned twice, or cannot be encoded."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE TABLE marks (name TEXT)")
+
+    def marks() -> list[str]:
+        with psycopg.connect(postgres) as connection:
+            return [name for (name,) in connection.execute("SELECT name FROM marks").fetchall()]
+
+    def save(parent: str | None, *texts: str, bad: bool = False) -> Any:
+        made = checkpoint(texts=[text * 200 for text in texts], **({"bad": object()} if bad else {}))
+        return "put", (at("t", parent), made, {}, made["channel_versions"])
+
+    def mark(name: str) -> list[tuple[str, tuple[str, ...]]]:
+        return [("INSERT INTO marks VALUES (%s)", (name,)), ("SELECT 1", ())]
+
+    first = save(None, "a")
+    assert saver.put_within([first], mark("one")) == at("t", first[1][1]["id"])
+    with PostgresSaver.from_conn_string(postgres) as other:
+        parent = put(other, "t", first[1][1]["id"], texts=["a" * 200, "b" * 200])
+    second = save(parent, "a", "b", "c")
+    writes = "put_writes", (at("t", second[1][1]["id"]), [("texts", "d" * 200)], "task")
+    assert saver.put_within([second, writes], mark("two")) is None
+    assert marks() == ["one", "two"]
+    with pytest.raises(TypeError):
+        saver.put_within([save(second[1][1]["id"], "a", bad=True)], mark("three"))
+    refused = "put_writes", (at("t", second[1][1]["id"]), [("texts", 1)], "task\x00")
+    with pytest.raises(psycopg.DataError):
+        saver.put_within([save(second[1][1]["id"], "a"), refused], mark("four"))
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        saver.put_within([save(second[1][1]["id"], "a")], [("INSERT INTO nowhere VALUES (1)", ())])
+    assert marks() == ["one", "two"]
+    found = saver.get_tuple(at("t"))
+    assert found.checkpoint["channel_values"] == {"texts": ["a" * 200, "b" * 200, "c" * 200]}
+    assert found.pending_writes == [("task", "texts", "d" * 200)]
+    assert saver.put_within([("put_writes", (at("t", second[1][1]["id"]), [], "task"))], mark("five")) is None
+    saver.delete_thread_within("t", mark("six"))
+    assert marks() == ["one", "two", "five", "six"]
+    assert saver.get_tuple(at("t")) is None

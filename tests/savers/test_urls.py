@@ -116,7 +116,7 @@ def test_a_postgresql_saver_has_a_pool_and_its_tables(monkeypatch: pytest.Monkey
     async def setup(saver: Any) -> None:
         has_tables.append(saver.conn.is_open)
 
-    monkeypatch.setattr(psycopg, "AsyncConnection", Connection)
+    monkeypatch.setattr(AsyncPostgresSaver, "_connect", Connection.connect)
     monkeypatch.setattr(AsyncPostgresSaver, "_pool", Pool)
     monkeypatch.setattr(AsyncPostgresSaver, "setup", setup)
     url = f"{scheme}://me@localhost/runs"

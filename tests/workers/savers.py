@@ -1,4 +1,7 @@
-"""Savers of langgraph-checkpoint on a database, sync and async; on a file called `own.db`, those of this project."""
+"""Savers of langgraph-checkpoint on a database, sync and async.
+
+On a file called `own.db`, and on an address of PostgreSQL whose `application_name` is `own`, those of this project.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from stategraph import savers
+
+OWN = "&application_name=own"
+"""Stands at the end of an address of PostgreSQL on which our savers are used."""
 
 
 @contextmanager
@@ -27,18 +33,15 @@ def sync_saver(url: str, *, pool: bool = False) -> Iterator[Any]:
             yield SqliteSaver(connection)
         return
     from langgraph.checkpoint.postgres import PostgresSaver
+    from psycopg import Connection
+    from psycopg.rows import dict_row
+    from psycopg_pool import ConnectionPool
 
-    if pool:
-        from psycopg.rows import dict_row
-        from psycopg_pool import ConnectionPool
-
-        kwargs = {"autocommit": True, "row_factory": dict_row}
-        with ConnectionPool(url, min_size=1, max_size=4, kwargs=kwargs, open=True) as connections:
-            saver = PostgresSaver(connections)
-            saver.setup()
-            yield saver
-        return
-    with PostgresSaver.from_conn_string(url) as saver:
+    made: Any = savers.PostgresSaver if url.endswith(OWN) else PostgresSaver
+    options: Any = {"autocommit": True, "row_factory": dict_row}
+    connections: Any = ConnectionPool(url, min_size=1, max_size=4, kwargs=options, open=False)
+    with connections if pool else Connection.connect(url, **options) as connection:
+        saver = made(connection)
         saver.setup()
         yield saver
 
@@ -55,17 +58,14 @@ async def async_saver(url: str, *, pool: bool = False) -> AsyncIterator[Any]:
             yield AsyncSqliteSaver(connection)
         return
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+    from psycopg import AsyncConnection
+    from psycopg.rows import dict_row
+    from psycopg_pool import AsyncConnectionPool
 
-    if pool:
-        from psycopg.rows import dict_row
-        from psycopg_pool import AsyncConnectionPool
-
-        kwargs = {"autocommit": True, "row_factory": dict_row}
-        async with AsyncConnectionPool(url, min_size=1, max_size=4, kwargs=kwargs, open=False) as connections:
-            saver = AsyncPostgresSaver(connections)
-            await saver.setup()
-            yield saver
-        return
-    async with AsyncPostgresSaver.from_conn_string(url) as saver:
+    made: Any = savers.AsyncPostgresSaver if url.endswith(OWN) else AsyncPostgresSaver
+    options: Any = {"autocommit": True, "row_factory": dict_row}
+    connections: Any = AsyncConnectionPool(url, min_size=1, max_size=4, kwargs=options, open=False)
+    async with connections if pool else await AsyncConnection.connect(url, **options) as connection:
+        saver = made(connection)
         await saver.setup()
         yield saver

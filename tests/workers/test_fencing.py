@@ -28,7 +28,7 @@ from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Event, Lease, Submission
-from tests.workers.savers import async_saver, sync_saver
+from tests.workers.savers import OWN, async_saver, sync_saver
 
 LEASE_S = 15.0
 
@@ -37,12 +37,12 @@ class State(TypedDict):
     done: Annotated[list[str], add]
 
 
-@pytest.fixture(params=["sqlite", "own", "postgres"])
+@pytest.fixture(params=["sqlite", "own", "postgres", "own postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database, and by its name also whose savers are used on it."""
-    if request.param == "postgres":
+    if request.param.endswith("postgres"):
         address: str = request.getfixturevalue("postgres")
-        return address
+        return address + OWN if request.param.startswith("own") else address
     return f"sqlite:///{tmp_path / ('own.db' if request.param == 'own' else 'runs.db')}"
 
 

@@ -31,7 +31,9 @@ from stategraph.savers.compact.known import Known, KnownThreads
 from stategraph.savers.compact.nodes import Run
 from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.postgres import reading
-from stategraph.savers.postgres.rows import Rows
+from stategraph.savers.postgres.connections import execute_after
+from stategraph.savers.postgres.libpq import has_sqlstate
+from stategraph.savers.postgres.rows import NOTHING, Rows, Statement
 from stategraph.savers.postgres.schema import Form, Mode
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -101,13 +103,15 @@ class Session:
 
     Args:
         cursor: Executes, sync or async.
+        pipe: The pipeline that its connection is in all along; None if it is in none.
         shared: What is known.
         coder: Encodes and decodes.
         keeps: Whether what was stored stays so; otherwise nothing is remembered of it.
     """
 
-    def __init__(self, cursor: Any, shared: Shared, coder: Coder, *, keeps: bool) -> None:
+    def __init__(self, cursor: Any, pipe: Any, shared: Shared, coder: Coder, *, keeps: bool) -> None:
         self._cursor = cursor
+        self._pipe = pipe
         self._shared = shared
         self._coder = coder
         self._keeps = keeps
@@ -131,11 +135,16 @@ class Session:
 
     # Saving.
 
-    def save(self, saves: Sequence[Save]) -> Procedure[int]:
+    def save(self, saves: Sequence[Save], before: Sequence[Statement] | None = None) -> Procedure[int]:
         """Store saves of one thread, up to the first that cannot be encoded, and return how many.
 
+        Args:
+            saves: The saves.
+            before: Statements that come first in the same transaction; then all saves are stored, or none. None: there
+                are none.
+
         Raises:
-            Exception: The first one cannot be.
+            Exception: The first one cannot be encoded; or any, if all are to be stored.
         """
         thread_id = thread_of(saves[0])
         for _ in range(_ATTEMPTS):
@@ -143,9 +152,9 @@ class Session:
             if known is None:
                 known = yield from self._learn(thread_id, saves[0])
             made = plan(saves, self._coder, known)
-            if made.error is not None and not made.stored:
+            if made.error is not None and (before is not None or not made.stored):
                 raise made.error
-            if (yield from self._store(made, known)):
+            if (yield from self._store(made, known, before)):
                 self._shared.keep(thread_id, known)
                 self._shared.bound(thread_id)
                 return made.stored
@@ -154,15 +163,24 @@ class Session:
             f"Thread '{thread_id}' was changed by others each of the {_ATTEMPTS} times that a save was tried: try again"
         )
 
-    def _store(self, made: Plan, known: Known) -> Procedure[bool]:
+    def _store(self, made: Plan, known: Known, before: Sequence[Statement] | None) -> Procedure[bool]:
         if not known.id:
             known.epoch = secrets.randbits(62)
         rows = Rows()
         rows.add_plan(made)
-        statement = rows.claiming(made)
-        if statement is None:
+        statement = rows.claiming(made, fails=before is not None)
+        if before is not None:
+            try:
+                yield from execute_after(self._cursor, self._pipe, before, statement or NOTHING)
+            except Exception as error:
+                if not has_sqlstate(error, errors.DivisionByZero.sqlstate):
+                    raise
+                return False
+            claimed = yield self._cursor.fetchall
+        elif statement is None:
             return True
-        claimed = yield from self._rows(*statement)
+        else:
+            claimed = yield from self._rows(*statement)
         if claimed and claimed[0]["id"]:
             known.id = claimed[0]["id"]
         return bool(claimed)

@@ -6,15 +6,24 @@ connection lost has the pool look at the others, and is made once more: what sav
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from psycopg import OperationalError
 from psycopg.rows import dict_row
-from psycopg_pool import PoolTimeout, TooManyRequests
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from stategraph.engine.config.procedures import Procedure, Within
-from stategraph.savers.postgres.libpq import CONNECT_S, CONNECTIONS, VANISHED, unless_given
+from stategraph.engine.config.procedures import Enter, Procedure, Within
+from stategraph.savers.postgres.explaining import explained
+from stategraph.savers.postgres.libpq import (
+    CONNECT_S,
+    CONNECTIONS,
+    VANISHED,
+    Synchronised,
+    forget_prepared,
+    unless_given,
+)
 
 T = TypeVar("T")
 
@@ -50,7 +59,7 @@ def is_pool(connection: object) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Return whether an error says that the connection to the server is lost."""
-    return is_away(error) and not isinstance(error, (PoolTimeout, TooManyRequests))
+    return is_away(error) and not isinstance(error, (PoolClosed, PoolTimeout, TooManyRequests))
 
 
 def is_away(error: BaseException) -> bool:
@@ -59,11 +68,60 @@ def is_away(error: BaseException) -> bool:
 
 
 def again(connection: Any, make: Callable[[], Procedure[T]]) -> Procedure[T]:
-    """Perform a procedure on a pool; once more if a connection was lost, after the pool has dropped those that are."""
+    """Perform a procedure on a pool; once more if a connection was lost, after the pool has dropped those that are.
+
+    Raises:
+        Exception: What it failed with, explained if it is an error that a user can do something about.
+    """
     try:
         return cast("T", (yield Within(make())))
     except Exception as error:
         if not is_pool(connection) or not is_lost(error):
-            raise
+            yield from _raise_explained(error, connection)
     yield connection.check
-    return cast("T", (yield Within(make())))
+    try:
+        return cast("T", (yield Within(make())))
+    except Exception as error:
+        yield from _raise_explained(error, connection)
+        raise
+
+
+def _raise_explained(error: Exception, connection: Any) -> Procedure[None]:
+    found = yield from explained(error, connection)
+    if found is error:
+        raise error
+    raise found from error
+
+
+def execute_after(
+    cursor: Any, pipe: Any, before: Sequence[tuple[str, tuple[Any, ...]]], statement: tuple[str, tuple[Any, ...]]
+) -> Procedure[None]:
+    """Execute a statement in one transaction with others, which come before it, and in one round trip.
+
+    Args:
+        cursor: It has the rows of the statement then.
+        pipe: The pipeline that the connection is in all along; None if it is in none.
+        before: The others. If one fails, none of this is left.
+        statement: The statement.
+    """
+    connection = cursor.connection
+    try:
+        yield Within(_executed_after(cursor, pipe, before, statement))
+    except BaseException:
+        yield from forget_prepared(connection, pipe)
+        raise
+
+
+def _executed_after(
+    cursor: Any, pipe: Any, before: Sequence[tuple[str, tuple[Any, ...]]], statement: tuple[str, tuple[Any, ...]]
+) -> Procedure[None]:
+    connection = cursor.connection
+    yield Enter(connection.pipeline() if pipe is None else Synchronised(pipe))
+    first = yield Enter(connection.cursor())
+    try:
+        for text, given in before:
+            yield partial(first.execute, text, given)
+        yield partial(cursor.execute, *statement)
+    except BaseException:
+        yield partial(first.execute, "ROLLBACK")
+        raise

@@ -30,6 +30,9 @@ from stategraph.savers.plain import is_inline
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Key: TypeAlias = tuple[Any, ...]
 
+#: Stores nothing, and returns the number of no thread.
+NOTHING: Final[Statement] = ("SELECT 0::bigint AS id", ())
+
 _PLACE: Final = ("thread_id text", "checkpoint_ns text", "checkpoint_id text")
 _CHECKPOINT: Final = (*_PLACE, "parent_checkpoint_id text", "checkpoint jsonb", "metadata jsonb")
 _WRITE: Final = (*_PLACE, "task_id text", "idx int", "task_path text", "channel text", "type text", "blob bytea")
@@ -40,7 +43,7 @@ _COMPACT: Final = ("type text", "body bytea", "refs text")
 _CLAIMS: Final = {
     "new": "INSERT INTO sg_threads (thread_id, epoch, next) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
     "more": "UPDATE sg_threads SET next = %s WHERE id = %s AND epoch = %s AND next = %s RETURNING id",
-    "none": "SELECT 0::bigint AS id",
+    "none": NOTHING[0],
     "same": "SELECT id FROM sg_threads WHERE id = %s AND epoch = %s AND next = %s FOR SHARE",
 }
 
@@ -156,11 +159,16 @@ class Rows:
                     tables[name] = {key: (*row, *fill) for key, row in tables[name].items()}
         return (_text("", _counted(tables), wide=wide), _given(tables)) if tables else None
 
-    def claiming(self, plan: Plan) -> Statement | None:
+    def claiming(self, plan: Plan, *, fails: bool = False) -> Statement | None:
         """Return the statement that stores a plan and its rows in the compact form; None if there is nothing to store.
 
         It returns the thread's number, or no row if the thread is not what the plan was made for, and then nothing was
         stored.
+
+        Args:
+            plan: The plan.
+            fails: Whether the statement fails then, with a division by zero, in place of returning no row: so nothing
+                is stored of what is in the same transaction.
         """
         tables: dict[str, Any] = {name: rows for name in _ROWS if (rows := getattr(self, name))}
         known = plan.known
@@ -174,7 +182,9 @@ class Rows:
                 claim, given = "new", (plan.thread_id, known.epoch, plan.next)
         elif any(row.refs for row in plan.rows):
             claim, given = "same", (known.id, known.epoch, plan.first)
-        return (_text(claim, _counted(tables), wide=True), given + _given(tables)) if tables else None
+        if not tables:
+            return None
+        return _text(claim, _counted(tables), wide=True, fails=fails), given + _given(tables)
 
 
 def _counted(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[tuple[str, bool], ...]:
@@ -244,18 +254,30 @@ _PLAIN: Final = ("blobs", *_ROWS)
 
 
 @lru_cache(maxsize=512)
-def _text(claim: str, tables: tuple[tuple[str, bool], ...], *, wide: bool) -> str:
+def _text(claim: str, tables: tuple[tuple[str, bool], ...], *, wide: bool, fails: bool = False) -> str:
     """Return the statement that fills tables; one statement, so that they are filled all or none."""
     *parts, last = [_part(name, "claimed, " if claim else "", alone, wide=wide) for name, alone in tables]
     named = [f"t{number} AS ({text})" for number, text in enumerate(parts)]
     if claim:
         named = [f"claimed AS ({_CLAIMS[claim]})", *named, f"t{len(named)} AS ({last})"]
-        last = "SELECT id FROM claimed"
+        last = "SELECT max(id) AS id, 1 / count(*) AS held FROM claimed" if fails else "SELECT id FROM claimed"
     return "WITH " + ",\n".join(named) + "\n" + last if named else last
 
 
 def _about(config: Any, metadata: Any) -> str:
     return json.dumps(get_serializable_checkpoint_metadata(config, metadata))
+
+
+def of_all_saves(serde: SerializerProtocol, saves: Sequence[Save]) -> Rows:
+    """Return the rows of saves in the plain form.
+
+    Raises:
+        Exception: One of them cannot be serialised.
+    """
+    rows = Rows()
+    for save in saves:
+        rows.add(serde, save)
+    return rows
 
 
 def of_saves(serde: SerializerProtocol, saves: Sequence[Save]) -> tuple[Rows, int]:

@@ -29,7 +29,7 @@ from langgraph.checkpoint.postgres import PostgresSaver as TheirSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver as TheirAsyncSaver
 from langgraph.checkpoint.postgres.base import BasePostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from psycopg import DatabaseError, errors
+from psycopg import AsyncConnection, Connection, DatabaseError, errors
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
@@ -42,9 +42,10 @@ from stategraph.savers.compact.found import config_of
 from stategraph.savers.compact.plan import thread_of
 from stategraph.savers.methods import Opening, awaited, from_thread, performed
 from stategraph.savers.postgres.compact import Session, Shared
-from stategraph.savers.postgres.connections import again, is_away, is_pool, pool_settings
+from stategraph.savers.postgres.connections import again, execute_after, is_away, is_pool, pool_settings
+from stategraph.savers.postgres.explaining import SET_UP, connecting
 from stategraph.savers.postgres.reading import listing
-from stategraph.savers.postgres.rows import Statement, of_saves
+from stategraph.savers.postgres.rows import NOTHING, Statement, of_all_saves, of_saves
 from stategraph.savers.postgres.schema import (
     COMPACT,
     FORM,
@@ -97,6 +98,7 @@ class _Saver(Upkeep, BasePostgresSaver):
     lock: Any
     _theirs: ClassVar[type[Any]]
     _pool: ClassVar[type[Any]]
+    _connect: ClassVar[Callable[..., Any]]
     _new_lock: ClassVar[Callable[[], Any]]
     _mark: ClassVar[str] = ""
     _words = POSTGRES
@@ -126,12 +128,17 @@ class _Saver(Upkeep, BasePostgresSaver):
             pipeline: Whether to use one connection instead, in pipeline mode all the time.
             serde: Serialises values; a `StrictSerializer` if None.
             mode: As for the class.
+
+        Raises:
+            ConfigurationError: The address is not one that libpq can read; on entering.
+            psycopg.OperationalError: There is no connection; on entering, with the reason.
         """
+        look = partial(connecting, cls._connect, conn_string)
         if pipeline:
             opening = cls._theirs.from_conn_string(conn_string, pipeline=True)
-            return Opening(opening, lambda theirs: cls(theirs.conn, theirs.pipe, serde, mode=mode))
+            return Opening(opening, lambda theirs: cls(theirs.conn, theirs.pipe, serde, mode=mode), look)
         pool = cls._pool(conn_string, **pool_settings(conn_string))
-        return Opening(pool, lambda connections: cls(connections, None, serde, mode=mode))
+        return Opening(pool, lambda connections: cls(connections, None, serde, mode=mode), look)
 
     # Statements.
 
@@ -151,6 +158,11 @@ class _Saver(Upkeep, BasePostgresSaver):
         for statement, parameters in statements:
             yield partial(cursor.execute, statement, parameters)
 
+    def _execute_after(self, before: Sequence[Statement], statement: Statement) -> Procedure[None]:
+        """Execute a statement in one transaction with others."""
+        cursor = yield Enter(cast("Any", self)._cursor(pipeline=self.pipe is not None))
+        yield from execute_after(cursor, self.pipe, before, statement)
+
     def _fetch(self, statement: str, parameters: tuple[Any, ...] = ()) -> Procedure[list[Any]]:
         """Execute a statement and return its rows."""
 
@@ -167,7 +179,7 @@ class _Saver(Upkeep, BasePostgresSaver):
         def begin() -> Procedure[T]:
             cursor = yield Enter(cast("Any", self)._cursor(pipeline=self.pipe is not None))
             keeps = is_pool(self.conn) or self.conn.autocommit
-            return (yield from use(Session(cursor, self._shared, Coder(self.serde), keeps=keeps)))
+            return (yield from use(Session(cursor, self.pipe, self._shared, Coder(self.serde), keeps=keeps)))
 
         return (yield from again(self.conn, begin))
 
@@ -178,18 +190,22 @@ class _Saver(Upkeep, BasePostgresSaver):
     # Tables.
 
     def _formed(self) -> Procedure[Form]:
-        """Return what the tables are like."""
+        """Return what the tables are like.
+
+        Raises:
+            psycopg.errors.UndefinedTable: There are none yet.
+        """
         shared = self._shared
         if shared.form is None:
             rows = yield from self._fetch(FORM)
             form = form_of(shared.mode, **rows[0])
+            if not rows[0]["made"]:
+                raise errors.UndefinedTable(SET_UP)
             if form.mode == "compact" and not form.wide:
-                if rows[0]["made"]:
-                    raise ConfigurationError(
-                        "The database has no tables for the compact form yet: call the saver's setup() once, or open "
-                        "it with mode='plain'"
-                    )
-                return form  # there are no tables at all, as the first statement will say
+                raise ConfigurationError(
+                    "The database has no tables for the compact form yet: call the saver's setup() once, or open "
+                    "it with mode='plain'"
+                )
             shared.form = form
         return shared.form
 
@@ -276,12 +292,42 @@ class _Saver(Upkeep, BasePostgresSaver):
             yield from again(self.conn, partial(self._execute, statement))
         return stored
 
+    def _put_within(self, saves: Sequence[Save], before: Sequence[Statement]) -> Procedure[RunnableConfig | None]:
+        """Store saves of one thread in one transaction with other statements, all of them or nothing.
+
+        Args:
+            saves: At least one.
+            before: The other statements, each with its parameters; they come first.
+
+        Returns:
+            The config of a checkpoint, if it is the only save; else None.
+        """
+        form = yield from self._formed()
+        if form.mode == "compact":
+            yield from self._locked(thread_of(saves[0]), lambda session: session.save(saves, before))
+        else:
+            statement = of_all_saves(self.serde, saves).statement(wide=form.wide)
+            yield from again(self.conn, partial(self._execute_after, before, statement or NOTHING))
+        (method, arguments), *others = saves
+        if others or method != "put":
+            return None
+        conf = arguments[0]["configurable"]
+        return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), arguments[1]["id"])
+
     def _delete(self, thread_id: str) -> Procedure[None]:
         """Delete all checkpoints and writes of a thread, and their values."""
+        statement = yield from self._deletion(thread_id)
+        yield from again(self.conn, partial(self._execute, statement))
+
+    def _delete_within(self, thread_id: str, before: Sequence[Statement]) -> Procedure[None]:
+        """Delete a thread in one transaction with other statements, which come first."""
+        statement = yield from self._deletion(thread_id)
+        yield from again(self.conn, partial(self._execute_after, before, statement))
+
+    def _deletion(self, thread_id: str) -> Procedure[Statement]:
         form = yield from self._formed()
-        tables = (*TABLES, *WIDE) if form.wide else TABLES
         self._shared.forget(str(thread_id))
-        yield from again(self.conn, partial(self._execute, deletion(tables, str(thread_id))))
+        return deletion((*TABLES, *WIDE) if form.wide else TABLES, str(thread_id))
 
     def forget(self, thread_id: str) -> None:
         """Forget what is remembered of a thread, as a save that was reported as stored has not become so."""
@@ -430,14 +476,17 @@ class PostgresSaver(_Saver, TheirSaver):  # type: ignore[misc]
     _theirs = TheirSaver
     _new_lock = threading.Lock
     _pool = ConnectionPool
+    _connect = Connection.connect
 
     setup = performed(_Saver._setup)
     put = performed(_Saver._put)
     put_together = performed(_Saver._put_together)
+    put_within = performed(_Saver._put_within)
     put_writes = performed(_Saver._put_writes)
     get_tuple = performed(_Saver._get_tuple)
     get_delta_channel_history = performed(_Saver._get_delta_channel_history)
     delete_thread = performed(_Saver._delete)
+    delete_thread_within = performed(_Saver._delete_within)
     prune = performed(_Saver._prune)
     has_thread = performed(_Saver._has_thread)
     size = performed(_Saver._size)
@@ -476,15 +525,18 @@ class AsyncPostgresSaver(_Saver, TheirAsyncSaver):  # type: ignore[misc]
     _theirs = TheirAsyncSaver
     _new_lock = asyncio.Lock
     _pool = AsyncConnectionPool
+    _connect = AsyncConnection.connect
     _mark = "a"
 
     setup = awaited(_Saver._setup)
     aput = awaited(_Saver._put)
     aput_together = awaited(_Saver._put_together)
+    aput_within = awaited(_Saver._put_within)
     aput_writes = awaited(_Saver._put_writes)
     aget_tuple = awaited(_Saver._get_tuple)
     aget_delta_channel_history = awaited(_Saver._get_delta_channel_history)
     adelete_thread = awaited(_Saver._delete)
+    adelete_thread_within = awaited(_Saver._delete_within)
     aprune = awaited(_Saver._prune)
     ahas_thread = awaited(_Saver._has_thread)
     asize = awaited(_Saver._size)

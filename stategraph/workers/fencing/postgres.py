@@ -1,6 +1,9 @@
-"""Fenced writes of the savers of `langgraph-checkpoint-postgres`.
+"""Fenced writes on PostgreSQL.
 
-A copy of the saver is given one connection in pipeline mode, whose synchronisation is left to the caller. The check
+A saver of `stategraph.savers` is given the check, and what belongs to the write, as statements of the transaction in
+which it stores.
+
+Of a saver of `langgraph-checkpoint-postgres`, a copy of the saver is given one connection in pipeline mode, whose synchronisation is left to the caller. The check
 goes first and fails in the server if the lease is lost, which makes the server skip all that follows up to the
 synchronisation: the saver's statements are one transaction with it, in one round trip.
 
@@ -11,25 +14,34 @@ it, and that thread cannot be claimed until then.
 from __future__ import annotations
 
 import copy
-import itertools
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 from stategraph.engine.config.procedures import Enter, Procedure, Within, aperform, perform
+from stategraph.savers.postgres.libpq import Synchronised, forget_prepared, has_sqlstate
 from stategraph.workers.fencing.guard import Fenced, Write
+from stategraph.workers.fencing.within import FencedWithin
 from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.sql import LEASE_LOST, POSTGRES, Sql
 
 _SQL = Sql(POSTGRES)
-_FAILURES = itertools.count()
-_SKIPPED = 10
-_WAIT = "SELECT 1"  # a pipeline reads the results of what was sent before when this one's is asked for
+
+
+class FencedWithinPostgres(FencedWithin):
+    """Writes through a `PostgresSaver` or an `AsyncPostgresSaver` of `stategraph.savers`."""
+
+    _sql = _SQL
+
+    def _addition(self, write: Write) -> object:
+        return [(_SQL.require_fence, (write.lease.thread_id, write.lease.token)), *write.others]
+
+    def _look_at(self, error: BaseException, write: Write) -> None:
+        _raise_if_lost(error, write)
 
 
 class FencedPostgres(Fenced):
-    """Writes through a `PostgresSaver`."""
+    """Writes through a `PostgresSaver` of `langgraph-checkpoint-postgres`."""
 
     def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
         """Call a method of the saver that writes.
@@ -41,7 +53,7 @@ class FencedPostgres(Fenced):
 
 
 class AsyncFencedPostgres(Fenced):
-    """Writes through an `AsyncPostgresSaver`."""
+    """Writes through an `AsyncPostgresSaver` of `langgraph-checkpoint-postgres`."""
 
     async def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
         """Call a method of the saver that writes.
@@ -64,8 +76,6 @@ def _call(
     try:
         done = yield Within(_transaction(fenced.saver, write, method, arguments, held))
     except BaseException as error:
-        # The saver was told that it has stored something, which is undone.
-        getattr(fenced.saver, "forget", _nothing)(thread_id)
         _raise_if_lost(error, write)
         raise
     fenced.guard.written(write)
@@ -85,7 +95,7 @@ def _transaction(
     try:
         return (yield Within(_pipelined(saver, connection, write, method, arguments, held)))
     except BaseException:
-        yield from _forgetting(connection, saver.pipe)
+        yield from forget_prepared(connection, saver.pipe)
         if pool is not None and connection.closed:
             yield pool.check  # others may be lost with it; whoever tries again gets one that is not
         raise
@@ -95,7 +105,7 @@ def _pipelined(
     saver: Any, connection: Any, write: Write, method: str, arguments: tuple[Any, ...], held: _Held | _AsyncHeld
 ) -> Procedure[Any]:
     # The connection may be in pipeline mode all along.
-    yield Enter(connection.pipeline() if saver.pipe is None else _Synchronised(saver.pipe))
+    yield Enter(connection.pipeline() if saver.pipe is None else Synchronised(saver.pipe))
     cursor = yield Enter(connection.cursor())
     try:
         yield partial(cursor.execute, _SQL.require_fence, (write.lease.thread_id, write.lease.token))
@@ -105,55 +115,6 @@ def _pipelined(
     except BaseException:
         yield partial(cursor.execute, "ROLLBACK")
         raise
-
-
-def _forgetting(connection: Any, pipe: Any) -> Procedure[None]:
-    """Have a connection forget its prepared statements.
-
-    psycopg notes a statement as prepared when it sends it. Behind a statement that failed, the server skips it, also
-    the preparation, and each later use of it would fail. A connection that cannot be told is broken, which the next
-    use of it says.
-    """
-    for _ in range(_SKIPPED):
-        with suppress(Exception):  # of statements that were skipped, which a pipeline tells one after the other
-            if pipe is not None:
-                yield pipe.sync
-            yield partial(connection.execute, _forget())
-            waiting = yield partial(connection.execute, _WAIT, prepare=False)
-            yield waiting.fetchone
-            return
-
-
-def _forget() -> str:
-    """Return a statement that psycopg, too, takes as the end of all prepared ones; it reads a new text only."""
-    return f"DEALLOCATE ALL -- {next(_FAILURES)}"
-
-
-def _nothing(thread_id: str) -> None:
-    """Forget nothing: their savers remember nothing of a thread."""
-
-
-class _Synchronised:
-    """A pipeline that stays open, and is synchronised when its context is left."""
-
-    def __init__(self, pipe: Any) -> None:
-        self._pipe = pipe
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._pipe.sync()
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._pipe.sync()
 
 
 class _Held:
@@ -201,13 +162,8 @@ def _clone(saver: Any, connection: Any, pipe: _Held | _AsyncHeld) -> object:
 def _raise_if_lost(error: BaseException, write: Write) -> None:
     """Raise the loss of the lease if that is what the server's error says.
 
-    In a pipeline the error that says so may be followed by others, of the statements behind it and of the rollback.
-
     Raises:
         LeaseLost: It is.
     """
-    found: BaseException | None = error
-    while found is not None:
-        if getattr(found, "sqlstate", None) == LEASE_LOST:
-            raise lost(write.lease) from None
-        found = None if found.__suppress_context__ else found.__context__
+    if has_sqlstate(error, LEASE_LOST):
+        raise lost(write.lease) from None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import anyio.to_thread
 from langchain_core.runnables import RunnableConfig
@@ -29,12 +29,14 @@ from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.errors import ConfigurationError
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.memory import FencedMemory
-from stategraph.workers.fencing.postgres import AsyncFencedPostgres, FencedPostgres
+from stategraph.workers.fencing.postgres import AsyncFencedPostgres, FencedPostgres, FencedWithinPostgres
 from stategraph.workers.fencing.same_database import refuse_another
 from stategraph.workers.fencing.sqlite import AsyncFencedSqlite, FencedSqlite
 from stategraph.workers.fencing.within import FencedWithin
 from stategraph.workers.leases import LeaseLost
 from stategraph.workers.registry.port import Database
+
+T = TypeVar("T")
 
 
 class _Sync(Protocol):
@@ -72,18 +74,22 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         self._sync: _Sync | None = None
         self._async: _Async | None = None
         self.together: FencedWithin | None = None
+        self._choose(kind, saver, guard, database)
+
+    def _choose(self, kind: str | None, saver: Saver, guard: Guard, database: Database | None) -> None:
         match kind:
             case "memory" if database is not None:
                 self._sync = FencedMemory(saver, guard, database)
             case "sqlite3" if hasattr(saver, "put_within"):
-                within = FencedWithin(saver, guard)
-                self._sync, self.together = within, within
+                self.together = FencedWithin(saver, guard)
             case "sqlite3":
                 self._sync = FencedSqlite(saver, guard)
             case "aiosqlite":
                 self._async = AsyncFencedSqlite(saver, guard)
             case "psycopg" | "psycopg async" if not saver.supports_pipeline:  # type: ignore[attr-defined]
                 raise ConfigurationError("Fencing needs libpq 14 or newer, which has pipeline mode")
+            case "psycopg" | "psycopg async" if hasattr(saver, "put_within") or hasattr(saver, "aput_within"):
+                self.together = FencedWithinPostgres(saver, guard)
             case "psycopg":
                 self._sync = FencedPostgres(saver, guard)
             case "psycopg async":
@@ -98,6 +104,8 @@ class FencedSaver(BaseCheckpointSaver[Any]):
                     "transaction. Use a saver of stategraph.savers, langgraph-checkpoint-sqlite or "
                     "langgraph-checkpoint-postgres on the registry's database"
                 )
+        if self.together is not None and self.together.can(""):
+            self._sync = self.together
 
     # Reading.
 
@@ -164,7 +172,9 @@ class FencedSaver(BaseCheckpointSaver[Any]):
     @property
     def aput_together(self) -> Callable[[Sequence[Save]], Awaitable[int]] | None:
         """Stores several saves in one transaction; None if the wrapped saver cannot."""
-        return None if self.together is None else partial(self._aperform_together, self.together)
+        if self.together is None or not self.together.can("a"):
+            return None
+        return partial(self._aperform_together, self.together)
 
     def put(
         self,
@@ -231,6 +241,8 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         await self._acall("delete_thread", {"configurable": {"thread_id": thread_id}}, (thread_id,))
 
     def _perform_together(self, within: FencedWithin, saves: Sequence[Save]) -> int:
+        if self._sync is None:
+            return self._from_thread(self._aperform_together(within, saves))
         return perform(_first_that_can_be(saves, within.together))
 
     async def _aperform_together(self, within: FencedWithin, saves: Sequence[Save]) -> int:
@@ -240,15 +252,18 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         if self._sync is not None:
             with _explained():
                 return self._sync.call(method, *_place(config), arguments)
+        return self._from_thread(self._acall(method, config, arguments))
+
+    def _from_thread(self, call: Coroutine[Any, Any, T]) -> T:
         # As the wrapped saver does it: in the loop that it was made in, which has to run in another thread.
         loop: asyncio.AbstractEventLoop = self.saver.loop  # type: ignore[attr-defined]
-        return asyncio.run_coroutine_threadsafe(self._acall(method, config, arguments), loop).result()
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
 
     async def _acall(self, method: str, config: RunnableConfig, arguments: tuple[object, ...]) -> Any:
         if self._async is not None:
             with _explained():
                 return await self._async.call(f"a{method}", *_place(config), arguments)
-        if self.together is not None:
+        if self.together is not None and self.together.can("a"):
             with _explained():
                 return await self.together.acall(method, *_place(config), arguments)
         if isinstance(self._sync, FencedMemory):
