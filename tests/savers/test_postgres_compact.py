@@ -247,7 +247,7 @@ def test_a_random_history_is_read_as_it_was_stored(saver: Any, postgres: str, se
 
 
 def test_saves_within_a_transaction_are_stored_all_or_not_at_all(saver: Any, postgres: str) -> None:
-    """What comes before them is left only if they are, also where they had to be planned twice, or cannot be encoded."""
+    """What comes before them is left if they are, also where they have to be planned twice, or cannot be encoded."""
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("CREATE TABLE marks (name TEXT)")
 

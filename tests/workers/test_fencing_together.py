@@ -100,7 +100,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 def saved(parent: str | None = None, **values: Any) -> tuple[str, Any]:
     """A save of a checkpoint."""
     made_id = str(uuid6())
-    versions = {name: made_id for name in values}
+    versions = dict.fromkeys(values, made_id)
     made = {**empty_checkpoint(), "id": made_id, "channel_values": values, "channel_versions": versions}
     return "put", (place(checkpoint_id=parent), made, {"source": "loop", "step": 1}, versions)
 

@@ -33,7 +33,7 @@ from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.postgres import reading
 from stategraph.savers.postgres.connections import execute_after
 from stategraph.savers.postgres.libpq import has_sqlstate
-from stategraph.savers.postgres.rows import NOTHING, Rows, Statement
+from stategraph.savers.postgres.rows import CHANGED, NOTHING, Rows, Statement
 from stategraph.savers.postgres.schema import Form, Mode
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -173,7 +173,7 @@ class Session:
             try:
                 yield from execute_after(self._cursor, self._pipe, before, statement or NOTHING)
             except Exception as error:
-                if not has_sqlstate(error, errors.DivisionByZero.sqlstate):
+                if not has_sqlstate(error, CHANGED):
                     raise
                 return False
             claimed = yield self._cursor.fetchall

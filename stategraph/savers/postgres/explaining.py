@@ -43,7 +43,9 @@ _ADVICE: Final = (
 _LOOK: Final = "Look whether the server runs and listens there ('pg_isready'), and at the host and port in the address"
 
 
-_NOT_OPEN: Final = "The saver's pool is not open yet: call its open(), or enter it with 'with' (or 'async with'), before"
+_NOT_OPEN: Final = (
+    "The saver's pool is not open yet: call its open(), or enter it with 'with' (or 'async with'), before"
+)
 _CLOSED: Final = (
     "The saver was used after its pool was closed: a saver of from_conn_string is open inside of its 'with' (or 'async "
     "with') block only; keep that open for as long as graphs run"

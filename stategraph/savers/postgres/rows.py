@@ -30,6 +30,9 @@ from stategraph.savers.plain import is_inline
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Key: TypeAlias = tuple[Any, ...]
 
+#: The code of a division by zero, with which a statement fails if the thread is not what its plan was made for.
+CHANGED: Final = "22012"
+
 #: Stores nothing, and returns the number of no thread.
 NOTHING: Final[Statement] = ("SELECT 0::bigint AS id", ())
 

@@ -1,11 +1,11 @@
 """Fenced writes on PostgreSQL.
 
 A saver of `stategraph.savers` is given the check, and what belongs to the write, as statements of the transaction in
-which it stores.
+which it stores. Of a saver of `langgraph-checkpoint-postgres`, a copy is given one connection in pipeline mode, whose
+synchronisation is left to the caller.
 
-Of a saver of `langgraph-checkpoint-postgres`, a copy of the saver is given one connection in pipeline mode, whose synchronisation is left to the caller. The check
-goes first and fails in the server if the lease is lost, which makes the server skip all that follows up to the
-synchronisation: the saver's statements are one transaction with it, in one round trip.
+In both, the check goes first and fails in the server if the lease is lost, which makes the server skip all that follows
+up to the synchronisation: the saver's statements are one transaction with it.
 
 A client that stalls in the middle of it is cut off by PostgreSQL 17 and newer (`sql.STALL_MS`). An older one waits for
 it, and that thread cannot be claimed until then.

@@ -1,7 +1,7 @@
 """Fenced writes of savers that store within a transaction of their own, together with something else.
 
-Such a saver has `put_within`: what it is given there, a call on SQLite and statements on PostgreSQL, comes before what it
-stores. The check of the lease goes there, with whatever belongs to the write.
+Such a saver has `put_within`: what it is given there, a call on SQLite and statements on PostgreSQL, comes before what
+it stores. The check of the lease goes there, with whatever belongs to the write.
 """
 
 from __future__ import annotations
