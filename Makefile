@@ -17,7 +17,7 @@ PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/en
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env release-env python
+	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env docs-env release-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,11 +39,13 @@ check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/python scripts/shape.py
 	$(DEV)/bin/python scripts/diagram.py --check
+	$(DEV)/bin/python scripts/pictures.py --check
 
 format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/python scripts/diagram.py
+	$(DEV)/bin/python scripts/pictures.py
 
 signals: dev-env ## Stop runs by signals at random times: no hang, nothing lost or twice (N=2000 SEED=1)
 	$(DEV)/bin/python -m tests.stopping.signals --number $(or $(N),2000) --seed $(or $(SEED),1)
@@ -126,11 +128,14 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
+	cd requirements && for set in conformance dev oldest bench docs instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \
 		$(COMPILE) --no-emit-package langgraph $$set.in --output-file $$set.txt || exit 1; done
+
+docs: dev-env docs-env ## The documentation site in build/docs: built without a warning, its links checked, its code run (ARGS=--quick: not run)
+	@$(DEV)/bin/python scripts/docsite.py --zensical .venv-docs/bin/zensical $(ARGS)
 
 wheel: release-env ## Wheel and sdist: built twice and compared, checked, installed beside the core's dependencies alone (ARGS=--quick: on one Python)
 	@$(PYTHON) scripts/wheel.py --python .venv-release/bin/python $(ARGS)
@@ -147,6 +152,9 @@ dev-env: python
 
 conformance-env: python
 	@PIP_NO_DEPS=1 $(ENVIRONMENT) $(CONFORMANCE) requirements/$(CONFORMANCE_SET).txt
+
+docs-env: python
+	@$(ENVIRONMENT) .venv-docs requirements/docs.txt
 
 release-env: python
 	@$(ENVIRONMENT) .venv-release requirements/release.txt

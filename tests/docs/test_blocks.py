@@ -1,0 +1,68 @@
+"""Every block of code in the documents runs, or says why it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import PAGES, ROOT, PageError, Reader, blocks
+
+WITH_CODE = [page for page in PAGES if "```" in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Reader(page.relative_to(ROOT).as_posix(), tmp_path).run(page.read_text(encoding="utf-8"))
+
+
+def reader(folder: Path) -> Reader:
+    return Reader("page.md", folder)
+
+
+def test_blocks_share_what_they_define_and_may_await(tmp_path: Path) -> None:
+    text = """
+<!-- setup
+import asyncio
+-->
+```python
+x = await asyncio.sleep(0, 2)
+```
+```python
+print(x + 1)
+```
+<!-- prints -->
+```text
+3
+```
+"""
+    assert reader(tmp_path).run(text) == ["setup", "python", "python", "text"]
+
+
+def test_a_page_that_prints_something_else_is_found(tmp_path: Path) -> None:
+    with pytest.raises(PageError, match=r"page.md:6: says\n2\n\nand the code prints\n1\n"):
+        reader(tmp_path).run("```python\nprint(1)\n```\n<!-- prints -->\n```text\n2\n```\n")
+
+
+def test_a_block_that_fails_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(PageError, match=r"page\.md:3: ZeroDivisionError"):
+        reader(tmp_path).run("\n```python\n1 / 0\n```\n")
+    with pytest.raises(PageError, match=r"page\.md:2: ended with 3"):
+        reader(tmp_path).run("```sh\nexit 3\n```\n")
+
+
+def test_a_block_with_a_title_is_a_file_that_commands_see(tmp_path: Path) -> None:
+    text = (
+        '```python title="app.py"\nprint("here")\n```\n```sh\npython app.py\n```\n<!-- prints -->\n```text\nhere\n```\n'
+    )
+    assert reader(tmp_path).run(text) == ["python", "sh", "text"]
+    assert (tmp_path / "app.py").read_text() == 'print("here")\n'
+
+
+def test_a_block_that_is_not_run_says_why(tmp_path: Path) -> None:
+    assert reader(tmp_path).run("<!-- not run: needs a real key -->\n```python\n1 / 0\n```\n") == []
+    for text in ("<!-- not run: -->\n```python\n```\n", "<!-- prints -->\n", "```\nno language\n```\n"):
+        with pytest.raises(PageError):
+            list(blocks(text))
