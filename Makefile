@@ -16,14 +16,24 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env docs-env release-env python
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env release-env python
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: dev-env demo-env ## An agent program written for LangGraph, running on this engine, and what a step costs on both
 	@$(DEV)/bin/python -m examples.demo $(ARGS)
+
+chat: chat-env ## A chat page in the browser, with an embedded model that needs no key (ARGS='my_app.agents:support' for your own)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.stdout.isatty() else 1)' && opens=--open; \
+		exec .venv-chat/bin/python -m stategraph dev $$opens $(ARGS)
+
+e2e: e2e-env ## The chat page in a real browser (needs Chromium, or CHROMIUM=/path/to/it; ARGS='-k word' chooses)
+	@.venv-e2e/bin/python -m tests.e2e $(ARGS)
+
+vendor: ## Fetch the libraries of the chat page anew, as pinned in its vendor.json (needs `npm`)
+	$(PYTHON) scripts/vendor.py
 
 test: dev-env ## The project's own tests, and at the end what was left out and why (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m pytest -rfEs $(ARGS)
@@ -128,7 +138,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench docs instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
+	cd requirements && for set in conformance dev chat e2e oldest bench docs instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \
@@ -158,6 +168,12 @@ docs-env: python
 
 release-env: python
 	@$(ENVIRONMENT) .venv-release requirements/release.txt
+
+chat-env: python
+	@$(ENVIRONMENT) .venv-chat requirements/chat.txt --link
+
+e2e-env: python
+	@$(ENVIRONMENT) .venv-e2e requirements/e2e.txt --link
 
 demo-env: python
 	@$(ENVIRONMENT) .venv-demo requirements/demo.txt

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "stategraph"
 #: All packages but the command line, which may know everything.
 PACKAGES = sorted(
     file.parent.relative_to(PACKAGE).as_posix()
-    for top in ("core", "engine", "savers", "graph", "agent", "run", "workers", "testing")
+    for top in ("core", "engine", "savers", "graph", "agent", "run", "workers", "testing", "dev")
     for file in (PACKAGE / top).rglob("__init__.py")
 )
 #: The modules of the langgraph-checkpoint distributions, which are data formats and storage, not an engine.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import stategraph
-from stategraph.cli import runs, store, worker
+from stategraph.cli import dev, runs, store, worker
 from stategraph.cli.output import FAILED, UnwritableOutputError, write
 
 
@@ -63,6 +63,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", _prepare_doctor),
+    ("dev", "Serve a chat page for an agent or a graph on this machine.", dev.prepare),
     ("worker", "Execute the runs of a database until told to stop.", worker.prepare),
     ("runs", "Look at the runs of a database, stop them, and answer them.", runs.prepare),
     ("store", "Measure what a database has stored of threads, prune it, and convert it.", store.prepare),

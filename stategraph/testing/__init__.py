@@ -7,7 +7,8 @@ language model (:class:`ScriptedChatModel` in the process,
 (:class:`StreamRecorder`). One vocabulary, :mod:`stategraph.testing.script`, says what a scripted model does.
 
 This package imports no other package of stategraph when it is imported,
-nothing in stategraph imports it, and it must never need a test framework.
+nothing in stategraph imports it but the demo of the development server, and it
+must never need a test framework.
 """
 
 from stategraph.testing.chat_model import ScriptedChatModel

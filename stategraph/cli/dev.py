@@ -1,0 +1,55 @@
+"""`stategraph dev`: a chat page for an agent or a graph, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from stategraph.cli.output import FAILED, write
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument(
+        "target", nargs="?", metavar="MODULE:NAME", help="an agent, a graph, or settings (default: the embedded demo)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="port; 0: any free one (default: 8123, or the next that is free)")
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="database of the sessions; 'memory' forgets them (default: .stategraph/threads.db)",
+    )
+    parser.add_argument("--files", metavar="TYPE", nargs="+", help="files that may be sent along, such as 'image/*'")
+    parser.add_argument(
+        "--allowed-host", metavar="NAME", action="append", default=[], help="another name of this server"
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.epilog = "Ctrl-C stops the server. Exit code: 0 stopped as asked, 2 it does not work."
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until told to stop, and return the exit code."""
+    from stategraph.dev import serve  # a second, which the help of other commands does not take
+    from stategraph.errors import ConfigurationError, MissingPackageError
+
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        serve(
+            arguments.target,
+            host=arguments.host,
+            port=arguments.port,
+            store=arguments.store,
+            files=arguments.files,
+            allowed_hosts=arguments.allowed_host,
+            open_browser=arguments.open,
+            say=write,
+        )
+    except (ConfigurationError, MissingPackageError) as error:
+        print(f"stategraph: {error}", file=sys.stderr)
+        return FAILED
+    return 0

@@ -1,0 +1,95 @@
+"""The development server as one ASGI application."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from stategraph.agent.settings.limits import Prices
+from stategraph.dev import loading
+from stategraph.dev.changes import Changes
+from stategraph.dev.conversations import Conversations
+from stategraph.dev.protection import Protection
+from stategraph.dev.replies import HANDLERS
+from stategraph.dev.routes import pages, runs, threads
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.run.config import HumanInTheLoop
+from stategraph.run.runtime import AgentRuntime
+
+#: Events that are kept of a run, for readers that come later.
+EVENTS_KEPT = 20_000
+#: Ended runs whose events are kept.
+RUNS_KEPT = 32
+
+#: Settings of a target that belong to the runtime, as all of its runs share them.
+_SHARED = ("checkpointer", "store")
+
+
+def create_app(
+    target: Any = None,
+    *,
+    store: Any = None,
+    files: Sequence[str] | None = None,
+    allowed_hosts: Collection[str] = (),
+    tells_errors: bool = True,
+) -> Starlette:
+    """Make the application.
+
+    Args:
+        target: An agent, agents, a graph, settings of `create_run`, or the import path of one of them, see
+            `stategraph.dev.loading.load`. None: the embedded demo.
+        store: Keeps the threads: a saver or the address of a database. None: the target's own, else memory.
+        files: Kinds of files that may be sent along, such as `("text/*", "image/*")`; None: what the model's profile
+            says, and texts.
+        allowed_hosts: Names by which the server may be addressed, beside `localhost` and addresses.
+        tells_errors: Whether the page is told the texts of errors; of models and tools they may name addresses and
+            prompts.
+
+    Returns:
+        The application. Its lifespan opens the runtime.
+
+    Raises:
+        ConfigurationError: The target cannot be used.
+    """
+    loaded = loading.load(target, files)
+    settings = dict(loaded.settings)
+    shared = {name: settings.pop(name) for name in _SHARED if name in settings}
+    loaded = replace(loaded, settings=settings)
+    changes = Changes()
+    runtime = AgentRuntime(
+        **_runtime_settings(settings, {**shared, **({} if store is None else {"checkpointer": store})})
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        changes.reopen()
+        async with runtime:
+            yield
+
+    app = Starlette(
+        routes=[*threads.routes, *runs.routes, *pages.routes],
+        middleware=[Middleware(Protection, hosts=allowed_hosts)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
+    app.state.changes = changes
+    app.state.conversations = Conversations(runtime, loaded, changes, tells_errors=tells_errors)
+    return app
+
+
+def _runtime_settings(settings: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the runtime: approvals can be asked for, threads are listed, costs are told if known."""
+    given = {"thread_index": True, "runs_kept": RUNS_KEPT, "event_log_size": EVENTS_KEPT, **shared}
+    if given.get("checkpointer") is None:
+        given["checkpointer"] = in_memory_saver()
+    if "human_in_the_loop" not in settings:
+        given["human_in_the_loop"] = HumanInTheLoop(enabled=True)
+    if "prices" not in settings and importlib.util.find_spec("genai_prices") is not None:
+        given["prices"] = Prices()
+    return given

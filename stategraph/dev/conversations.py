@@ -1,0 +1,254 @@
+"""Runs on threads: begun by a message, answered where they wait, stopped; each thread's newest is known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import HumanMessage
+
+from stategraph.dev import history
+from stategraph.dev.changes import Changes
+from stategraph.dev.replies import RefusedError
+from stategraph.dev.target import Target
+from stategraph.errors import AbortError, ConfigurationError
+from stategraph.run import pauses
+from stategraph.run.graphs import reviews
+from stategraph.run.pauses import RunInterrupt
+from stategraph.run.run import Run
+from stategraph.run.runtime import AgentRuntime
+from stategraph.types import Command
+
+_log = logging.getLogger(__name__)
+
+#: Threads whose newest run is known.
+_KNOWN = 1024
+
+#: Characters of a title that is made of a message.
+_TITLE = 60
+
+
+@dataclass(slots=True)
+class Turn:
+    """The newest run of a thread.
+
+    Attributes:
+        run_id: The run.
+        thread_id: The thread.
+        content: The message that began it, as content parts; empty if that was in an earlier process.
+        previous: The run of the thread before it; None: not known.
+        began_at: When it began.
+        task: Its last execution.
+        error: The error that ended that; None: it ended well, waits, or goes on.
+    """
+
+    run_id: str
+    thread_id: str
+    content: Sequence[Mapping[str, Any]]
+    previous: str | None
+    began_at: datetime
+    task: asyncio.Task[Any] | None = None
+    error: BaseException | None = None
+
+    async def over(self) -> None:
+        """Wait until the last execution is over, and `error` is known."""
+        if self.task is not None:
+            await asyncio.wait({self.task})
+
+
+class Conversations:
+    """The conversations of a server.
+
+    Attributes:
+        runtime: Runs them.
+        target: What they talk to.
+        changes: Is told when something begins or ends.
+
+    Args:
+        runtime: Runs them.
+        target: What they talk to.
+        changes: Is told when something begins or ends.
+        tells_errors: Whether the page is told the text of errors, and not only their class.
+    """
+
+    def __init__(self, runtime: AgentRuntime, target: Target, changes: Changes, *, tells_errors: bool = True) -> None:
+        self.runtime = runtime
+        self.target = target
+        self.changes = changes
+        self._tells_errors = tells_errors
+        self._newest: OrderedDict[str, Turn] = OrderedDict()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def newest(self, thread_id: str) -> Turn | None:
+        """Return the newest run of a thread; None if none began in this process."""
+        return self._newest.get(thread_id)
+
+    def is_followed(self, turn: Turn) -> bool:
+        """Return whether the page reads a turn from its events: it goes on or waits, and they are kept here."""
+        run = self.runtime.get_run(turn.run_id)
+        return run is not None and bool(turn.content) and (run.running or bool(run.get_interrupts()))
+
+    def shown(self, turn: Turn) -> dict[str, Any]:
+        """Return a turn as JSON."""
+        run = self.runtime.get_run(turn.run_id)
+        told: dict[str, Any] = {
+            "id": turn.run_id,
+            "thread": turn.thread_id,
+            "content": turn.content,
+            "previous": turn.previous,
+            "began_at": turn.began_at.isoformat(),
+            "running": run is not None and run.running,
+            "waiting": [] if run is None or run.running else history.questions(run.get_interrupts()),
+            "usage": None if run is None else run.usage.as_json(),
+        }
+        if turn.error is not None:
+            text = str(turn.error) if self._tells_errors else ""
+            told["error"] = {"type": type(turn.error).__name__, "message": text}
+        return told
+
+    async def begin(self, thread_id: str, run_id: str, content: list[dict[str, Any]]) -> Turn:
+        """Begin a turn; one that has begun already is returned as it is, so a message may be sent again.
+
+        Args:
+            thread_id: The thread.
+            run_id: The turn's name, which the page makes.
+            content: The message.
+
+        Raises:
+            LookupError: There is no such thread.
+            RefusedError: Another turn goes on in the thread.
+            ConfigurationError: The target makes no run.
+        """
+        thread = await self.runtime.threads.info(thread_id)
+        known = self._newest.get(thread_id)
+        if known is not None and known.run_id == run_id:
+            return known
+        self._check_idle(thread_id)
+        run = await self._make(run_id)
+        message = HumanMessage(content=_as_sent(content), id=history.input_id(run_id))
+        turn = self._remember(thread_id, run_id, content)
+        self._start(run, turn, {"messages": [message]})
+        if thread.title is None:
+            await self._name(thread_id, content)
+        return turn
+
+    async def answer(self, thread_id: str, answers: Mapping[str, Any]) -> Turn:
+        """Answer what a thread waits for; the run goes on, also if it began in another process.
+
+        Args:
+            thread_id: The thread.
+            answers: Answers by the ids of questions.
+
+        Raises:
+            LookupError: There is no such thread.
+            UnknownInterruptError: Nothing waits.
+            InvalidAnswerError: An answer does not fit.
+            RefusedError: The run goes on already.
+        """
+        run, turn, waiting = await self._paused(thread_id)
+        graph = self.target.graph
+        checked = pauses.answers(waiting, answers) if graph is None else reviews.answers(waiting, answers, graph)
+        self._start(run, turn, Command(resume=checked))
+        return turn
+
+    async def go_on(self, thread_id: str) -> Turn:
+        """Go on with a turn whose process has died, or that stopped at a breakpoint.
+
+        Raises:
+            LookupError: There is no such thread.
+            RefusedError: It goes on already.
+        """
+        run, turn, _ = await self._paused(thread_id)
+        self._watch(turn, asyncio.create_task(run.resume(None, self._config(thread_id))))
+        return turn
+
+    async def stop(self, run_id: str) -> bool:
+        """Stop a run, and return whether it was going on.
+
+        Raises:
+            LookupError: There is no such run.
+        """
+        return await self.runtime.runs.cancel(run_id, "Stopped by the person")
+
+    def forget(self, thread_id: str) -> None:
+        """Forget a thread that was deleted."""
+        self._newest.pop(thread_id, None)
+        self.changes.notify()
+
+    async def _paused(self, thread_id: str) -> tuple[Run, Turn, Sequence[RunInterrupt]]:
+        """Return the run that a thread waits with: the one of this process, or one that takes its place."""
+        self._check_idle(thread_id)
+        turn = self._newest.get(thread_id)
+        run = None if turn is None else self.runtime.get_run(turn.run_id)
+        if turn is not None and run is not None:
+            return run, turn, run.get_interrupts()
+        view = await self.runtime.threads.get(thread_id)
+        run_id = history.last_run_id(view.messages) or uuid4().hex
+        return await self._make(run_id), self._remember(thread_id, run_id, []), view.interrupts
+
+    def _check_idle(self, thread_id: str) -> None:
+        turn = self._newest.get(thread_id)
+        run = None if turn is None else self.runtime.get_run(turn.run_id)
+        if run is not None and run.running:
+            raise RefusedError(409, "An answer is being written in this session: wait for its end, or stop it")
+
+    async def _make(self, run_id: str) -> Run:
+        return await self.runtime.create_run(run_id=run_id, **self.target.settings)
+
+    def _config(self, thread_id: str) -> dict[str, Any]:
+        """Return the config of an execution: each step is stored, so that it can be looked at and gone on from."""
+        given = dict(self.target.config)
+        return {
+            "durability": "async",
+            **given,
+            "configurable": {**given.get("configurable", {}), "thread_id": thread_id},
+        }
+
+    def _remember(self, thread_id: str, run_id: str, content: Sequence[Mapping[str, Any]]) -> Turn:
+        before = self._newest.pop(thread_id, None)
+        turn = Turn(run_id, thread_id, content, None if before is None else before.run_id, datetime.now(UTC))
+        self._newest[thread_id] = turn
+        while len(self._newest) > _KNOWN:
+            self._newest.popitem(last=False)
+        return turn
+
+    def _start(self, run: Run, turn: Turn, inputs: Mapping[str, Any] | Command[Any]) -> None:
+        try:
+            task = self.runtime.start(run, inputs, self._config(turn.thread_id))
+        except ConfigurationError as error:
+            raise RefusedError(409, str(error)) from None
+        self._watch(turn, task)
+
+    def _watch(self, turn: Turn, task: asyncio.Task[Any]) -> None:
+        """Notice the end of an execution."""
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            turn.error = None if isinstance(error, AbortError) else error
+            self.changes.notify()
+
+        turn.task, turn.error = task, None
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+        self.changes.notify()
+
+    async def _name(self, thread_id: str, content: Sequence[Mapping[str, Any]]) -> None:
+        """Give a thread the beginning of its first message as its title."""
+        text = next((part["text"] for part in content if part["type"] == "text"), "")
+        words = " ".join(text.split()) if not text.startswith("<file ") else ""
+        if words:
+            title = words if len(words) <= _TITLE else f"{words[: _TITLE - 1].rstrip()}…"
+            await self.runtime.threads.rename(thread_id, title.replace("\0", ""))
+            self.changes.notify()
+
+
+def _as_sent(content: list[dict[str, Any]]) -> Any:
+    """Return the content of a message: a text that stands alone is sent as such, which every model takes."""
+    return content[0]["text"] if [each["type"] for each in content] == ["text"] else content

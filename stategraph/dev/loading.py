@@ -1,0 +1,114 @@
+"""A target, made of what a program names: an agent, a graph, settings, or the import path of one of these."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from stategraph.agent.settings.inputs import AgentInputs
+from stategraph.dev.target import TEXTS, Target
+from stategraph.errors import ConfigurationError
+from stategraph.run.graphs import loading
+from stategraph.run.runtime_settings import RunKeywords
+
+_EXPECTED = (
+    "an AgentInputs, a list of them, a compiled graph, a mapping of settings of create_run such as {'agents': [...], "
+    "'hooks': ...}, or a function without arguments that returns one of these"
+)
+
+#: Fields of a mapping beside the keywords of `create_run`.
+_OWN = ("config",)
+
+
+def load(given: Any, files: Sequence[str] | None = None) -> Target:
+    """Return the target that a program names.
+
+    Args:
+        given: An agent, agents, a graph, settings, a function that returns one of these, or the import path of any of
+            them as `package.module:name`. None: the embedded demo.
+        files: Kinds of files that it takes; None: texts, and what the profile of its model says.
+
+    Raises:
+        ConfigurationError: It is something else, cannot be imported, or holds no conversation.
+    """
+    if given is None:
+        from stategraph.dev import demo  # a scripted model, which no other target needs
+
+        return demo.target()
+    found, name = (_imported(given), given) if isinstance(given, str) else (given, "")
+    if _is_maker(found):
+        found = found()
+    settings = _settings(found, name or type(given).__name__)
+    config = dict(settings.pop("config", None) or {})
+    graph, agents = settings.get("graph"), _agents(settings.get("agents") or ())
+    if graph is not None:
+        graph = settings["graph"] = loading.load(graph)
+        if not loading.takes_messages(graph):
+            raise ConfigurationError(
+                f"The graph {name or '(without a name)'!r} has no 'messages' in its state that a reducer merges, so it "
+                "holds no conversation: add messages: Annotated[list, add_messages] to its state"
+            )
+    return Target(
+        name=_title(graph, agents, name),
+        settings=settings,
+        config=config,
+        agents={each.agent_id: each.name or each.agent_id for each in agents},
+        accepts=tuple(files) if files is not None else _accepted(agents),
+    )
+
+
+def _is_maker(found: Any) -> bool:
+    """Return whether this is a function that makes a target."""
+    return callable(found) and not isinstance(found, type) and not hasattr(found, "astream")
+
+
+def _settings(found: Any, name: str) -> dict[str, Any]:
+    match found:
+        case AgentInputs():
+            return {"agents": [found]}
+        case Mapping() if "agents" in found or "graph" in found:
+            known = {*RunKeywords.model_fields, *_OWN} - {"run_id"}
+            if unknown := [str(each) for each in found if each not in known]:
+                raise ConfigurationError(f"{name} has unknown settings: {', '.join(unknown)}")
+            return dict(found)
+        case Mapping() if found:
+            return {"agents": [AgentInputs(**found)]}
+        case list() | tuple() if found:
+            return {"agents": list(found)}
+    if hasattr(found, "astream") or hasattr(found, "compile"):
+        return {"graph": found}
+    raise ConfigurationError(f"{name} is of type {type(found).__name__}; expected {_EXPECTED}")
+
+
+def _agents(given: Iterable[Any]) -> list[AgentInputs]:
+    return [each if isinstance(each, AgentInputs) else AgentInputs(**each) for each in given]
+
+
+def _title(graph: Any, agents: Sequence[AgentInputs], name: str) -> str:
+    named = getattr(graph, "name", "") if graph is not None else agents[0].name or agents[0].agent_id
+    return name.partition(":")[2] or name if not named or named == "LangGraph" else str(named)
+
+
+def _accepted(agents: Sequence[AgentInputs]) -> tuple[str, ...]:
+    profiles = [getattr(each.model, "profile", None) or {} for each in agents]
+    kinds = {"image/*": "image_inputs", "application/pdf": "pdf_inputs", "audio/*": "audio_inputs"}
+    return (TEXTS, *(kind for kind, key in kinds.items() if any(each.get(key) for each in profiles)))
+
+
+def _imported(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        raise ConfigurationError(f"The target is {path!r}; expected an import path such as 'my_app.agents:support'")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"The target {path!r} cannot be imported: {error}. Start the server in the folder of the module, or "
+            "install it"
+        ) from error
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ConfigurationError(f"The target {path!r} was not found: the module {module!r} has no {attribute!r}")
+        found = getattr(found, name)
+    return found

@@ -1,0 +1,157 @@
+"""The development server on a port of this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stategraph.errors import ConfigurationError, MissingPackageError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+#: Where threads are kept, in the folder in which the server is started.
+FOLDER = ".stategraph"
+DATABASE = "threads.db"
+
+PORT = 8123
+#: Ports that are tried in turn if the first is in use.
+_PORTS = 20
+
+#: Seconds that open connections have to end when the server stops.
+_GRACE_S = 3
+
+
+def serve(
+    target: Any = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    store: str | None = None,
+    files: Sequence[str] | None = None,
+    allowed_hosts: Collection[str] = (),
+    open_browser: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve the chat page until the process is told to stop (Ctrl-C, SIGTERM).
+
+    Args:
+        target: An agent, agents, a graph, settings of `create_run`, a function that returns one, or the import path of
+            any of them, `package.module:name`. None: the embedded demo.
+        host: The address to listen at. Whoever reaches it can run the agent: there are no users and no keys.
+        port: The port; 0: a free one. None: 8123, or the next that is free.
+        store: Address of the database that keeps the threads, such as `sqlite:///threads.db`; `memory` keeps them as
+            long as the process lives. None: the target's checkpointer, else `.stategraph/threads.db` in this folder.
+        files: Kinds of files that may be sent along, such as `image/*`; None: texts, and what the model's profile says.
+        allowed_hosts: Names by which the server may be addressed, beside `localhost` and addresses.
+        open_browser: Whether the page is opened.
+        say: Is told what a person should know, line by line.
+
+    Raises:
+        ConfigurationError: The target cannot be used, or the port is in use.
+        MissingPackageError: The extra `dev` is not installed.
+    """
+    try:
+        import uvicorn
+
+        from stategraph.dev.application import create_app  # Starlette, the engine and LangChain: a second
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn", "anyio"):
+            raise
+        raise MissingPackageError("stategraph[dev]", "The development server") from error
+
+    is_local = _is_loopback(host)
+    app = create_app(
+        target, store=_store(target, store), files=files, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local
+    )
+    listening = _listen(host, port)
+    address = _address(host, listening.getsockname()[1])
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.should_exit:
+                return
+            _tell(app, address, is_local, say)
+            if open_browser:
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.changes.close()
+            await super().shutdown(sockets)
+
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False, ws="none"
+    )
+    with listening:
+        Server(settings).run([listening])
+
+
+def _tell(app: Starlette, address: str, is_local: bool, say: Callable[[str], None]) -> None:
+    say(f"{app.state.conversations.target.name} is ready: {address}")
+    if not is_local:
+        say("Everyone who can reach this address can talk to the agent and read its sessions: there are no keys.")
+    say("Ctrl-C stops the server.")
+
+
+def _store(target: Any, store: str | None) -> Any:
+    """Return where threads are kept; None: where the target says, else in memory."""
+    if store == "memory":
+        return None
+    if store is not None:
+        return store
+    if target is not None and not isinstance(target, str) and _brings_saver(target):
+        return None
+    folder = Path(FOLDER)
+    folder.mkdir(exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    return f"sqlite:///{FOLDER}/{DATABASE}"
+
+
+def _brings_saver(target: Any) -> bool:
+    return isinstance(target, dict) and target.get("checkpointer") is not None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens at a port.
+
+    Raises:
+        ConfigurationError: The port is in use, or there is no such address here.
+    """
+    wanted = range(PORT, PORT + _PORTS) if port is None else (port,)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    problem: OSError | None = None
+    for each in wanted:
+        listening = socket.socket(family)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, each))
+            listening.listen(128)
+        except OSError as error:
+            listening.close()
+            problem = error
+        else:
+            return listening
+    where = f"{host}:{wanted[0]}" if len(wanted) == 1 else f"{host}, ports {wanted[0]} to {wanted[-1]}"
+    raise ConfigurationError(f"Nothing can listen at {where}: {problem}. Choose another port") from problem
+
+
+def _address(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
