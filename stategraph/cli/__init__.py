@@ -1,18 +1,32 @@
 """The `stategraph` command.
 
-Each subcommand is one row of `_COMMANDS`; what it needs is imported when it runs. Exit codes: 0, done, or nothing to
-report; 1, it works but something may go wrong, or there was nothing to do; 2, what was asked for does not work, which
-includes a command line that cannot be read.
+Each subcommand is one row of `_COMMANDS`: its module is imported when it is asked for, and imports what it needs when
+it runs. Exit codes: 0, done, or nothing to report; 1, it works but something may go wrong, there was nothing to do, or
+somebody has to answer; 2, what was asked for does not work, which includes a command line that cannot be read.
 """
 
 import argparse
-import json
+import importlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import stategraph
-from stategraph.cli import dev, runs, store, worker
-from stategraph.cli.output import FAILED, UnwritableOutputError, write
+from stategraph.cli.output import FAILED, UnwritableOutputError
+from stategraph.cli.parser import Parser
+
+#: Name, summary, and the module in this package with `prepare(parser)`.
+_COMMANDS: Final = (
+    ("run", "Run a graph, show what it does, and print its result.", "programs.running"),
+    ("dev", "Serve a chat page for an agent or a graph on this machine.", "dev"),
+    ("graph", "Draw a graph: in the terminal, as Mermaid or as SVG.", "programs.graph"),
+    ("thread", "Look at threads of a database: read, compare, copy, export, delete them.", "thread.commands"),
+    ("runs", "Look at the runs of a database, stop them, and answer them.", "runs"),
+    ("worker", "Execute the runs of a database until told to stop.", "worker"),
+    ("store", "Measure what a database has stored of threads, prune it, and convert it.", "store"),
+    ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", "diagnosis"),
+    ("completion", "Print what a shell needs to complete commands and options.", "completion"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: On `--help`, `--version` (code 0) or arguments that cannot be read (code 2).
     """
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(words).parse(words)
+    arguments.make_parser = _parser
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
@@ -36,35 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(words: Sequence[str]) -> Parser:
+    """Return the parser of a command line; only the command that it names is described."""
+    parser = Parser(
         prog="stategraph", description="A lightweight state-graph engine that LangGraph programs run on unmodified."
     )
     parser.add_argument("--version", action="version", version=f"stategraph {stategraph.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, summary, prepare in _COMMANDS:
-        prepare(commands.add_parser(name, help=summary, description=summary))
+    named = next((each for each in words if not each.startswith("-")), None)
+    for name, summary, module in _COMMANDS:
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == named:
+            importlib.import_module(f"{__name__}.{module}").prepare(command)
     return parser
-
-
-def _prepare_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.epilog = "Exit code: 0 nothing found, 1 something may go wrong, 2 something does not work."
-    parser.set_defaults(run=_doctor)
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-    from stategraph import doctor  # 70 ms, most of the time of the other commands' help
-
-    report = doctor.examine()
-    write(json.dumps(doctor.as_json(report), indent=2) if arguments.json else doctor.as_text(report))
-    return report.exit_code
-
-
-_COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
-    ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", _prepare_doctor),
-    ("dev", "Serve a chat page for an agent or a graph on this machine.", dev.prepare),
-    ("worker", "Execute the runs of a database until told to stop.", worker.prepare),
-    ("runs", "Look at the runs of a database, stop them, and answer them.", runs.prepare),
-    ("store", "Measure what a database has stored of threads, prune it, and convert it.", store.prepare),
-)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -39,6 +40,8 @@ FAILED: Final = 2
 
 _HIDDEN: Final = "***"
 
+_SQLITE: Final = "sqlite:///"
+
 #: The schemes of addresses of NATS servers, whose login may be a token alone.
 _NATS: Final = ("nats", "tls")
 
@@ -50,8 +53,14 @@ class UnwritableOutputError(Exception):
     """Standard output takes no more, such as a file on a full disk."""
 
 
-def write(text: str) -> None:
+def write(text: str, end: str = "\n") -> None:
     """Print a line at once, as several processes may share the output; a reader that has seen enough is no error.
+
+    Characters that the output's encoding does not have are written as escapes.
+
+    Args:
+        text: The line.
+        end: Written behind it.
 
     Raises:
         UnwritableOutputError: It cannot be written.
@@ -59,12 +68,23 @@ def write(text: str) -> None:
     if sys.stdout is None:  # it was closed before the start
         return
     try:
-        sys.stdout.write(f"{text}\n")  # `print` writes the end of the line by itself if nothing is buffered
+        # `print` writes the end of the line by itself if nothing is buffered
+        sys.stdout.write(encodable(f"{text}{end}", sys.stdout))
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again at its exit
         if not isinstance(error, BrokenPipeError):
             raise UnwritableOutputError(f"The output cannot be written: {error.strerror}. Send it elsewhere") from error
+
+
+def encodable(text: str, stream: TextIO) -> str:
+    """Return a text with escapes for what a stream cannot encode, as on a terminal without UTF-8."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 class Output:
@@ -105,7 +125,7 @@ class Output:
         if (lines := self._lines.get(sys.stderr)) is not None:
             lines.put(text, optional=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(encodable(text, sys.stderr) if sys.stderr else text, file=sys.stderr, flush=True)
 
     @contextmanager
     def in_background(self) -> Iterator[None]:
@@ -210,6 +230,34 @@ def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
 
 
+def text_of(file: str) -> str:
+    """Return the text of a file; of standard input for `-`.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    from stategraph.errors import ConfigurationError
+
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"'{file}' cannot be read: {error}") from error
+
+
+def write_file(file: str, text: str) -> None:
+    """Write a file of text.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    from stategraph.errors import ConfigurationError
+
+    try:
+        Path(file).write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"'{file}' cannot be written: {error.strerror}") from error
+
+
 def positive(text: str) -> int:
     """Read an argument that is a number of at least 1.
 
@@ -238,6 +286,21 @@ def store_of(arguments: argparse.Namespace) -> str:
     if arguments.store.endswith(":memory:"):
         raise ConfigurationError("A database in memory has no other processes: name a file, as in sqlite:///runs.db")
     store: str = arguments.store
+    return store
+
+
+def existing_store_of(arguments: argparse.Namespace) -> str:
+    """Return the address of the database, which is not made if it is not there.
+
+    Raises:
+        ConfigurationError: None was given, it is in memory, or there is no such file.
+    """
+    from stategraph.errors import ConfigurationError
+
+    store = store_of(arguments)
+    path = unquote(store.removeprefix(_SQLITE))
+    if store.startswith(_SQLITE) and not Path(path).exists():
+        raise ConfigurationError(f"There is no database '{path}': check the path in --store")
     return store
 
 
@@ -307,6 +370,21 @@ def run_command(
             return output.fail(known)
 
 
+def plain_command(
+    command: Callable[[argparse.Namespace, Output], int], arguments: argparse.Namespace, *, as_json: bool
+) -> int:
+    """Run a command that uses no database and no event loop, as `run_command` runs others."""
+    from stategraph.errors import ConfigurationError, MissingPackageError
+
+    output = Output(as_json=as_json, store="")
+    try:
+        return command(arguments, output)
+    except KeyboardInterrupt:
+        return 130  # as shells number it
+    except (ConfigurationError, MissingPackageError, OSError) as error:
+        return output.fail(error)
+
+
 def expected(error: BaseException) -> BaseException | None:
     """Return the error that a user can do something about.
 
@@ -360,3 +438,11 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in (titles, *rows)
     )
     return "\n".join(lines)
+
+
+def since(seconds: float) -> str:
+    """Return a duration in its largest unit, as in `3 min`."""
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stategraph.cli import effects, pruning
-from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, store_of, table
+from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, since, store_of, table
 
 if TYPE_CHECKING:
     from stategraph.workers.eventlog import LoggedEvent
@@ -115,7 +115,7 @@ def _listed(runs: Sequence[RunInfo]) -> str:
             str(run.attempt),
             run.queue,
             run.target,
-            _since(now - run.created_at),
+            since(now - run.created_at),
             _note(run),
         )
         for run in runs
@@ -195,8 +195,8 @@ async def _workers(registry: RunRegistry, arguments: argparse.Namespace, output:
             each.worker_id,
             f"{each.busy} of {each.capacity}",
             each.version,
-            _since(now - each.started_at),
-            _since(now - each.seen_at),
+            since(now - each.started_at),
+            since(now - each.seen_at),
             "gone" if each.gone else "lives",
         )
         for each in found
@@ -292,11 +292,3 @@ def _at(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _since(seconds: float) -> str:
-    """Return a duration in its largest unit, as in `3 min`."""
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{max(0.0, seconds):.0f} s"

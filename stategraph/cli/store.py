@@ -8,15 +8,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote
 
 from stategraph.cli import pruning
-from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, store_of, table
+from stategraph.cli.output import NOTHING_DONE, Output, add_store, existing_store_of, positive, run_command, table
 
 _UNITS: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-_SQLITE: Final = "sqlite:///"
 
 _Action: TypeAlias = Callable[[Any, argparse.Namespace, Output], Awaitable[int]]
 
@@ -79,24 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _act(arguments: argparse.Namespace, output: Output) -> int:
-    from stategraph.errors import ConfigurationError, DamagedCheckpointError
+    from stategraph.errors import DamagedCheckpointError
     from stategraph.savers.urls import saver_at
 
-    store = store_of(arguments)
-    if (path := _missing(store)) is not None:
-        raise ConfigurationError(f"There is no database '{path}': check the path in --store")
+    store = existing_store_of(arguments)
     act: _Action = arguments.act
     async with saver_at(store) as saver:
         try:
             return await act(saver, arguments, output)
         except DamagedCheckpointError as error:
             return output.fail(error)
-
-
-def _missing(store: str) -> str | None:
-    """Return the file of an address if it is not there."""
-    path = unquote(store.removeprefix(_SQLITE))
-    return path if store.startswith(_SQLITE) and not Path(path).exists() else None
 
 
 async def _size(saver: Any, arguments: argparse.Namespace, output: Output) -> int:

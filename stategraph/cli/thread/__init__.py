@@ -1,0 +1,1 @@
+"""`stategraph thread`: the threads of a database, whatever program wrote them."""
