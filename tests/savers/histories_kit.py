@@ -56,8 +56,25 @@ steps = st.one_of(
         for move in ("append", "append", "edit", "remove", "overwrite", "mutate")
     ),
     st.tuples(st.just("fork"), st.just(""), st.integers(0, 40), st.just([])),
+    st.tuples(st.just("turn"), st.just(""), st.just(0), st.just([])),
     st.tuples(st.just("nested"), st.just("messages"), st.integers(0, 40), st.lists(messages, min_size=1, max_size=2)),
     st.tuples(st.just("send"), st.just("mixed"), st.integers(0, 40), st.lists(plain, max_size=2)),
+)
+
+#: Few values, each too large to stand in a node, so that long lists of them are in many pieces.
+_few = {
+    "messages": st.integers(0, 4).map(lambda number: HumanMessage(str(number) * 60)),
+    "notes": st.integers(0, 4).map(lambda number: str(number) * 120),
+}
+pieces = st.one_of(
+    *(
+        st.tuples(st.just(move), st.just(name), st.integers(0, 200), st.lists(_few[name], min_size=1, max_size=size))
+        for name in _few
+        for move, size in (("append", 90), ("append", 90), ("append", 3), ("edit", 1), ("remove", 1), ("mutate", 1))
+    ),
+    st.tuples(st.just("fork"), st.just(""), st.integers(0, 40), st.just([])),
+    st.tuples(st.just("turn"), st.just(""), st.just(0), st.just([])),
+    st.tuples(st.just("prune"), st.just(""), st.integers(1, 4), st.just([])),
 )
 
 
@@ -83,6 +100,12 @@ class Thread:
         """Do one thing, and save it as a graph does: the writes first, then the checkpoint."""
         if move == "fork":
             self._fork(at)
+            return
+        if move == "turn":
+            self._turn()
+            return
+        if move == "prune":
+            self._prune(at)
             return
         if move == "nested":
             self._save({"configurable": self._at("child:1")}, {"messages": [*self._list("messages"), *new]}, f"n{at}")
@@ -113,9 +136,10 @@ class Thread:
                 del now[at % len(now)]
             case "overwrite":
                 now = list(new)
-            case "mutate" if now and isinstance(now[-1], BaseMessage):
-                now[-1].content = "changed in place"
-                now[-1].response_metadata["at"] = {"depth": [at]}
+            case "mutate" if now and isinstance(now[at % len(now)], BaseMessage):
+                changed = now[at % len(now)]
+                changed.content = "changed in place"
+                changed.response_metadata["at"] = {"depth": [at, bool(at % 2), at % 2]}
             case _:
                 now += new
         self.values[name] = now
@@ -135,6 +159,30 @@ class Thread:
         assert found is not None
         self.values = dict(found.checkpoint["channel_values"])
         self.versions = dict(found.checkpoint["channel_versions"])
+
+    def _turn(self) -> None:
+        """Go on from what is loaded, as another run of the same process does; each is given values of its own."""
+        if not self.ids:
+            return
+        config: Any = {"configurable": {**self._at(""), "checkpoint_id": self.parent}}
+        found, *others = [saver.get_tuple(config) for saver in (self.savers[0], *self.savers)]
+        for other in others:
+            assert other is not None
+            assert same(found, other)
+        values, again = (each.checkpoint["channel_values"] for each in (found, others[0]))
+        for name in ("messages", "mixed"):
+            for one, other in zip(values.get(name, ()), again.get(name, ()), strict=True):
+                assert not isinstance(one, BaseMessage) or one is not other
+        self.values = dict(values)
+
+    def _prune(self, keep_last: int) -> None:
+        for saver in self.savers:
+            saver.prune(["thread"], keep_last=keep_last)  # type: ignore[call-arg]
+        left = [{each.checkpoint["id"] for each in saver.list(None)} for saver in self.savers]
+        assert all(each == left[0] for each in left)
+        self.ids = [each for each in self.ids if each in left[0]]
+        if self.ids and self.parent not in left[0]:
+            self._fork(-1)
 
     def _at(self, namespace: str) -> dict[str, Any]:
         return {"thread_id": "thread", "checkpoint_ns": namespace}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from stategraph.engine.checkpoints.allowlist import message_classes
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.savers import SqliteSaver
-from tests.savers.histories_kit import Thread, read, same, steps
+from stategraph.savers.compact.decoder import Decoder
+from tests.engine.test_encoded_messages import conversation
+from tests.engine.test_known_lists import everything
+from tests.savers.histories_kit import Thread, pieces, read, same, steps
 from tests.sqlite import connection
 
 EXAMPLES = int(os.environ.get("STATEGRAPH_EXAMPLES", "60"))
@@ -47,6 +51,93 @@ def test_every_checkpoint_of_a_random_history_is_the_same_in_both_forms(history:
             assert same(saver.get_tuple(expected_one.config), expected_one)
     compact.conn.close()
     plain.conn.close()
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(pieces, max_size=25), st.integers(0, 30))
+def test_lists_in_many_pieces_are_the_same_in_both_forms(history: list[Any], restarts_at: int) -> None:
+    plain, compact = (SqliteSaver(connection(), serde=serde(), mode=mode) for mode in ("plain", "compact"))
+    thread = Thread([compact, plain])
+    for number, step in enumerate(history):
+        if number == restarts_at:
+            thread.savers = [SqliteSaver(compact.conn, serde=serde()), plain]
+        thread.step(*step)
+    for saver in (thread.savers[0], SqliteSaver(compact.conn, serde=serde())):
+        for one, other in zip(read(saver), read(plain), strict=True):
+            assert same(one, other)
+            assert same(saver.get_tuple(other.config), other)
+    compact.conn.close()
+    plain.conn.close()
+
+
+class Decoded:
+    """Counts the elements of lists that are decoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: list[int] = []
+        decode = Decoder.elements
+
+        def elements(decoder: Decoder, numbers: Any) -> list[Any]:
+            self.counts.append(len(numbers))
+            return decode(decoder, numbers)
+
+        monkeypatch.setattr(Decoder, "elements", elements)
+
+
+def test_the_messages_of_a_thread_are_decoded_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    saver, decoded = SqliteSaver(connection(), serde=serde()), Decoded(monkeypatch)
+    thread = Thread([saver])
+    thread.step("append", "messages", 0, conversation(6))
+    thread.step("turn", "", 0, [])
+    assert decoded.counts == [13, 0]
+    thread.step("append", "messages", 0, [HumanMessage("more"), AIMessage("and more")])
+    thread.step("turn", "", 0, [])
+    assert decoded.counts[2:] == [2, 0]
+    # Another process appends to it.
+    other = Thread([SqliteSaver(saver.conn, serde=serde())], thread.values, thread.versions, thread.parent, thread.ids)
+    other.step("append", "messages", 0, [HumanMessage("from elsewhere")])
+    decoded.counts.clear()
+    found = saver.get_tuple({"configurable": {"thread_id": "thread"}})
+    assert found is not None
+    assert found.checkpoint["channel_values"]["messages"] == other.values["messages"]
+    assert decoded.counts == [1]
+    saver.conn.close()
+
+
+def test_a_message_that_was_changed_in_place_is_stored_as_changed_and_no_other_run_sees_it_before() -> None:
+    saver = SqliteSaver(connection(), serde=serde())
+    config: Any = {"configurable": {"thread_id": "thread"}}
+    thread = Thread([saver])
+    thread.step("append", "messages", 0, conversation(6))
+    thread.step("turn", "", 0, [])
+    before = everything(thread.values["messages"])
+    thread.values["messages"][3].tool_calls[0]["args"]["words"].append("changed in place")
+    changed = everything(thread.values["messages"])
+    assert changed != before
+    assert everything(saver.get_tuple(config).checkpoint["channel_values"]["messages"]) == before  # type: ignore[union-attr]
+    thread.step("append", "messages", 0, [HumanMessage("more")])
+    thread.step("turn", "", 0, [])
+    assert everything(thread.values["messages"][:-1]) == changed
+    saver.conn.close()
+
+
+class Place(Enum):
+    """A class that a serializer brings back if it was told of it."""
+
+    HERE = "here"
+
+
+def test_what_a_saver_without_a_class_has_read_is_not_taken_for_what_it_comes_to_with_the_class() -> None:
+    saver = SqliteSaver(connection(), serde=serde())
+    told = saver.with_allowlist([(Place.__module__, "Place")])
+    Thread([told]).step("append", "messages", 0, [HumanMessage("where", additional_kwargs={"place": Place.HERE})])
+    config: Any = {"configurable": {"thread_id": "thread"}}
+    for _ in range(2):
+        for each, expected in ((saver, "here"), (told, Place.HERE)):
+            found = each.get_tuple(config)
+            assert found is not None
+            assert found.checkpoint["channel_values"]["messages"][0].additional_kwargs["place"] == expected
+    saver.conn.close()
 
 
 @pytest.mark.parametrize("is_encrypted", [False, True])

@@ -19,6 +19,7 @@ from stategraph import END, START, StateGraph, interrupt
 from stategraph.core.channels import DeltaChannel
 from stategraph.errors import ConfigurationError
 from stategraph.savers import SqliteSaver
+from stategraph.savers.compact import known
 from stategraph.savers.upkeep.rules import Keep
 from stategraph.types import Command, Send
 from tests.savers.drivers import at, checkpoint, put
@@ -426,3 +427,12 @@ def test_a_thread_that_passes_a_size_is_told_once(
     assert len(told) == 1
     assert "'large'" in told[0]
     assert "stategraph store prune" in told[0]
+
+
+def test_what_is_remembered_of_warnings_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "LARGE", 0)
+    monkeypatch.setattr(known, "_MOST_TOLD", 3)
+    threads = known.KnownThreads(10**6)
+    for number in range(10):
+        threads.keep(str(number), known.Known())
+    assert list(threads._told) == ["7", "8", "9"]

@@ -7,8 +7,8 @@ of which only the end is new.
 Rules
 -----
 * The bytes are those that the saver's serialiser makes of the list.
-* At every save the fields of all messages are written down (see `message_lists`), which takes a twelfth of encoding
-  them, and what was encoded is used as long as these are the same bytes.
+* At every save the fields of all messages are written down (see `message_lists`), and what was encoded is used as long
+  as these are the same bytes.
 * Only savers whose every value goes through a serialiser of the known kinds, and nowhere else, are given bytes.
 * A list is remembered from the third time on, as those that are stored twice would lose by it; one that the run has
   loaded from the first, if it is known what its bytes come to (see `known_lists`).

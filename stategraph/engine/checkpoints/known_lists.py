@@ -25,15 +25,15 @@ from typing import Any, Final
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from stategraph.engine.checkpoints import message_lists
+from stategraph.engine.checkpoints import collector, message_lists
 from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Limit for what is known of the lists of one serialiser."""
 
-_OF_MESSAGE: Final = 1_000
-"""Bytes that the objects of a message take, beside its texts."""
+_OF_MESSAGE: Final = 8
+"""Bytes that the class of a message takes in a list."""
 
 _EXTENSIONS: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 """How msgpack begins what a message is stored as, and how many bytes say its length."""
@@ -78,7 +78,7 @@ class KnownLists:
 
 
 def _size(known: MessageList) -> int:
-    return len(known.encoded) + 2 * len(known.fields) + _OF_MESSAGE * len(known.classes)
+    return len(known.encoded) + len(known.fields) + _OF_MESSAGE * len(known.classes)
 
 
 _known: weakref.WeakKeyDictionary[Any, KnownLists] = weakref.WeakKeyDictionary()
@@ -134,11 +134,12 @@ class _Knowing:
         known = self._known.find(key, stored, start)
         value: list[Any] = []
         if known is not None and len(known.classes) <= size:
-            value = known.restored()
+            value = message_lists.restored(known.classes, known.fields)
             start += len(known.encoded)
         if len(value) < size:
             rest = message_lists.header(size - len(value)) + stored[start:] if value else stored
-            decoded = self._serde.loads_typed(("msgpack", rest))
+            with collector.paused(size - len(value)):
+                decoded = self._serde.loads_typed(("msgpack", rest))
             known = self._learn(known if value else None, decoded, stored, size)
             value = value + decoded if value else decoded
             if known is not None:
@@ -165,7 +166,7 @@ class _Knowing:
         fields, encoded = fields[message_lists.start_of(len(classes)) :], stored[message_lists.start_of(size) :]
         if known is None:
             return MessageList(classes, fields, encoded)
-        return known.continued(classes, fields, encoded)
+        return MessageList(known.classes + classes, known.fields + fields, encoded)
 
 
 def _beginning(stored: bytes, start: int) -> bytes | None:

@@ -119,6 +119,12 @@ def _keep(index: MessageIndex, messages: list[object]) -> None:
         _inspect_oldest()
 
 
+def forget_orphans() -> None:
+    """Drop the remembered lists that are held nowhere else: those that finished runs have left behind."""
+    for _ in range(len(_remembered)):
+        _inspect_oldest()
+
+
 def forget_all() -> None:
     """Drop every remembered list, for a process that wants its memory back."""
     _remembered.clear()

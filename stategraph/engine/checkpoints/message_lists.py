@@ -10,15 +10,18 @@ Rules
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from itertools import repeat
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ormsgpack
 from langchain_core import messages
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import BaseModel
 
-from stategraph.engine.checkpoints import serializer
+from stategraph.engine.checkpoints import collector, message_index, serializer
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 
 _KINDS: Final = ("Human", "AI", "System", "Tool", "Chat", "Function")
@@ -35,8 +38,8 @@ SERIALIZERS: Final = frozenset({JsonPlusSerializer, StrictSerializer})
 
 _fields: Final = attrgetter("__dict__")
 _extra: Final = attrgetter("__pydantic_extra__")
-_COPIED: Final = frozenset({dict, list})
 _new: Final[Any] = object.__new__
+_call_all: Final = deque[object](maxlen=0).extend
 # Without calls of `object.__setattr__`, which looks each of them up by its name.
 _set_dict, _set_names, _set_extra, _set_private = (
     BaseModel.__dict__[name].__set__
@@ -44,8 +47,8 @@ _set_dict, _set_names, _set_extra, _set_private = (
 )
 
 
-class MessageList:
-    """A list of messages as bytes, and how to make it again.
+class MessageList(NamedTuple):
+    """A list of messages as bytes.
 
     Attributes:
         classes: The classes of the messages.
@@ -53,63 +56,32 @@ class MessageList:
         encoded: Their encodings, as a serialiser made them.
     """
 
-    __slots__ = ("_plans", "classes", "encoded", "fields")
-
-    def __init__(self, classes: list[type], fields: bytes, encoded: bytes) -> None:
-        """Args: classes: Those of the messages; fields: Their fields; encoded: Their encodings."""
-        self.classes = classes
-        self.fields = fields
-        self.encoded = encoded
-        # Of the first messages, and where the fields of the others begin. Together, as several threads may ask at once.
-        self._plans: tuple[list[_Plan], int] = ([], 0)
-
-    def continued(self, classes: list[type], fields: bytes, encoded: bytes) -> MessageList:
-        """Return a longer list.
-
-        Args:
-            classes: The classes of the further messages.
-            fields: Their fields.
-            encoded: The encodings of all.
-        """
-        longer = MessageList(self.classes + classes, self.fields + fields, encoded)
-        longer._plans = self._plans
-        return longer
-
-    def restored(self) -> list[Any]:
-        """Make the messages anew; each was made once as the serialiser does it."""
-        plans, start = self._plans
-        if len(plans) < len(self.classes):
-            classes = self.classes[len(plans) :]
-            fields = ormsgpack.unpackb(header(len(classes)) + self.fields[start:], option=ormsgpack.OPT_NON_STR_KEYS)
-            plans = plans + list(map(_plan, classes, fields))
-            self._plans = plans, len(self.fields)
-        made: list[Any] = []
-        for cls, kept, nested in plans:
-            message, of_message = _new(cls), kept.copy()
-            for name in nested:
-                value = kept[name]
-                of_message[name] = _copied(value) if value else [] if type(value) is list else {}
-            _set_dict(message, of_message)
-            _set_names(message, set(kept))
-            _set_extra(message, {})
-            _set_private(message, None)
-            made.append(message)
-        return made
+    classes: list[type]
+    fields: bytes
+    encoded: bytes
 
 
-_Plan = tuple[type, dict[str, Any], tuple[str, ...]]
-"""How a message is made: its class, its fields, and the names of those that are copied as they may be changed."""
+def restored(classes: Sequence[type], fields: bytes) -> list[Any]:
+    """Make messages of their fields: new objects, and nothing in them is anybody else's.
 
+    Where a serialiser has made messages with these fields, this makes the same ones, without validating them again.
 
-def _plan(cls: type, fields: dict[str, Any]) -> _Plan:
-    return cls, fields, tuple([name for name, value in fields.items() if type(value) in _COPIED])
-
-
-def _copied(value: Any) -> Any:
-    kind = type(value)
-    if kind is dict:
-        return {key: _copied(item) if type(item) in _COPIED else item for key, item in value.items()}
-    return [_copied(item) if type(item) in _COPIED else item for item in value]
+    Args:
+        classes: The classes of the messages.
+        fields: Their fields, one behind the other.
+    """
+    if len(classes) >= collector.MANY:
+        # The memory of those that a finished run has left is taken again, while it is near.
+        message_index.forget_orphans()
+    with collector.paused(len(classes)):
+        of_messages = ormsgpack.unpackb(header(len(classes)) + fields, option=ormsgpack.OPT_NON_STR_KEYS)
+        made: list[Any] = list(map(_new, classes))
+        # Without a step of Python for each message.
+        _call_all(map(_set_dict, made, of_messages))
+        _call_all(map(_set_names, made, map(set, of_messages)))
+        _call_all(map(_set_extra, made, [{} for _ in made]))
+        _call_all(map(_set_private, made, repeat(None)))
+    return made
 
 
 def fields_of(value: list[Any]) -> tuple[list[type], bytes]:

@@ -48,9 +48,10 @@ class Coder:
     Attributes:
         serde: The serializer.
         joins: Whether encoded elements, put behind each other, are an encoded list.
+        reads_as: Equal for coders that bring back the same values of the same plain bytes.
     """
 
-    __slots__ = ("_cipher", "_inner", "_is_its_own", "joins", "serde")
+    __slots__ = ("_cipher", "_inner", "_is_its_own", "joins", "reads_as", "serde")
 
     def __init__(self, serde: SerializerProtocol) -> None:
         self.serde = serde
@@ -60,6 +61,8 @@ class Coder:
             self._inner, self._cipher = serde.serde, serde.cipher
         self.joins = _does_as(self._inner, StrictSerializer) or _does_as(self._inner, JsonPlusSerializer)
         self._is_its_own = self._cipher is None and not self.joins
+        # Each graph tells the saver of its classes, and gets a serializer of its own.
+        self.reads_as: object = self._inner.allowed if type(self._inner) is StrictSerializer else self._inner
 
     def dump(self, value: object) -> tuple[str, bytes]:
         """Return the kind and the plain bytes of a value."""

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph import types, wire
+from stategraph.engine.checkpoints import collector
 from stategraph.savers.compact import nodes
 from stategraph.savers.compact.coder import MSGPACK, Coder, unpack
 from stategraph.savers.compact.nodes import Node, Part
-
-_LONG: Final = 500
-"""Values of a list from which on the collector is paused while they are decoded."""
-
-_NOTHING: Final = nullcontext()
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep Python's garbage collector from running while many objects are made that all stay alive.
-
-    It would look through them again and again: of the time that a conversation of 10,000 messages takes to load, more
-    than half. It is the process's, so threads that run meanwhile are not collected either, for some milliseconds.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class Decoder:
@@ -43,10 +21,13 @@ class Decoder:
     Args:
         coder: Decodes values.
         values: Kind and plain bytes of the values that are needed, by number.
+
+    Attributes:
+        coder: The coder.
     """
 
     def __init__(self, coder: Coder, values: Mapping[int, tuple[str, bytes]]) -> None:
-        self._coder = coder
+        self.coder = coder
         self._values = values
 
     def value(self, node: Node) -> Any:
@@ -58,12 +39,12 @@ class Decoder:
         if node is None:
             return None
         if type(node) is bytes:
-            return self._coder.load(MSGPACK, node)
+            return self.coder.load(MSGPACK, node)
         if type(node) is int:
             return self._of(node)
         match node:
             case ["l", *parts]:
-                return self._list(parts)
+                return self.elements(self.numbers(parts))
             case ["d", keys, children]:
                 return dict(zip(keys, map(self.value, children), strict=True))
             case ["s", name, argument]:
@@ -71,16 +52,31 @@ class Decoder:
             case ["z", value]:
                 return _DeltaSnapshot(self.value(value))
             case ["t", kind, data]:
-                return self._coder.load(kind, data)
+                return self.coder.load(kind, data)
         raise ValueError(f"A stored value has a form that is not known: {str(node)[:80]}")
 
-    def _list(self, parts: Iterable[Part]) -> list[Any]:
+    def numbers(self, parts: Iterable[Part]) -> list[int]:
+        """Return the numbers of a list's values, in order.
+
+        Raises:
+            ValueError: A page of them is missing.
+        """
+        found: list[int] = []
+        for part in parts:
+            found += self.numbers(unpack(self._at(part)[1])) if type(part) is int else range(part[0], part[1] + 1)
+        return found
+
+    def elements(self, numbers: Sequence[int]) -> list[Any]:
+        """Return the elements of a list, of the numbers of its values.
+
+        Raises:
+            ValueError: A value is missing.
+        """
         found: list[Any] = []
-        values, load = self._values, self._coder.load
-        numbers = [*numbers_of(parts, values)]
-        with _NOTHING if len(numbers) < _LONG else _collector_paused():
+        load = self.coder.load
+        with collector.paused(len(numbers)):
             for number in numbers:
-                kind, data = _at(values, number)
+                kind, data = self._at(number)
                 if kind == MSGPACK:
                     found.append(load(MSGPACK, data))
                 elif kind == nodes.ELEMENTS:
@@ -90,26 +86,16 @@ class Decoder:
         return found
 
     def _of(self, number: int) -> Any:
-        kind, data = _at(self._values, number)
-        return self.value(unpack(data)) if kind == nodes.NODE else self._coder.load(kind, data)
+        kind, data = self._at(number)
+        return self.value(unpack(data)) if kind == nodes.NODE else self.coder.load(kind, data)
 
-
-def numbers_of(parts: Iterable[Part], values: Mapping[int, tuple[str, bytes]]) -> Iterator[int]:
-    """Yield the numbers of a list's values, in order, looking up pages among the values."""
-    for part in parts:
-        if type(part) is int:
-            yield from numbers_of(unpack(_at(values, part)[1]), values)
-        else:
-            yield from range(part[0], part[1] + 1)
-
-
-def _at(values: Mapping[int, tuple[str, bytes]], number: int) -> tuple[str, bytes]:
-    found = values.get(number)
-    if found is None:
-        raise ValueError(
-            f"Stored value {number} of the thread is missing: something else has deleted it from the database"
-        )
-    return found
+    def _at(self, number: int) -> tuple[str, bytes]:
+        found = self._values.get(number)
+        if found is None:
+            raise ValueError(
+                f"Stored value {number} of the thread is missing: something else has deleted it from the database"
+            )
+        return found
 
 
 def _send_class() -> Any:

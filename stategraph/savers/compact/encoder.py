@@ -134,7 +134,7 @@ class Encoder:
             line.numbers += numbers
             for number in numbers:
                 nodes.add(line.runs, number)
-            longer = Line(classes, fields, line.numbers, line.is_grouped or is_grouped, line.runs)
+            longer = Line(classes, fields, line.numbers, line.is_grouped or is_grouped, line.runs, line.decoded)
             known.keep_line(place, longer, line)
         return self._list_node(line.runs)
 

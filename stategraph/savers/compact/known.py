@@ -10,7 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from stategraph.savers.compact.nodes import Node, Run, runs_of
 
@@ -22,12 +22,29 @@ LARGE: Final = 50_000_000
 
 _log = logging.getLogger(__name__)
 
+_MOST_TOLD: Final = 10_000
+"""Threads of which it is remembered that they have been warned of."""
+
 _LINES: Final = 3
 _NAMES: Final = 64
 _ROOTS: Final = 16
 _OF_THREAD: Final = 4_000
 _OF_VALUE: Final = 250
 """Bytes that objects around the data take."""
+
+
+class Decoded(NamedTuple):
+    """The beginning of a list whose messages were decoded once, and came to the fields that are known of them.
+
+    Attributes:
+        by: By whom, as a coder `reads_as`.
+        size: How many messages.
+        end: The end of their fields.
+    """
+
+    by: object
+    size: int
+    end: int
 
 
 @dataclass(slots=True)
@@ -40,6 +57,7 @@ class Line:
         numbers: The numbers of its values.
         is_grouped: Whether some value holds several elements.
         runs: The numbers as runs.
+        decoded: What of it was read; None if nothing was.
     """
 
     classes: list[type]
@@ -47,6 +65,7 @@ class Line:
     numbers: list[int]
     is_grouped: bool
     runs: list[Run]
+    decoded: Decoded | None = None
 
 
 @dataclass(slots=True)
@@ -99,7 +118,10 @@ class Known:
     def missing(self, runs: Iterable[Run]) -> list[Run]:
         """Return those of some numbers whose values are not known."""
         known = self.values
-        return runs_of(number for first, last in runs for number in range(first, last + 1) if number not in known)
+        spans = [range(first, last + 1) for first, last in runs]
+        return runs_of(
+            number for span in spans if not all(map(known.__contains__, span)) for number in span if number not in known
+        )
 
     def keep_line(self, place: tuple[str, str], line: Line, instead_of: Line | None) -> None:
         """Take note of a list.
@@ -140,7 +162,8 @@ class KnownThreads:
         self._size = 0
         self._threads: OrderedDict[str, Known] = OrderedDict()
         self._sizes: dict[str, int] = {}
-        self._told: set[str] = set()
+        # Threads of which it was warned, the last one at the end.
+        self._told: dict[str, None] = {}
         # Of each thread, what it took when it was learnt.
         self._learnt: dict[str, tuple[Known, int]] = {}
 
@@ -153,7 +176,9 @@ class KnownThreads:
         self._threads[thread_id] = known
         self._threads.move_to_end(thread_id)
         if known.size > LARGE and thread_id not in self._told:
-            self._told.add(thread_id)
+            self._told[thread_id] = None
+            if len(self._told) > _MOST_TOLD:
+                del self._told[next(iter(self._told))]
             _log.warning(
                 "Thread '%s' has passed %s MB of stored values: each start of it reads them. Prune it, as with "
                 "'stategraph store prune', or keep less in its state; docs/storage.md says how",

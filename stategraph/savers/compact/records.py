@@ -6,12 +6,11 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from stategraph.savers.compact import nodes
+from stategraph.savers.compact import lists, nodes
 from stategraph.savers.compact.coder import MSGPACK, Coder, pack, unpack
-from stategraph.savers.compact.decoder import Decoder, numbers_of
+from stategraph.savers.compact.decoder import Decoder
 from stategraph.savers.compact.encoder import Encoder
-from stategraph.savers.compact.known import Known, Line, Root
-from stategraph.savers.compact.lists import fields_of
+from stategraph.savers.compact.known import Known, Root
 from stategraph.savers.compact.nodes import Node
 
 _VERSIONS = "channel_versions"
@@ -128,15 +127,31 @@ def open_checkpoint(coder: Coder, checkpoint_id: str, body: bytes) -> Opened:
     return Opened(rest, found)
 
 
-def read_checkpoint(decoder: Decoder, opened: Opened) -> dict[str, Any]:
+def read_checkpoint(
+    decoder: Decoder, opened: Opened, known: Known | None = None, namespace: str = ""
+) -> dict[str, Any]:
     """Return a checkpoint with its values.
+
+    Args:
+        decoder: Decodes them.
+        opened: The checkpoint.
+        known: What is known of the thread, if something may be saved after the checkpoint: it becomes the newest known
+            one, and what is saved is compared with it.
+        namespace: Its namespace.
 
     Raises:
         ValueError: A value is missing.
     """
-    if opened.nodes is None:
-        return opened.rest
-    return {**opened.rest, _VALUES: {name: decoder.value(node) for name, node in opened.nodes.items()}}
+    found = opened.nodes or {}
+    values: dict[str, Any] = {}
+    for name, node in found.items():
+        if known is not None and type(node) is list and node[0] == "l":
+            values[name] = lists.read(decoder, node[1:], known, (namespace, name))
+        else:
+            values[name] = decoder.value(node)
+    if known is not None:
+        known.keep_root(namespace, Root(opened.rest[_ID], opened.rest.get(_VERSIONS, {}), found))
+    return opened.rest if opened.nodes is None else {**opened.rest, _VALUES: values}
 
 
 def read_write(decoder: Decoder, body: bytes) -> Any:
@@ -146,29 +161,6 @@ def read_write(decoder: Decoder, body: bytes) -> Any:
         ValueError: A value is missing.
     """
     return decoder.value(unpack(body))
-
-
-def learn_checkpoint(known: Known, namespace: str, opened: Opened, values: Mapping[str, Any]) -> None:
-    """Take note of a checkpoint that was read, so that what is saved after it is compared with it.
-
-    Args:
-        known: What is known of the thread, the values of the checkpoint among it.
-        namespace: Its namespace.
-        opened: The checkpoint.
-        values: Its values, as nobody has changed them yet.
-    """
-    found = opened.nodes or {}
-    known.keep_root(namespace, Root(opened.rest[_ID], opened.rest.get(_VERSIONS, {}), found))
-    for name, node in found.items():
-        if type(node) is not list or node[0] != "l":
-            continue
-        numbers = [*numbers_of(node[1:], known.values)]
-        place = (namespace, name)
-        if any(line.numbers == numbers for line in known.lines.get(place, ())):
-            continue
-        if (fields := fields_of(values[name])) is not None:
-            is_grouped = len(numbers) != len(fields[0])
-            known.keep_line(place, Line(*fields, numbers, is_grouped, nodes.runs_of(numbers)), None)
 
 
 def _body(coder: Coder, checkpoint: Mapping[str, Any], found: dict[str, Node] | None) -> bytes:

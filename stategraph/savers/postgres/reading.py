@@ -165,10 +165,7 @@ def checkpoint_of(found: Found, known: Known, coder: Coder, *, is_start: bool) -
         checkpoint = _plain(row, coder)
     else:
         opened = records.open_checkpoint(coder, row["checkpoint_id"], coder.open(row["type"], row["body"])[1])
-        checkpoint = records.read_checkpoint(decoder, opened)
-        if is_start:
-            values = checkpoint.get("channel_values", {})
-            records.learn_checkpoint(known, row["checkpoint_ns"], opened, values)
+        checkpoint = records.read_checkpoint(decoder, opened, known if is_start else None, row["checkpoint_ns"])
     thread_id, namespace = row["thread_id"], row["checkpoint_ns"]
     parent_id = row["parent_checkpoint_id"]
     return CheckpointTuple(

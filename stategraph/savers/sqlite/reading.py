@@ -118,7 +118,4 @@ class Reader:
         opened = self.opened(found, coder)
         if opened is None:
             return cast("dict[str, Any]", coder.serde.loads_typed((found.kind, found.body)))
-        checkpoint = records.read_checkpoint(decoder, opened)
-        if known is not None:
-            records.learn_checkpoint(known, found.namespace, opened, checkpoint.get("channel_values", {}))
-        return checkpoint
+        return records.read_checkpoint(decoder, opened, known, found.namespace)
