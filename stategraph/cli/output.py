@@ -429,6 +429,11 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def counted(number: int, word: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows under their titles, in columns."""
     columns = list(zip(titles, *rows, strict=True))

@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 _ONCE: Final = frozenset({"ready", "draining", "stopping", "stopped"})
 
 
+#: Time between two lines about one piece of work.
+TELL_S: Final = 1.0
+
+
+class Pace:
+    """Says once a second that something may be told."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return whether a second has passed since this was last true."""
+        now = time.monotonic()
+        if now - self._told_at < TELL_S:
+            return False
+        self._told_at = now
+        return True
+
+
 class Progress:
     """Tells what workers do, a line each.
 

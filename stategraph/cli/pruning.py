@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from typing import TYPE_CHECKING, Any, Final
 
-from stategraph.cli.output import Output
-from stategraph.cli.progress import Progress
+from stategraph.cli.output import Output, counted
+from stategraph.cli.progress import Pace, Progress
 
 if TYPE_CHECKING:
     from stategraph.workers.registry.pruning import Pruned
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 #: The statuses that are an end.
 ENDS: Final = ("success", "error", "timeout", "cancelled", "dead", "interrupted")
-
-#: Time between two lines of progress.
-TELL_S: Final = 1.0
 
 _UNITS: Final = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -62,13 +58,10 @@ def age(text: str) -> float:
 
 async def prune(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
     """Delete the runs, and tell how far it is about once a second."""
-    progress = Progress(output)
-    told_at = time.monotonic()
+    progress, pace = Progress(output), Pace()
 
     def tell(so_far: Pruned) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= TELL_S:
-            told_at = time.monotonic()
+        if pace.is_due():
             progress.tell("pruning", f"{_counted(so_far)} so far", **_facts(so_far, arguments))
 
     pruned = await registry.prune(
@@ -80,11 +73,7 @@ async def prune(registry: RunRegistry, arguments: argparse.Namespace, output: Ou
 
 
 def _counted(pruned: Pruned) -> str:
-    runs, events = (
-        f"{number:,} {word}{'' if number == 1 else 's'}"
-        for number, word in ((pruned.runs, "run"), (pruned.events, "event"))
-    )
-    return f"{runs} with {events}"
+    return f"{counted(pruned.runs, 'run')} with {counted(pruned.events, 'event')}"
 
 
 def _facts(pruned: Pruned, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,14 +6,18 @@ Values of checkpoints are never shown.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
 from stategraph.cli import pruning
-from stategraph.cli.output import NOTHING_DONE, Output, add_store, existing_store_of, positive, run_command, table
+from stategraph.cli.output import NOTHING_DONE, Output, add_store, counted, positive, run_command, store_of, table
+from stategraph.cli.progress import Pace, Progress
 
-_UNITS: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_LARGE: Final = 10**8
+"""Bytes of a database for which the beginning of a vacuum is told: it takes more than a second."""
 
 _Action: TypeAlias = Callable[[Any, argparse.Namespace, Output], Awaitable[int]]
 
@@ -23,7 +27,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 done, 1 there was nothing to do, 2 it does not work. See docs/storage.md."
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    size = _add(actions, "size", "Measure the database and its largest threads.", _size)
+    size = _add(actions, "size", "Measure the database and its largest threads; nothing is changed.", _size)
+    size.set_defaults(changes=False)
     size.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many threads (default: 20)")
 
     prune = _add(actions, "prune", "Delete checkpoints that are not needed any more.", _prune)
@@ -53,21 +58,26 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def _add(actions: Any, name: str, summary: str, act: _Action) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary)
     add_store(parser)
-    parser.set_defaults(act=act, run=run)
+    parser.set_defaults(act=act, run=run, changes=True)
     return parser
 
 
 def _bytes(text: str) -> int:
-    """Read a number of bytes.
+    """Read a number of bytes, at least 1.
 
     Raises:
-        ArgumentTypeError: It is none.
+        ArgumentTypeError: It is none, or 0.
     """
-    unit = text[-1:] if text[-1:] in ("k", "M", "G") else ""
-    number = text.removesuffix(unit)
-    if not number.isdecimal():
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]?)b?", text.strip().lower())
+    if found is None:
         raise argparse.ArgumentTypeError(f"'{text}' is no size: write a number, with k, M or G behind it, as in 10M")
-    return int(number) * _UNITS[unit]
+    size = int(float(found[1]) * _UNITS[found[2]])
+    if size < 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no size that a thread fits into: to keep the newest checkpoint alone write --keep-last 1, to "
+            "delete a thread 'stategraph store erase'"
+        )
+    return size
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,20 +89,31 @@ async def _act(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.errors import DamagedCheckpointError
     from stategraph.savers.urls import saver_at
 
-    store = existing_store_of(arguments)
     act: _Action = arguments.act
-    async with saver_at(store) as saver:
+    async with saver_at(store_of(arguments), create=False, changes=arguments.changes) as saver:
         try:
             return await act(saver, arguments, output)
         except DamagedCheckpointError as error:
             return output.fail(error)
 
 
+def _observer(output: Output, event: str, done: str) -> Callable[[int, int], None]:
+    """Return what tells about once a second how far it is."""
+    progress, pace = Progress(output), Pace()
+
+    def tell(number: int, threads: int) -> None:
+        if pace.is_due():
+            progress.tell(event, f"{number:,} of {counted(threads, 'thread')} {done}", done=number, threads=threads)
+
+    return tell
+
+
 async def _size(saver: Any, arguments: argparse.Namespace, output: Output) -> int:
     found = await saver.asize()
     shown = found.threads[: arguments.limit]
     facts = {**asdict(found), "threads": [asdict(each) for each in shown], "thread_count": len(found.threads)}
-    text = f"{_readable(found.bytes)} on the disk, {len(found.threads):,} threads, saved in the {found.form} form."
+    threads = counted(len(found.threads), "thread")
+    text = f"{_readable(found.bytes)} on the disk, {threads}, saved in the {found.form} form."
     if shown:
         rows = [
             (each.thread_id, f"{each.checkpoints:,}", f"{each.writes:,}", f"{each.values:,}", _readable(each.bytes))
@@ -109,22 +130,50 @@ async def _prune(saver: Any, arguments: argparse.Namespace, output: Output) -> i
     limits = {"keep_last": arguments.keep_last, "max_age_s": arguments.max_age, "max_bytes": arguments.max_size}
     if all(each is None for each in limits.values()):
         raise ConfigurationError("Pruning needs to know what stays: give --keep-last, --max-age or --max-size")
-    pruned = [each for each in await saver.aprune(arguments.thread_ids or None, **limits) if each.checkpoints]
+    tell = _observer(output, "pruning", "pruned")
+    missing = [each for each in arguments.thread_ids if not await saver.ahas_thread(each)]
+    found = await saver.aprune(arguments.thread_ids or None, **limits, observer=tell)
+    pruned = [each for each in found if each.checkpoints]
     checkpoints, freed = sum(each.checkpoints for each in pruned), sum(each.bytes for each in pruned)
-    facts = {"checkpoints": checkpoints, "bytes": freed, "threads": [asdict(each) for each in pruned]}
-    text = f"{checkpoints:,} checkpoints of {len(pruned):,} threads deleted, {_readable(freed)} less."
+    large = [each for each in found if arguments.max_size is not None and each.left.bytes > arguments.max_size]
+    facts = {
+        "checkpoints": checkpoints,
+        "bytes": freed,
+        "threads": [asdict(each) for each in pruned],
+        "larger": [each.thread_id for each in large],
+        "missing": missing,
+    }
+    text = "There was nothing to delete."
     if pruned:
-        text += " 'stategraph store vacuum' gives the space back to the disk."
-    output.show(facts, text if pruned else "There was nothing to delete.")
+        text = f"{counted(checkpoints, 'checkpoint')} of {counted(len(pruned), 'thread')} deleted, "
+        text += f"{_readable(freed)} less. 'stategraph store vacuum' gives the space back to the disk."
+    if large:
+        text += f" {counted(len(large), 'thread')} cannot be made so small: the checkpoints that stay are larger."
+    output.show(facts, text + _there_was_no(missing))
     return 0 if pruned else NOTHING_DONE
 
 
 async def _vacuum(saver: Any, arguments: argparse.Namespace, output: Output) -> int:
     before = (await saver.asize()).bytes
+    if before >= _LARGE:
+        Progress(output).tell("vacuum", f"vacuum of {_readable(before)} begins", bytes=before)
     await saver.avacuum()
     after = (await saver.asize()).bytes
-    output.show({"before": before, "after": after}, f"{_readable(before)} before, {_readable(after)} after.")
+    text = f"{_readable(before)} before, {_readable(after)} after."
+    if path := _log_in_use(arguments.store):
+        text += f" A part of it is in '{path}' until the processes that read the database are done with it."
+    output.show({"before": before, "after": after, "log": path}, text)
     return 0
+
+
+def _log_in_use(store: str) -> str | None:
+    """Return the log of a SQLite file that could not be emptied, as others read what is in it."""
+    from stategraph.savers import sqlite_files
+
+    if not store.startswith(sqlite_files.SCHEME):
+        return None
+    log = sqlite_files.log_of(sqlite_files.path_in(store))
+    return str(log) if log.is_file() and log.stat().st_size else None
 
 
 async def _erase(saver: Any, arguments: argparse.Namespace, output: Output) -> int:
@@ -142,17 +191,20 @@ async def _erase(saver: Any, arguments: argparse.Namespace, output: Output) -> i
         if found or row is not None:
             erased.append(thread_id)
     missing = [each for each in arguments.thread_ids if each not in erased]
-    text = f"{len(erased):,} {'thread' if len(erased) == 1 else 'threads'} erased."
-    if missing:
-        text += f" There was no thread {', '.join(map(repr, missing))}."
-    output.show({"erased": erased, "missing": missing}, text)
+    text = f"{counted(len(erased), 'thread')} erased."
+    output.show({"erased": erased, "missing": missing}, text + _there_was_no(missing))
     return 0 if erased else NOTHING_DONE
 
 
+def _there_was_no(missing: Sequence[str]) -> str:
+    return f" There was no thread {', '.join(map(repr, missing))}." if missing else ""
+
+
 async def _convert(saver: Any, arguments: argparse.Namespace, output: Output) -> int:
-    changed = await saver.aconvert(arguments.form)
+    changed = await saver.aconvert(arguments.form, observer=_observer(output, "converting", "converted"))
     found = await saver.asize()
-    text = f"{changed:,} checkpoints and writes converted: {len(found.threads):,} threads are in the {found.form} form."
+    threads, are = counted(len(found.threads), "thread"), "is" if len(found.threads) == 1 else "are"
+    text = f"{counted(changed, 'row')} of checkpoints and writes converted: {threads} {are} in the {found.form} form."
     output.show({"changed": changed, "form": found.form, "bytes": found.bytes}, text)
     return 0 if changed else NOTHING_DONE
 

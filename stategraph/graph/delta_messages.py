@@ -24,8 +24,11 @@ def kept_channels(channels: Mapping[str, AnyChannel], *, delta_messages: bool) -
         delta_messages: The switch.
 
     Raises:
-        ConfigurationError: `add_messages` merges none of them, and none is a delta channel already.
+        ConfigurationError: `add_messages` merges none of them, and none is a delta channel already; or the switch is
+            neither True nor False.
     """
+    if not isinstance(delta_messages, bool):
+        raise ConfigurationError(f"compile(delta_messages=...) is True or False; found {delta_messages!r}")
     if not delta_messages:
         return channels
     found = {name: _as_delta(channel) for name, channel in channels.items()}

@@ -34,6 +34,17 @@ def expanded(path: str | os.PathLike[str]) -> str:
     return os.path.expanduser(path)
 
 
+def log_of(path: str) -> Path:
+    """Return the log that SQLite writes beside a file, which it empties into the file from time to time."""
+    return Path(f"{path}-wal")
+
+
+def bytes_on_disk(path: str) -> int:
+    """Return the bytes of a file and of its log; 0 for a database in memory."""
+    found = [each.stat().st_size for each in (Path(path), log_of(path)) if path and each.is_file()]
+    return sum(found)
+
+
 @contextmanager
 def named(path: str) -> Iterator[None]:
     """Name the file in errors: one that is no database or cannot be opened, and, in sqlite3's own, a lock or a disk.

@@ -231,6 +231,13 @@ class Plain(TypedDict):
     text: str
 
 
+@pytest.mark.parametrize("switch", ["yes", 1, None])
+def test_a_switch_that_is_neither_true_nor_false_is_refused(switch: Any) -> None:
+    made = StateGraph(MessagesState).add_node("node", lambda state: {}).add_edge(START, "node")
+    with pytest.raises(ConfigurationError, match=rf"delta_messages=\.\.\.\) is True or False; found {switch!r}"):
+        made.compile(delta_messages=switch)
+
+
 @pytest.mark.parametrize(("schema", "keys"), [(Formatted, "'messages'"), (Plain, "'text'")])
 def test_a_state_without_a_list_that_could_be_stored_so_is_refused(schema: type, keys: str) -> None:
     made = StateGraph(schema).add_node("node", lambda state: {}).add_edge(START, "node")

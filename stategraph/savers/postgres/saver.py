@@ -335,7 +335,7 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     # Upkeep.
 
-    def _kept_up(self, begin: Callable[[], Statements[T]]) -> Procedure[T]:
+    def _kept_up(self, begin: Callable[[], Statements[T]], *, writes: bool = True) -> Procedure[T]:
         """Perform statements as one transaction."""
 
         def perform_all() -> Procedure[T]:
@@ -373,7 +373,7 @@ class _Saver(Upkeep, BasePostgresSaver):
     def _prune(self, thread_ids: Any = None, *, strategy: str | None = None, **numbers: Any) -> Procedure[Any]:
         """Delete checkpoints that are not needed any more; see `Upkeep`."""
         form = yield from self._formed()
-        if not form.wide and not numbers and thread_ids is not None:
+        if not form.wide and not numbers.keys() - {"observer"} and thread_ids is not None:
             return (yield from self._call("prune", thread_ids, strategy=strategy or "keep_latest"))
         return (yield from super()._prune(thread_ids, strategy=strategy, **numbers))
 

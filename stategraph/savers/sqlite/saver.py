@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -24,6 +25,7 @@ from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.engine.tasks import threads
+from stategraph.savers import sqlite_files
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.methods import in_thread, performed
 from stategraph.savers.sqlite import deleting, filters
@@ -33,6 +35,7 @@ from stategraph.savers.sqlite.history import histories
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, checked
 from stategraph.savers.upkeep.saver import Upkeep, drive
+from stategraph.savers.upkeep.sizes import Size
 from stategraph.savers.upkeep.tables import SqliteTables
 from stategraph.savers.upkeep.words import SQLITE, Statements
 
@@ -262,12 +265,17 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
 
     # Upkeep; see `Upkeep`.
 
+    def _measure(self) -> Procedure[Size]:
+        """Measure the database and its threads; the bytes on the disk are those of the file and its log."""
+        found = yield from self._size()
+        return replace(found, bytes=sqlite_files.bytes_on_disk(self._database.path) or found.bytes)
+
     _words = SQLITE
     _tables = SqliteTables()
 
     prune = performed(Upkeep._prune)  # type: ignore[arg-type]
     has_thread = performed(Upkeep._has_thread)
-    size = performed(Upkeep._size)
+    size = performed(_measure)
     vacuum = performed(Upkeep._vacuum)
     convert = performed(Upkeep._convert)
     aprune = in_thread(prune)
@@ -276,14 +284,12 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     avacuum = in_thread(vacuum)
     aconvert = in_thread(convert)
 
-    def _kept_up(self, begin: Callable[[], Statements[T]]) -> Procedure[T]:
-        found: list[T] = []
+    def _kept_up(self, begin: Callable[[], Statements[T]], *, writes: bool = True) -> Procedure[T]:
+        def inside(connection: sqlite3.Connection) -> T:
+            return drive(begin(), lambda statement, given: connection.execute(statement, given).fetchall())
 
-        def inside(connection: sqlite3.Connection) -> None:
-            found.append(drive(begin(), lambda statement, given: connection.execute(statement, given).fetchall()))
-
-        yield partial(self._database.do, Write([], self._coder, inside))
-        return found[0]
+        work = Write([], self._coder, inside) if writes else Read(lambda _: inside(self.conn))
+        return cast("T", (yield partial(self._database.do, work)))
 
     def _alone(self, statements: Sequence[str]) -> Procedure[None]:
         yield partial(self._database.alone, statements)

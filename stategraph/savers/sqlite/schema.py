@@ -123,7 +123,8 @@ def prepare(connection: sqlite3.Connection, mode: Mode | None) -> Schema:
     if mode is None:
         mode = "compact" if "sg_threads" in there or "checkpoints" not in there else "plain"
     try:
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        if not connection.execute("PRAGMA query_only").fetchone()[0]:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
         if not _is_complete(there, mode):
             _make(connection, mode)
             there = _columns(connection)

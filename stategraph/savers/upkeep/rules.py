@@ -41,7 +41,7 @@ class Keep:
         max_bytes: Bytes that a thread may have: the number that branches keep is halved until it fits; None: any.
 
     Raises:
-        ConfigurationError: A number is too small, or there is nothing to go by.
+        ConfigurationError: A number is too small or none, or there is nothing to go by.
     """
 
     last: int | None = None
@@ -51,6 +51,14 @@ class Keep:
     def __post_init__(self) -> None:
         if self.last is None and self.max_age_s is None and self.max_bytes is None:
             raise ConfigurationError("Pruning needs to know what stays: give keep_last, max_age_s or max_bytes")
+        for name, value, kinds in (
+            ("keep_last", self.last, int),
+            ("max_age_s", self.max_age_s, (int, float)),
+            ("max_bytes", self.max_bytes, int),
+        ):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or value != value):
+                what = "a number" if name == "max_age_s" else "a whole number"
+                raise ConfigurationError(f"{name} is {what}, or None; found {value!r}")
         if self.last is not None and self.last < 1:
             raise ConfigurationError(
                 f"keep_last is the number of checkpoints that stay, at least 1; found {self.last}. To delete a thread "

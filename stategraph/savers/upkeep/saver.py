@@ -6,7 +6,7 @@ import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -18,6 +18,8 @@ from stategraph.savers.upkeep.rules import Keep
 from stategraph.savers.upkeep.words import Statements, Words
 
 T = TypeVar("T")
+Observer: TypeAlias = Callable[[int, int], object]
+"""Is told of progress: how many threads are done, and how many there are. In an async saver on SQLite, by a thread."""
 
 
 class Upkeep:
@@ -28,8 +30,8 @@ class Upkeep:
     _tables: ClassVar[converting.Tables]
 
     @abstractmethod
-    def _kept_up(self, begin: Callable[[], Statements[T]]) -> Procedure[T]:
-        """Perform statements as one transaction."""
+    def _kept_up(self, begin: Callable[[], Statements[T]], *, writes: bool = True) -> Procedure[T]:
+        """Perform statements as one transaction; without `writes` as one that holds up nobody."""
 
     @abstractmethod
     def _alone(self, statements: Sequence[str]) -> Procedure[None]:
@@ -49,11 +51,11 @@ class Upkeep:
 
     def _size(self) -> Procedure[sizes.Size]:
         """Measure the database and its threads."""
-        return (yield from self._kept_up(lambda: sizes.size(self._words)))
+        return (yield from self._kept_up(lambda: sizes.size(self._words), writes=False))
 
     def _has_thread(self, thread_id: str) -> Procedure[bool]:
         """Return whether anything is stored of a thread, be it readable or not."""
-        return (yield from self._kept_up(lambda: sizes.has_thread(self._words, thread_id)))
+        return (yield from self._kept_up(lambda: sizes.has_thread(self._words, thread_id), writes=False))
 
     def _prune(
         self,
@@ -63,6 +65,7 @@ class Upkeep:
         keep_last: int | None = None,
         max_age_s: float | None = None,
         max_bytes: int | None = None,
+        observer: Observer | None = None,
     ) -> Procedure[list[pruning.Pruned]]:
         """Delete checkpoints that are not needed any more, each thread in a transaction of its own.
 
@@ -75,6 +78,7 @@ class Upkeep:
             keep_last: Checkpoints that stay of each branch of a thread, at least 1.
             max_age_s: Seconds after which a branch is deleted that nobody went on from; the newest one stays.
             max_bytes: Bytes that a thread may have: the number of checkpoints of a branch is halved until it fits.
+            observer: Called after each thread with the number of those that are done, and of all.
 
         Returns:
             What was deleted, by thread.
@@ -92,17 +96,19 @@ class Upkeep:
             )
         if strategy not in (None, "keep_latest", "delete") or (strategy and any(each is not None for each in numbers)):
             raise ValueError(f"Unknown prune strategy: {strategy!r}; write 'keep_latest' or 'delete', and no numbers")
+        keep = Keep(1) if numbers == (None, None, None) else Keep(*numbers)
         threads = thread_ids
         if threads is None:
-            threads = yield from self._kept_up(lambda: sizes.threads_of(self._words))
+            threads = yield from self._kept_up(lambda: sizes.threads_of(self._words), writes=False)
         if strategy == "delete":
             for thread_id in threads:
                 yield from self._delete(str(thread_id))
             return []
-        keep = Keep(1) if numbers == (None, None, None) else Keep(*numbers)
         pruned = []
         for thread_id in threads:
             pruned.append((yield from self._pruned(str(thread_id), keep)))
+            if observer is not None:
+                observer(len(pruned), len(threads))
         return pruned
 
     def _pruned(self, thread_id: str, keep: Keep) -> Procedure[pruning.Pruned]:
@@ -114,16 +120,17 @@ class Upkeep:
 
     def _vacuum(self) -> Procedure[None]:
         """Give the space of what was deleted back to the disk; others may have to wait meanwhile."""
-        wide = yield from self._kept_up(lambda: sizes.is_wide(self._words))
+        wide = yield from self._kept_up(lambda: sizes.is_wide(self._words), writes=False)
         yield from self._alone(self._words.vacuum(wide))
 
-    def _convert(self, mode: converting.Mode) -> Procedure[int]:
+    def _convert(self, mode: converting.Mode, *, observer: Observer | None = None) -> Procedure[int]:
         """Bring all threads to one form, each in a transaction of its own; may be stopped and started again.
 
         Afterwards the database is in this form: in the plain one, other savers of its tables open it.
 
         Args:
             mode: `compact` or `plain`.
+            observer: Called after each thread with the number of those that are done, and of all.
 
         Returns:
             How many checkpoints and writes were in another form.
@@ -137,8 +144,11 @@ class Upkeep:
         if mode == "compact":
             yield from self._formed_as(mode)
         changed = 0
-        for thread_id in (yield from self._kept_up(lambda: sizes.threads_of(self._words))):
+        threads = yield from self._kept_up(lambda: sizes.threads_of(self._words), writes=False)
+        for number, thread_id in enumerate(threads, 1):
             changed += yield from self._converted(thread_id, mode)
+            if observer is not None:
+                observer(number, len(threads))
         if mode == "plain":
             yield from self._kept_up(self._tidied)
             yield from self._formed_as(mode)

@@ -67,7 +67,7 @@ SQLITE: Final = Words(
     number=f"(id & {_MASK})",
     measure="LENGTH(CAST({} AS BLOB))",
     total="SELECT (SELECT page_count FROM pragma_page_count()) * (SELECT page_size FROM pragma_page_size())",
-    vacuum=lambda _: ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"),
+    vacuum=lambda _: ("PRAGMA wal_checkpoint(PASSIVE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"),
     tidy=(
         "DROP INDEX IF EXISTS sg_values_refs",
         "DROP TABLE sg_values",
