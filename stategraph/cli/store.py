@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
@@ -134,23 +134,27 @@ async def _prune(saver: Any, arguments: argparse.Namespace, output: Output) -> i
     missing = [each for each in arguments.thread_ids if not await saver.ahas_thread(each)]
     found = await saver.aprune(arguments.thread_ids or None, **limits, observer=tell)
     pruned = [each for each in found if each.checkpoints]
-    checkpoints, freed = sum(each.checkpoints for each in pruned), sum(each.bytes for each in pruned)
     large = [each for each in found if arguments.max_size is not None and each.left.bytes > arguments.max_size]
     facts = {
-        "checkpoints": checkpoints,
-        "bytes": freed,
+        "checkpoints": sum(each.checkpoints for each in pruned),
+        "bytes": sum(each.bytes for each in pruned),
         "threads": [asdict(each) for each in pruned],
         "larger": [each.thread_id for each in large],
         "missing": missing,
     }
-    text = "There was nothing to delete."
-    if pruned:
-        text = f"{counted(checkpoints, 'checkpoint')} of {counted(len(pruned), 'thread')} deleted, "
-        text += f"{_readable(freed)} less. 'stategraph store vacuum' gives the space back to the disk."
-    if large:
-        text += f" {counted(len(large), 'thread')} cannot be made so small: the checkpoints that stay are larger."
-    output.show(facts, text + _there_was_no(missing))
+    output.show(facts, _told(facts) + _there_was_no(missing))
     return 0 if pruned else NOTHING_DONE
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    """Return the result of pruning for people."""
+    text = "There was nothing to delete."
+    if facts["threads"]:
+        text = f"{counted(facts['checkpoints'], 'checkpoint')} of {counted(len(facts['threads']), 'thread')} deleted, "
+        text += f"{_readable(facts['bytes'])} less. 'stategraph store vacuum' gives the space back to the disk."
+    if large := len(facts["larger"]):
+        text += f" {counted(large, 'thread')} cannot be made so small: the checkpoints that stay are larger."
+    return text
 
 
 async def _vacuum(saver: Any, arguments: argparse.Namespace, output: Output) -> int:
