@@ -133,17 +133,20 @@ async def _prune(saver: Any, arguments: argparse.Namespace, output: Output) -> i
     tell = _observer(output, "pruning", "pruned")
     missing = [each for each in arguments.thread_ids if not await saver.ahas_thread(each)]
     found = await saver.aprune(arguments.thread_ids or None, **limits, observer=tell)
+    facts = {**_facts(found, arguments.max_size), "missing": missing}
+    output.show(facts, _told(facts) + _there_was_no(missing))
+    return 0 if facts["threads"] else NOTHING_DONE
+
+
+def _facts(found: Sequence[Any], max_size: int | None) -> dict[str, Any]:
+    """Return the result of pruning for programs."""
     pruned = [each for each in found if each.checkpoints]
-    large = [each for each in found if arguments.max_size is not None and each.left.bytes > arguments.max_size]
-    facts = {
+    return {
         "checkpoints": sum(each.checkpoints for each in pruned),
         "bytes": sum(each.bytes for each in pruned),
         "threads": [asdict(each) for each in pruned],
-        "larger": [each.thread_id for each in large],
-        "missing": missing,
+        "larger": [each.thread_id for each in found if max_size is not None and each.left.bytes > max_size],
     }
-    output.show(facts, _told(facts) + _there_was_no(missing))
-    return 0 if pruned else NOTHING_DONE
 
 
 def _told(facts: Mapping[str, Any]) -> str:

@@ -93,9 +93,5 @@ def _look_for_tables(connection: sqlite3.Connection, path: str) -> None:
 
 async def _ask_for_tables(saver: Any) -> None:
     """Raise if no saver has made its tables in the database of a server."""
-    from psycopg.errors import UndefinedTable  # an extra
-
-    try:
-        await saver.ahas_thread("")
-    except UndefinedTable as error:
-        raise ConfigurationError(f"The database of the address {_NO_TABLES}") from error
+    if not await saver.ahas_tables():
+        raise ConfigurationError(f"The database of the address {_NO_TABLES}")

@@ -335,6 +335,10 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     # Upkeep.
 
+    def _has_tables(self) -> Procedure[bool]:
+        """Return whether a saver has made its tables."""
+        return bool((yield from self._fetch("SELECT 1 AS found WHERE to_regclass('checkpoints') IS NOT NULL")))
+
     def _kept_up(self, begin: Callable[[], Statements[T]], *, writes: bool = True) -> Procedure[T]:
         """Perform statements as one transaction."""
 
@@ -488,6 +492,7 @@ class PostgresSaver(_Saver, TheirSaver):  # type: ignore[misc]
     delete_thread = performed(_Saver._delete)
     delete_thread_within = performed(_Saver._delete_within)
     prune = performed(_Saver._prune)
+    has_tables = performed(_Saver._has_tables)
     has_thread = performed(_Saver._has_thread)
     size = performed(_Saver._size)
     vacuum = performed(_Saver._vacuum)
@@ -538,6 +543,7 @@ class AsyncPostgresSaver(_Saver, TheirAsyncSaver):  # type: ignore[misc]
     adelete_thread = awaited(_Saver._delete)
     adelete_thread_within = awaited(_Saver._delete_within)
     aprune = awaited(_Saver._prune)
+    ahas_tables = awaited(_Saver._has_tables)
     ahas_thread = awaited(_Saver._has_thread)
     asize = awaited(_Saver._size)
     avacuum = awaited(_Saver._vacuum)
