@@ -40,7 +40,6 @@ FAILED: Final = 2
 
 _HIDDEN: Final = "***"
 
-_SQLITE: Final = "sqlite:///"
 
 #: The schemes of addresses of NATS servers, whose login may be a token alone.
 _NATS: Final = ("nats", "tls")
@@ -296,10 +295,11 @@ def existing_store_of(arguments: argparse.Namespace) -> str:
         ConfigurationError: None was given, it is in memory, or there is no such file.
     """
     from stategraph.errors import ConfigurationError
+    from stategraph.savers.sqlite_files import SCHEME, path_in
 
     store = store_of(arguments)
-    path = unquote(store.removeprefix(_SQLITE))
-    if store.startswith(_SQLITE) and not Path(path).exists():
+    path = path_in(store)
+    if store.startswith(SCHEME) and not Path(path).exists():
         raise ConfigurationError(f"There is no database '{path}': check the path in --store")
     return store
 

@@ -118,7 +118,7 @@ async def _opened(store: str) -> AsyncIterator[_Opened]:
     from stategraph.run.runtime import AgentRuntime
     from stategraph.savers.urls import saver_at
 
-    async with saver_at(store) as saver, AgentRuntime(checkpointer=saver) as runtime:
+    async with saver_at(store, create=False) as saver, AgentRuntime(checkpointer=saver) as runtime:
         yield _Opened(runtime.threads, saver)
 
 
