@@ -11,6 +11,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from stategraph.agent.limits.prices import PriceBook
 from stategraph.agent.settings.limits import Prices
 from stategraph.dev import loading
 from stategraph.dev.changes import Changes
@@ -60,8 +61,8 @@ def create_app(
     loaded = loading.load(target, files)
     settings = dict(loaded.settings)
     shared = {name: settings.pop(name) for name in _SHARED if name in settings}
+    changes, prices = Changes(), _price_book(settings)
     loaded = replace(loaded, settings=settings)
-    changes = Changes()
     runtime = AgentRuntime(
         **_runtime_settings(settings, {**shared, **({} if store is None else {"checkpointer": store})})
     )
@@ -79,17 +80,23 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.changes = changes
-    app.state.conversations = Conversations(runtime, loaded, changes, tells_errors=tells_errors)
+    app.state.conversations = Conversations(runtime, loaded, changes, prices, tells_errors=tells_errors)
     return app
 
 
+def _price_book(settings: dict[str, Any]) -> PriceBook | None:
+    """Return the prices of the target, or those of the package that knows them; None: there are none."""
+    if "prices" not in settings and importlib.util.find_spec("genai_prices") is not None:
+        settings["prices"] = Prices()
+    prices = settings.get("prices")
+    return None if prices is None else PriceBook.of(Prices.model_validate(prices))
+
+
 def _runtime_settings(settings: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the runtime: approvals can be asked for, threads are listed, costs are told if known."""
+    """Return the settings of the runtime: approvals can be asked for, threads are listed."""
     given = {"thread_index": True, "runs_kept": RUNS_KEPT, "event_log_size": EVENTS_KEPT, **shared}
     if given.get("checkpointer") is None:
         given["checkpointer"] = in_memory_saver()
     if "human_in_the_loop" not in settings:
         given["human_in_the_loop"] = HumanInTheLoop(enabled=True)
-    if "prices" not in settings and importlib.util.find_spec("genai_prices") is not None:
-        given["prices"] = Prices()
     return given

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from langchain_core.messages import HumanMessage
 
+from stategraph.agent.limits.prices import PriceBook
 from stategraph.dev import history
 from stategraph.dev.changes import Changes
 from stategraph.dev.replies import RefusedError
@@ -69,18 +70,29 @@ class Conversations:
         runtime: Runs them.
         target: What they talk to.
         changes: Is told when something begins or ends.
+        prices: Finds the cost of answers that were stored; None: it is not told.
 
     Args:
         runtime: Runs them.
         target: What they talk to.
         changes: Is told when something begins or ends.
+        prices: Finds the cost of answers that were stored.
         tells_errors: Whether the page is told the text of errors, and not only their class.
     """
 
-    def __init__(self, runtime: AgentRuntime, target: Target, changes: Changes, *, tells_errors: bool = True) -> None:
+    def __init__(
+        self,
+        runtime: AgentRuntime,
+        target: Target,
+        changes: Changes,
+        prices: PriceBook | None = None,
+        *,
+        tells_errors: bool = True,
+    ) -> None:
         self.runtime = runtime
         self.target = target
         self.changes = changes
+        self.prices = prices
         self._tells_errors = tells_errors
         self._newest: OrderedDict[str, Turn] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()

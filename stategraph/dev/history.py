@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage
 
+from stategraph.agent.limits.amounts import UsageTotals
+from stategraph.agent.limits.prices import PriceBook
 from stategraph.dev.attachments import files_in
 from stategraph.run.pauses import RunInterrupt
 from stategraph.run.threads.values import ThreadView
@@ -33,14 +37,15 @@ def questions(interrupts: Sequence[RunInterrupt]) -> list[dict[str, Any]]:
     return [{"id": each.interrupt_id, "payload": each.payload} for each in interrupts]
 
 
-def shown(view: ThreadView, run_id: str | None = None) -> dict[str, Any]:
+def shown(view: ThreadView, run_id: str | None = None, prices: PriceBook | None = None) -> dict[str, Any]:
     """Return a thread as JSON.
 
     Args:
         view: The thread.
         run_id: A run whose events the page reads: its own turn is left out. None: all turns are there.
+        prices: Finds the cost of calls; None: costs are not told.
     """
-    turns = _turns(view)
+    turns = _turns(view, prices)
     if run_id is not None:
         begins = next((at for at, turn in enumerate(turns) if turn["id"] == input_id(run_id)), len(turns))
         turns = turns[:begins]
@@ -53,33 +58,31 @@ def shown(view: ThreadView, run_id: str | None = None) -> dict[str, Any]:
     }
 
 
-def _turns(view: ThreadView) -> list[dict[str, Any]]:
+def _turns(view: ThreadView, prices: PriceBook | None) -> list[dict[str, Any]]:
     turns = [{"id": each.get("message_id"), "role": each["role"], "content": each["content"]} for each in view.content]
     answers = {turn["id"]: turn for turn in turns if turn["role"] == "assistant"}
+    used: dict[str, UsageTotals] = {}
     answer: dict[str, Any] | None = None
     for message in view.messages:
         answer = answers.get(message.id, answer)
-        if answer is not None and isinstance(message, AIMessage):
-            _add(answer, message)
+        if answer is None or not isinstance(message, AIMessage):
+            continue
+        if message.name:
+            answer.setdefault("agent", message.name)
+        if message.additional_kwargs.get("incomplete"):
+            answer["incomplete"] = True
+        if message.usage_metadata is not None:
+            used[answer["id"]] = used.get(answer["id"], UsageTotals()) + _usage(message, prices, view.thread.updated_at)
+    for answer_id, usage in used.items():
+        answers[answer_id]["usage"] = usage.as_json()
     return turns
 
 
-def _add(answer: dict[str, Any], message: AIMessage) -> None:
-    """Add to an answer what one of its messages took, and who wrote it."""
-    if message.name:
-        answer.setdefault("agent", message.name)
-    if model := message.response_metadata.get("model_name"):
-        answer["model"] = model
-    if message.additional_kwargs.get("incomplete"):
-        answer["incomplete"] = True
-    used: Mapping[str, Any] | None = message.usage_metadata
-    if used is None:
-        return
-    usage = answer.setdefault("usage", {"modelCalls": 0, "inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
-    usage["modelCalls"] += 1
-    for key, name in (
-        ("inputTokens", "input_tokens"),
-        ("outputTokens", "output_tokens"),
-        ("totalTokens", "total_tokens"),
-    ):
-        usage[key] += used.get(name) or 0
+def _usage(message: AIMessage, prices: PriceBook | None, when: datetime) -> UsageTotals:
+    """Return what the call of a model took that gave a message."""
+    usage = UsageTotals.of_call(message.usage_metadata)
+    if prices is None:
+        return usage
+    told = message.response_metadata
+    provider, model = str(told.get("model_provider") or ""), str(told.get("model_name") or "")
+    return replace(usage, cost=prices.cost(provider, model, usage, when))

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from stategraph import ModelPrice, Prices
 from stategraph.testing import Gate, Hold, Think, call, reply
 from tests.dev.serving import an_agent, answered, asking, new_thread, numbers_of, reading, send, serving, text_of
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_turn_is_streamed_and_is_in_the_history_afterwards() -> None:
     agent = an_agent(reply(Think("Let me see."), "Hello ", "Ada.", usage=(10, 5)))
-    async with serving(agent) as client:
+    prices = Prices(models=(ModelPrice(model="scripted", input=1.0, output=2.0),), known=False)
+    async with serving({"agents": [agent], "prices": prices}) as client:
         thread = await new_thread(client)
         begun = await send(client, thread, "Who are you?", "r1")
         assert (begun.status_code, begun.json()["id"]) == (201, "r1")
@@ -29,10 +31,12 @@ async def test_a_turn_is_streamed_and_is_in_the_history_afterwards() -> None:
         assert text_of(frames) == "Hello Ada."
         ended = frames[-1][1]["run"]
         assert (ended["running"], ended["waiting"], ended["usage"]["totalTokens"]) == (False, [], 15)
+        assert ended["usage"]["cost"] == 0.00002
 
         told = (await client.get(f"/api/threads/{thread}")).json()
         assert [turn["role"] for turn in told["turns"]] == ["user", "assistant"]
-        assert told["turns"][1]["usage"] == {"modelCalls": 1, "inputTokens": 10, "outputTokens": 5, "totalTokens": 15}
+        usage = told["turns"][1]["usage"]
+        assert (usage["modelCalls"], usage["inputTokens"], usage["totalTokens"], usage["cost"]) == (1, 10, 15, 0.00002)
         assert told["thread"]["title"] == "Who are you?"
         listed = (await client.get("/api/threads", params={"q": "who"})).json()["threads"]
         assert [each["id"] for each in listed] == [thread]

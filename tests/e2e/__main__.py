@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("Playwright is not installed here: `make e2e` makes an environment that has it")
 
-from tests.e2e import chat_scenes  # noqa: F401 - registers its scenes
+from tests.e2e import chat_scenes, shots  # noqa: F401 - registers its scenes
 from tests.e2e.stage import SCENES, staged
 
 
@@ -22,7 +23,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Play the scenes of the chat page in a real browser.")
     parser.add_argument("-k", metavar="WORDS", default="", help="only scenes whose name has these words")
     parser.add_argument("--failures", type=Path, metavar="FOLDER", help="pictures of pages whose scene failed")
+    parser.add_argument("--shots", type=Path, metavar="FOLDER", help="play nothing; take pictures of the page")
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # runs fail here on purpose
+    if options.shots:
+        with (
+            sync_playwright() as playwright,
+            tempfile.TemporaryDirectory() as kept,
+            staged(playwright, Path(kept)) as on,
+        ):
+            shots.take(on, options.shots)
+        return 0
     chosen = {name: play for name, play in SCENES.items() if options.k.lower() in name.lower()}
     passed = 0
     with (

@@ -53,7 +53,7 @@ async def read(request: Request) -> Response:
     turn = conversations.newest(thread_id)
     followed = turn is not None and conversations.is_followed(turn)
     view = await conversations.runtime.threads.get(thread_id)
-    told = history.shown(view, turn.run_id if turn is not None and followed else None)
+    told = history.shown(view, turn.run_id if turn is not None and followed else None, conversations.prices)
     run = None if turn is None else {**conversations.shown(turn), "followed": followed}
     return reply({**told, "run": run})
 

@@ -9,7 +9,7 @@ const touch = matchMedia("(pointer: coarse)");
 
 export function composer({ info, session }, toEnd) {
   const isWaiting = session.waiting.length > 0;
-  const hint = isWaiting ? "Decide above, or write to go on without it" : `Message ${info.name}`;
+  const hint = isWaiting ? "Decide above, or write on" : `Message ${info.name}`;
   const send = () => submit(session, toEnd);
   return html`<form
     class="composer"
@@ -55,6 +55,7 @@ export function composer({ info, session }, toEnd) {
         .value=${live(session.draft)}
         @input=${(event) => {
           session.draft = event.target.value;
+          if (!session.draft) session.queued = null;
           changed();
         }}
         @keydown=${(event) => {
@@ -91,14 +92,23 @@ export function composer({ info, session }, toEnd) {
           : html`<button type="submit" class="solid round" aria-label="Send" title="Send (Enter)" ?disabled=${!sendable(session)}>${icons.send}</button>`}
       </div>
     </div>
-    <p class="faint hint">Enter sends, Shift+Enter begins a line. Agents make mistakes: check what matters.</p>
+    <p class="faint hint" role=${session.queued ? "status" : nothing}>
+      ${session.queued
+        ? "This message is sent when the answer is complete."
+        : "Enter sends, Shift+Enter begins a line. Agents make mistakes: check what matters."}
+    </p>
   </form>`;
 }
 
 const sendable = (session) => !session.busy && !session.loading && (session.draft.trim() !== "" || session.attached.length > 0);
 
 async function submit(session, toEnd) {
-  if (!sendable(session) || session.running) return;
+  if (!sendable(session)) return;
+  if (session.running) {
+    session.queued = () => submit(session, toEnd);
+    changed();
+    return;
+  }
   const { draft, attached } = session;
   session.draft = "";
   session.attached = [];

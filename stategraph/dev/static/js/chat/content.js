@@ -15,6 +15,13 @@ export class Content {
     APPLY[event]?.(this, data);
   }
 
+  // Another turn has begun although this one waits: its calls will not run.
+  leave() {
+    if (this.status !== "interrupted") return;
+    this.status = "completed";
+    for (const part of this.parts) if (part.state === "running") part.state = "cancelled";
+  }
+
   callPart(id) {
     return this.parts.find((part) => part.type === "tool_call" && part.tool_call.id === id);
   }

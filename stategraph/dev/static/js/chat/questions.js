@@ -50,7 +50,7 @@ function approval(payload, draft, answer, busy) {
     icons.shield,
     title,
     html`${requests.map((request, at) => requestView(request, at, payload, draft, (decision) => decide(at, decision), busy, isOwn))}
-    ${requests.length > 1 && draft.decisions.size < requests.length
+    ${requests.length > 1 && draft.decisions.size === 0
       ? html`<div class="row end">
           <button
             type="button"

@@ -11,6 +11,7 @@ import { questionCard } from "./questions.js";
 import { turnView } from "./turns.js";
 
 let atEnd = true; // whether the newest text is followed
+let lastTop = 0; // where it was scrolled to
 let shownFor = null;
 
 register({ id: "chat", title: "Chat", view, tools: usage });
@@ -24,6 +25,7 @@ function view(state) {
   if (shownFor !== session) {
     shownFor = session;
     atEnd = true;
+    lastTop = 0;
   }
   queueMicrotask(() => requestAnimationFrame(keepAtEnd));
   return html`<div
@@ -32,8 +34,11 @@ function view(state) {
       @scroll=${(event) => {
         const box = event.currentTarget;
         const isEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
-        if (isEnd !== atEnd) {
-          atEnd = isEnd;
+        // Text that grows leaves the end behind, too; only a person scrolls up.
+        const follows = isEnd || (atEnd && box.scrollTop >= lastTop);
+        lastTop = box.scrollTop;
+        if (follows !== atEnd) {
+          atEnd = follows;
           changed();
         }
       }}
@@ -72,7 +77,9 @@ function toEnd() {
 
 function keepAtEnd() {
   const box = document.getElementById("scroller");
-  if (box && atEnd) box.scrollTop = box.scrollHeight;
+  if (!box || !atEnd) return;
+  box.scrollTop = box.scrollHeight;
+  lastTop = box.scrollTop;
 }
 
 function welcome({ info, session }) {
@@ -111,7 +118,7 @@ function files(session) {
 
 // What the session has used so far, as far as its models report it.
 function usage({ session }) {
-  const turns = (session?.turns ?? []).map((turn) => turn.usage ?? turn.live?.usage).filter(Boolean);
+  const turns = (session?.turns ?? []).map((turn) => turn.usage ?? turn.live?.usage).filter((each) => each?.totalTokens);
   const tokens = turns.reduce((sum, each) => sum + (each.totalTokens ?? 0), 0);
   if (!tokens) return nothing;
   const costs = turns.map((each) => each.cost).filter((cost) => cost !== undefined && cost !== null);

@@ -33,6 +33,7 @@ export class Session {
     this.draft = "";
     this.attached = [];
     this.busy = false; // a request is under way
+    this.queued = null; // sends a message once the answer has come
     this.source = null;
     this.attempts = 0;
     this.retry = null;
@@ -81,6 +82,10 @@ export class Session {
 
   // A run begins: its message, and an answer to come.
   begin(run) {
+    if (this.answer && this.run !== run.id) {
+      this.answer.live.leave();
+      this.answer.version += 1;
+    }
     this.run = run.id;
     this.seq = 0;
     this.lastRun = run;
@@ -116,6 +121,13 @@ export class Session {
     if (this.answer || run.usage?.cost !== undefined) answer.usage = run.usage ?? answer.usage;
     answer.error = run.error ?? null;
     answer.version += 1;
+  }
+
+  // Sends what was written while an answer came, now that it has come.
+  release() {
+    const { queued } = this;
+    this.queued = null;
+    if (queued && !this.running && !this.waiting.length) queued();
   }
 
   connect() {
@@ -208,7 +220,7 @@ export class Session {
       content.status = "running";
       this.waiting = [];
     }
-    this.running = event !== "on_run_end";
+    this.running = true; // until the server says that the execution is over, and takes the next message
     content.apply(event, data);
     this.answer.version += 1;
     if (event === "on_run_end") say(ENDS[data.status] ?? "");
@@ -221,6 +233,7 @@ export class Session {
     this.settle(run);
     if (gap && !run.waiting.length) this.reload();
     changed();
+    this.release();
   }
 
   // Commands.
@@ -262,6 +275,8 @@ export class Session {
       const run = await api.answer(this.threadId, { [questionId]: answer });
       this.waiting = this.waiting.filter((question) => question.id !== questionId);
       this.resumed(run);
+      // The buttons are gone, and with them the focus.
+      requestAnimationFrame(() => document.activeElement === document.body && document.getElementById("message")?.focus());
     });
   }
 

@@ -6,10 +6,11 @@ import { html, nothing } from "../lib.js";
 
 const STATES = { running: "runs", done: "", cancelled: "stopped", failed: "failed", error: "failed", rejected: "rejected" };
 
-export function toolStep(part) {
+export function toolStep(part, isPaused) {
   const call = part.tool_call;
-  const isRunning = part.state === "running" && call.output === undefined;
-  const state = isRunning ? "runs" : (STATES[part.state ?? "done"] ?? part.state);
+  const isOpen = part.state === "running" && call.output === undefined;
+  const isRunning = isOpen && !isPaused;
+  const state = isOpen ? (isPaused ? "waits" : "runs") : (STATES[part.state ?? "done"] ?? part.state);
   const transfer = /^lc_transfer_to_(.+)$/.exec(call.name ?? "");
   const title = transfer ? `Hand over to ${transfer[1]}` : humanName(call.name);
   return html`<details class="step tool ${isRunning ? "running" : ""}" data-tool=${call.name ?? ""}>

@@ -34,10 +34,10 @@ function answer(turn, state, isWriting) {
   const text = parts.filter((part) => part.type === "text").map((part) => part.text).join("\n\n").trim();
   const last = parts.at(-1);
   return html`<article class="turn assistant" aria-label="Answer">
-    ${named(parts, turn, state).map(({ part, agent }) => html`${agent ? html`<h3 class="agent">${agent}</h3>` : nothing}${partView(part, isWriting && part === last)}`)}
+    ${named(parts, turn, state).map(({ part, agent }) => html`${agent ? html`<h3 class="agent">${agent}</h3>` : nothing}${partView(part, isWriting && part === last, content?.status === "interrupted")}`)}
     ${isWriting && (!last || last.type === "tool_call" || last.closed) ? html`<p class="thinking" role="status"><span class="pulse"></span><span class="unseen">Working</span></p>` : nothing}
     ${end(turn, content)}
-    ${!isWriting && (text || turn.usage) ? foot(turn, content, text) : nothing}
+    ${!isWriting && content?.status !== "interrupted" && (text || turn.usage) ? foot(turn, content, text) : nothing}
   </article>`;
 }
 
@@ -57,14 +57,14 @@ function named(parts, turn, { info }) {
   });
 }
 
-function partView(part, isWriting) {
+function partView(part, isWriting, isPaused) {
   switch (part.type) {
     case "text":
       return html`<div class="prose ${isWriting ? "writing" : ""}">${elementsOf(part.text ?? "", memoryOf(part))}</div>`;
     case "think":
       return reasoning(part, isWriting);
     case "tool_call":
-      return toolStep(part);
+      return toolStep(part, isPaused);
     case "summary":
       return folded("Earlier messages were summarised", (part.content ?? []).map((each) => each.text).join(""));
     case "output":

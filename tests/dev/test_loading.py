@@ -1,0 +1,112 @@
+"""Targets: an agent, agents, a graph, settings, and what is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+
+pytest.importorskip("starlette")
+
+from langchain_core.messages import AIMessage
+
+from stategraph import END, START, AgentInputs, StateGraph
+from stategraph.dev import loading
+from stategraph.dev.attachments import files_in
+from stategraph.errors import ConfigurationError
+from stategraph.graph.message import add_messages
+from stategraph.testing import ScriptedChatModel
+from tests.dev.serving import an_agent, asking, new_thread, reading, send, serving
+
+
+class Talk(TypedDict, total=False):
+    messages: Annotated[list[Any], add_messages]
+    files: dict[str, str]
+
+
+def a_graph(name: str | None = None) -> Any:
+    def node(state: Talk) -> Talk:
+        said = state["messages"][-1]
+        return {"messages": [AIMessage(f"echo: {said.text}")], "files": {"notes/a b.md": "# Notes"}}
+
+    builder = StateGraph(Talk).add_node("node", node).add_edge(START, "node").add_edge("node", END)
+    return builder.compile(name=name)
+
+
+def test_each_kind_of_target_is_read() -> None:
+    ada, bob = an_agent(), an_agent(agent_id="bob", name=None)
+    assert loading.load(ada).agents == {"ada": "Ada"}
+    assert loading.load([ada, bob]).agents == {"ada": "Ada", "bob": "bob"}
+    assert loading.load(lambda: ada).name == "Ada"
+    assert loading.load({"agent_id": "eve", "model": ScriptedChatModel(replies=[])}).agents == {"eve": "eve"}
+    settings = loading.load({**asking(), "config": {"recursion_limit": 9}})
+    assert (set(settings.settings), settings.config) == ({"agents", "hooks"}, {"recursion_limit": 9})
+    graph = loading.load(a_graph("talker"))
+    assert (graph.name, graph.agents, graph.graph.name) == ("talker", {}, "talker")
+    assert loading.load(None).suggestions
+
+
+def test_a_target_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "app_of_this_test.py").write_text("from tests.dev.test_loading import a_graph\ngraph = a_graph()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        assert loading.load("app_of_this_test:graph").name == "graph"
+        with pytest.raises(ConfigurationError, match="has no 'other'"):
+            loading.load("app_of_this_test:other")
+    finally:
+        sys.modules.pop("app_of_this_test", None)
+    with pytest.raises(ConfigurationError, match="cannot be imported: No module named"):
+        loading.load("app_that_is_not_there:graph")
+    with pytest.raises(ConfigurationError, match="expected an import path"):
+        loading.load("app")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (1, "is of type int; expected an AgentInputs"),
+        ([], "is of type list"),
+        ({}, "is of type dict"),
+        ({"agents": [], "colour": 1}, "unknown settings: colour"),
+        (StateGraph(Talk), "not compiled"),
+    ],
+)
+def test_what_is_no_target_is_refused(given: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        loading.load(given)
+
+
+def test_a_graph_without_a_conversation_is_refused() -> None:
+    builder = StateGraph(dict).add_node("node", lambda state: state).add_edge(START, "node").add_edge("node", END)
+    with pytest.raises(ConfigurationError, match="holds no conversation"):
+        loading.load(builder.compile())
+
+
+def test_files_are_taken_as_the_profile_of_the_model_says() -> None:
+    model = ScriptedChatModel(replies=[], profile={"image_inputs": True, "pdf_inputs": False})
+    agent = AgentInputs(agent_id="ada", model=model)
+    assert loading.load(agent).accepts == ("text/*", "image/*")
+    assert loading.load(agent, ["audio/*"]).accepts == ("audio/*",)
+
+
+def test_files_of_a_state_are_found_in_any_of_their_forms() -> None:
+    files = {"a": "text", "b": {"content": ["one", "two"]}, "c": b"\0", "d": 1, "e": {"content": "x"}}
+    assert files_in({"files": files}) == {"a": b"text", "b": b"one\ntwo", "c": b"\0", "e": b"x"}
+    assert files_in({"files": [1]}) == files_in({}) == {}
+
+
+@pytest.mark.anyio
+async def test_a_graph_is_talked_to_and_its_files_are_saved() -> None:
+    async with serving(a_graph()) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "hello", "r1")
+        async with reading(client, thread) as reader:
+            frames = await reader.until("paused")
+        assert "echo: hello" in str(frames)
+        told = (await client.get(f"/api/threads/{thread}")).json()
+        assert (told["turns"][1]["content"][0]["text"], told["files"]) == ("echo: hello", ["notes/a b.md"])
+        file = await client.get(f"/api/threads/{thread}/files/notes/a%20b.md")
+        assert (file.text, file.headers["content-disposition"]) == ("# Notes", "attachment; filename*=UTF-8''a%20b.md")
+        assert (await client.get(f"/api/threads/{thread}/files/other")).status_code == 404

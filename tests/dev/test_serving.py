@@ -1,0 +1,74 @@
+"""`stategraph dev` as a process: what it says, where it listens, how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("starlette")
+
+from stategraph.dev import serving
+from stategraph.errors import ConfigurationError
+
+COMMAND = [sys.executable, "-m", "stategraph", "dev"]
+
+
+def test_the_demo_is_served_until_it_is_stopped_and_keeps_its_sessions(tmp_path: Path) -> None:
+    command = [*COMMAND, "--port", "0"]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert address is not None, line
+        with urllib.request.urlopen(f"{address[0]}/api/info", timeout=20) as answer:
+            assert b"scripted model" in answer.read()
+        # A reader holds up no end.
+        with urllib.request.urlopen(f"{address[0]}/api/events", timeout=20) as stream:
+            assert stream.readline().startswith(b"retry:")
+            child.send_signal(signal.SIGINT)
+            assert child.wait(20) == 0
+    finally:
+        child.kill()
+        _, errors = child.communicate()
+    assert errors == ""
+    assert (tmp_path / ".stategraph" / "threads.db").exists()
+    assert (tmp_path / ".stategraph" / ".gitignore").read_text() == "*\n"
+
+
+def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run([*COMMAND, "nowhere:agent"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.search(r"target 'nowhere:agent' cannot be imported", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_refused_and_another_is_found_if_none_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="Choose another port"):
+            serving._listen("127.0.0.1", port)
+        monkeypatch.setattr(serving, "PORT", port)
+        with serving._listen("127.0.0.1", None) as found:
+            assert found.getsockname()[1] > port
+
+
+def test_addresses_are_as_a_browser_takes_them() -> None:
+    assert serving._address("0.0.0.0", 80) == "http://127.0.0.1:80"
+    assert serving._address("::1", 80) == "http://[::1]:80"
+    assert serving._address("localhost", 80) == "http://localhost:80"
+    local = [
+        each
+        for each in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1", "agents")
+        if serving._is_loopback(each)
+    ]
+    assert local == ["127.0.0.1", "::1", "localhost"]
