@@ -27,8 +27,6 @@ DEFAULT_AGENT = "default"
 
 #: Hooks of what only agents do.
 _HOOKS_OF_AGENTS = (
-    HookEvents.BEFORE_MODEL,
-    HookEvents.AFTER_MODEL,
     HookEvents.SUBAGENT_START,
     HookEvents.SUBAGENT_STOP,
     HookEvents.PRE_COMPACT,
@@ -199,20 +197,19 @@ class RunFields(Settings):
         return self
 
     def check_guards(self) -> None:
-        """Refuse hooks and gates of models and subagents for a graph. A registry may get further hooks at any time.
+        """Refuse hooks of subagents and summaries for a graph. A registry may get further hooks at any time.
 
         Raises:
-            ConfigurationError: The run has a graph, and such hooks or gates.
+            ConfigurationError: The run has a graph, and such hooks.
         """
         if self.graph is None:
             return
         hooks = [] if self.hooks is None else [f"hooks of {each}" for each in _HOOKS_OF_AGENTS if self.hooks.has(each)]
-        guards = [*hooks, *(["'model_gates'"] if self.model_gates else [])]
-        if guards:
+        if hooks:
             raise ConfigurationError(
-                f"The run of a graph was given {' and '.join(guards)}, which do not reach the models of a graph: guard "
-                "them by a middleware of LangChain in the graph, or run agents in its place. Where a runtime gives "
-                "them to all of its runs, give this run hooks= or model_gates= of its own"
+                f"The run of a graph was given {' and '.join(hooks)}, which nothing in a graph calls: it has subagents "
+                "and summaries of its own kind. Run agents in its place, or leave them out; where a runtime gives them "
+                "to all of its runs, give this run hooks= of its own"
             )
 
     @property

@@ -45,3 +45,19 @@ class LoopAffinity:
             self._loop = running
         elif self._loop is not running:
             raise ConfigurationError(f"{self._what} is used in another event loop than before: {self._way_out}")
+
+
+class LoopLock:
+    """A lock of the running event loop: a runtime may be opened again in another one."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """The lock."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock

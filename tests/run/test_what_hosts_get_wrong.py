@@ -65,6 +65,16 @@ async def test_agents_and_edges_that_are_no_lists_are_refused(given: Any, said: 
             "'keepcontent' is no option of an execution; did you mean 'keep_content'",
         ),
         ((ask(), None, {"x": True}), "'x' is no option of an execution; known are callbacks, keep_content"),
+        ((ask(), None, {"keep_content": "x"}), "'keep_content' is 'x'; expected True or False"),
+        ((ask(), None, {"callbacks": 5}), "'callbacks' is a value of type int; expected a mapping with functions"),
+        (
+            (ask(), None, {"callbacks": {"handleToolBegin": print}}),
+            "'handle_tool_begin' is no callback of an execution; did you mean 'handle_tool_end'",
+        ),
+        (
+            (ask(), None, {"callbacks": {"handle_tool_end": 5}}),
+            "The callback 'handle_tool_end' is of type int; expected a function",
+        ),
         ((ask(), None, 5), "'options' is a value of type int; expected a mapping with callbacks or keep_content"),
     ],
 )

@@ -11,7 +11,7 @@ from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from stategraph.errors import AbortError, InvalidAnswerError
+from stategraph.errors import AbortError, ConfigurationError, InvalidAnswerError
 from stategraph.run.events.handlers import create_handlers
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
@@ -241,6 +241,44 @@ async def hooks(scenario: Scenario) -> list[str]:
     return [] if results == wanted else [f"results {results}, expected {wanted}"]
 
 
+async def guardrails(scenario: Scenario) -> list[str]:
+    """Hooks change and hold back what models say, and end the turn; a model that they do not see is not called."""
+    if scenario.guarded is None:
+        return []
+    wrong = []
+    ends = {
+        "changed": ({"updatedOutput": "Nobody."}, "It is sunny. Nobody.", None),
+        "denied": ({"decision": "deny", "reason": "a name"}, "It is sunny. Blocked: a name", "answer_denied"),
+    }
+    for hold in ("sentence", "answer"):
+        for said, whole, reason in ends.values():
+            registry = HookRegistry()
+            registry.register(
+                "AfterModel", lambda about, said=said: said if "Ada" in about["text"] else None, hold=hold
+            )
+            graph = scenario.guarded(InMemorySaver())
+            run = await Run.create({"run_id": "r", "graph": graph, "hooks": registry})
+            told = [each async for each in run.stream(scenario.given, thread("t"))]
+            last = run.get_run_messages()[-1].text
+            wanted = whole if hold == "sentence" else whole.removeprefix("It is sunny. ")
+            if (last, run.get_halt_reason()) != (wanted, reason):
+                wrong.append(f"{hold}: the turn ends with {last!r} ({run.get_halt_reason()}), expected {wanted!r}")
+            if any("Ada" in str(each.data) for each in told if each.event == "on_message_delta"):
+                wrong.append(f"{hold}: readers were told what was refused")
+            state = await graph.aget_state(thread("t"))
+            if state.next or state.values["messages"][-1].text != wanted:
+                wrong.append(f"{hold}: the thread ends with {state.values['messages'][-1].text!r}, next {state.next}")
+    registry = HookRegistry()
+    registry.register("BeforeModel", lambda about: None)
+    run = await Run.create({"run_id": "r", "graph": scenario.make(InMemorySaver()), "hooks": registry})
+    try:
+        await run.process_stream(scenario.given, thread("t"))
+        wrong.append("a model that no gate sees was called")
+    except ConfigurationError:
+        pass
+    return wrong
+
+
 async def edits(scenario: Scenario) -> list[str]:
     """A call that a person edits runs with the new arguments, in every spelling, as in the graph by itself."""
     decisions = [each["decisions"] for each in scenario.answers if isinstance(each, dict) and "decisions" in each]
@@ -276,7 +314,14 @@ def _done(values: Mapping[str, Any]) -> list[Any]:
     return [*calls, *(each.text for each in values["messages"] if isinstance(each, ToolMessage))]
 
 
-CHECKS = {"stream": same_as_stream, "attach": attached, "abort": aborted, "hooks": hooks, "edits": edits}
+CHECKS = {
+    "stream": same_as_stream,
+    "attach": attached,
+    "abort": aborted,
+    "hooks": hooks,
+    "guardrails": guardrails,
+    "edits": edits,
+}
 
 
 async def checked(scenario: Scenario) -> dict[str, list[str]]:

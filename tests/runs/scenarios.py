@@ -1,7 +1,7 @@
 """Graphs written for LangGraph: how each is made with a saver, its input, and what a person answers.
 
-They import `langgraph` and the packages that are built on it alone, so that they run on either engine; `run_tool` lets
-hooks of a run decide about a graph's tools.
+They import `langgraph` and the packages that are built on it alone, so that they run on either engine; `run_tool` and
+`guard_model` let hooks of a run decide about a graph's tools and models.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from langgraph.types import Command, Send, interrupt
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from stategraph.run.graphs.model_guards import guard_model, run_model
 from stategraph.run.graphs.tool_hooks import run_tool
 from tests.runs.model import RuleModel, results
 
@@ -37,6 +38,7 @@ class Scenario:
         again: The input of a later turn on the same thread.
         answers: What a person answers to its questions, in order.
         hooked: Makes the graph with tools that hooks of the run decide about; None: it is not tested with hooks.
+        guarded: The same with models that hooks decide about, and whose last answer has two sentences.
         pause_before: A node of the outermost graph, to pause before in the test of resuming in another process; None:
             its own questions pause it.
         texts: Words that have to be told, so that a graph that says nothing is noticed.
@@ -50,6 +52,7 @@ class Scenario:
     agents: tuple[str, ...]
     answers: tuple[Any, ...] = ()
     hooked: Callable[[Any], Any] | None = None
+    guarded: Callable[[Any], Any] | None = None
     pause_before: str | None = None
 
 
@@ -89,6 +92,27 @@ def react_hooked(saver: Any) -> Any:
 
     tools = ToolNode([get_weather], awrap_tool_call=run_tool)
     return create_react_agent(RuleModel(rule=rule), tools, checkpointer=saver)
+
+
+def _looks_then_says(messages: list[AnyMessage]) -> Any:
+    if results(messages) == 0:
+        return "I look.", [("get_weather", {"city": "Rome"}, "a")]
+    return "It is sunny. My name is Ada."
+
+
+def by_hand_guarded(saver: Any) -> Any:
+    model = RuleModel(rule=_looks_then_says)
+
+    async def call(state: MessagesState) -> Any:
+        return {"messages": [await run_model(model, state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("talk", call)
+    builder.add_node("tools", ToolNode([get_weather]))
+    builder.add_edge(START, "talk")
+    builder.add_conditional_edges("talk", tools_condition)
+    builder.add_edge("tools", "talk")
+    return builder.compile(checkpointer=saver)
 
 
 # A tool node by hand: reasoning, a tool that fails, a sync model node
@@ -164,6 +188,26 @@ def middleware_hooked(saver: Any) -> Any:
         return "So much for the weather."
 
     return create_agent(RuleModel(rule=rule), [get_weather], middleware=[RunTools()], checkpointer=saver)
+
+
+def middleware_guarded(saver: Any) -> Any:
+    from langchain.agents import create_agent
+    from langchain.agents.middleware import AgentMiddleware, ModelRetryMiddleware
+
+    class GuardModels(AgentMiddleware[Any, Any]):
+        """Lets the hooks of the run decide."""
+
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            return await guard_model(request, handler)
+
+    return create_agent(
+        RuleModel(rule=_looks_then_says),
+        [get_weather],
+        system_prompt="Be brief.",
+        middleware=[ModelRetryMiddleware(max_retries=2), GuardModels()],
+        checkpointer=saver,
+        name="guarded",
+    )
 
 
 class Forecast(BaseModel):
@@ -481,7 +525,13 @@ SCENARIOS: dict[str, Scenario] = {
         hooked=react_hooked,
     ),
     "tool node by hand": Scenario(
-        by_hand, said("hi"), LATER, ("I should try.", "It does not work."), ("talk",), pause_before="tools"
+        by_hand,
+        said("hi"),
+        LATER,
+        ("I should try.", "It does not work."),
+        ("talk",),
+        guarded=by_hand_guarded,
+        pause_before="tools",
     ),
     "create_agent, middleware": Scenario(
         middleware,
@@ -491,6 +541,7 @@ SCENARIOS: dict[str, Scenario] = {
         ("polite",),
         pause_before="tools",
         hooked=middleware_hooked,
+        guarded=middleware_guarded,
     ),
     "create_agent, response_format": Scenario(response_format, said("hi"), LATER, (), ("model",), pause_before="tools"),
     "create_agent, HumanInTheLoopMiddleware": Scenario(

@@ -67,7 +67,6 @@ class HeldListener:
         self._listener = listener
         self._approve = approve
         self._pieces: list[ModelStreamed] = []
-        self._began = 0.0
         self._held: list[str] = []
         self._open = self._told = ""
         self._length = 0
@@ -75,6 +74,12 @@ class HeldListener:
         self.memory = listener.memory
         self.recall = listener.recall
         self.replaced = self.has_told = False
+        self._began = environment.current().clock.monotonic()
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the answer is held as a whole."""
+        return self._approve is None
 
     async def hear(self, fact: Fact, /) -> None:
         """Pass a fact on, or hold it back.

@@ -10,5 +10,6 @@ graph's nodes beyond their names, nor change a graph that it is given.
     projection.py   items of the stream to facts; execution.py: one execution
     metering.py     usage and limits
     tool_hooks.py   hooks and gates around LangChain's tools
+    model_guards.py hooks and gates around models
     reviews.py      LangChain's questions about tool calls, and the answers to them
 """

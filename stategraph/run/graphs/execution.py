@@ -11,14 +11,18 @@ from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
+from stategraph.agent.llm.held_answer import StoppedAnswer
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.settings.limits import LimitName
 from stategraph.agent.state import AgentState
 from stategraph.agent.tools.limit_gate import LimitGate
+from stategraph.errors import HandlerError
+from stategraph.run.abort import to_its_end, unless_aborted
 from stategraph.run.events.listener import RunListener
-from stategraph.run.graphs import tool_hooks
+from stategraph.run.graphs import model_guards, tool_hooks
 from stategraph.run.graphs.hosted_graph import HostedGraph, messages_in
 from stategraph.run.graphs.metering import GraphBudget, Refusal
+from stategraph.run.graphs.model_guards import Ended, RunModels, Unguarded
 from stategraph.run.graphs.projection import Projection
 from stategraph.run.graphs.tool_hooks import RunTools, ToolHooks
 from stategraph.run.history import recovery
@@ -59,33 +63,81 @@ class GraphExecution(TurnExecution):
         self._hosted = graph
         self._budget = GraphBudget(self._meter)
         self._projection = Projection(listener, graph.calls, self._budget)
+        self._halted: list[AnyMessage] | None = None
 
     async def _segment(self, given: object, context: AgentContext) -> AgentState:
         """Execute the graph once, and return its last state, as far as it is a mapping."""
         graph, projection = self._hosted, self._projection
         if context.listener is not None:
-            projection.hear = context.listener.hear
+            projection.tell_to(context.listener)
         gates = [gate for gate in context.gates if not isinstance(gate, LimitGate)]
         tools = RunTools(gates, projection.place_of_call, graph.command) if gates else None
-        before = tool_hooks.current.set(tools)
-        try:
-            async with aclosing(self._stream(given, context, tools)) as items:
-                async for ns, mode, payload in items:
-                    self._budget.check()
-                    await projection.take(tuple(ns), mode, payload)
-                    if mode == "values" and not ns:
-                        self._note(payload)
-        finally:
-            tool_hooks.current.reset(before)
-        self._budget.check()
+        guards = model_guards.guards(context.model_gates)
+        models = RunModels(guards, projection.place_of_task, projection.recorder) if guards else None
+        projection.models = models
+        if models is None:
+            await self._read(given, context, tools, None)
+        elif (ended := await self._guarded(given, context, tools, models)) is not None:
+            return await self._halt(ended)
         await projection.end()
         if self.paused or graph.compiled.interrupt_before_nodes or graph.compiled.interrupt_after_nodes:
             await self._wait_again()
         values = graph.values if isinstance(graph.values, Mapping) else {}
         return cast("AgentState", {**values, "messages": messages_in(values)})
 
-    def _stream(self, given: object, context: AgentContext, tools: RunTools | None) -> AsyncGenerator[Any, None]:
-        """Run the graph, heard by the projection and by hooks of its tools."""
+    async def _read(
+        self, given: object, context: AgentContext, tools: RunTools | None, models: RunModels | None
+    ) -> None:
+        """Run the graph, and tell what its stream shows."""
+        projection = self._projection
+        before = tool_hooks.current.set(tools), model_guards.current.set(models)
+        try:
+            async with aclosing(self._stream(given, context, tools, models)) as items:
+                async for ns, mode, payload in items:
+                    self._check(models)
+                    await projection.take(tuple(ns), mode, payload)
+                    if mode == "values" and not ns:
+                        self._note(payload)
+        finally:
+            tool_hooks.current.reset(before[0])
+            model_guards.current.reset(before[1])
+        self._check(models)
+
+    def _check(self, models: RunModels | None) -> None:
+        self._budget.check()
+        if models is not None:
+            models.check()
+
+    async def _guarded(
+        self, given: object, context: AgentContext, tools: RunTools | None, models: RunModels
+    ) -> Ended | None:
+        """Run the graph within the gates around its models; return the end of the turn, if they want one."""
+        try:
+            await unless_aborted((models.stop.signal,), lambda: self._read(given, context, tools, models))
+        except StoppedAnswer as stopped:
+            await models.stopped(self._projection.call_of(stopped.call), stopped)
+        except HandlerError:
+            raise
+        except Exception:
+            # That of the node that was not let through, or of the graph that was stopped.
+            if models.ended is None:
+                raise
+        finally:
+            models.leave()
+        return models.ended
+
+    async def _halt(self, ended: Ended) -> AgentState:
+        """End the turn as gates want it, as if it had ended there, and return what stands for the graph's state."""
+        await self._projection.halt(ended)
+        self.paused, self._halted = False, self._left(ended.reason)
+        if self._graph.compiled.checkpointer:
+            await to_its_end(self._commit(self._halted))
+        return cast("AgentState", {"messages": self._halted, "halt_reason": ended.reason})
+
+    def _stream(
+        self, given: object, context: AgentContext, tools: RunTools | None, models: RunModels | None
+    ) -> AsyncGenerator[Any, None]:
+        """Run the graph, heard by the projection and by hooks of its models and tools."""
         handlers: list[Any] = [self._projection.recorder]
         # A handler that may wait costs a turn of the event loop for each piece of an answer. The limit that every run
         # has is kept without: the run ends with the next item of the stream.
@@ -93,6 +145,8 @@ class GraphExecution(TurnExecution):
             handlers.append(Refusal(self._budget))
         if tools is not None:
             handlers.append(ToolHooks(tools))
+        if models is not None:
+            handlers.append(Unguarded(models))
         config = cast("RunnableConfig", {**self._config, "callbacks": _with(self._config, handlers)})
         options: dict[str, Any] = {"context": context.context} if context.context is not None else {}
         if self._hosted.compiled.checkpointer:
@@ -120,6 +174,8 @@ class GraphExecution(TurnExecution):
 
     def _brought(self, values: AgentState) -> list[AnyMessage]:
         """Return the messages of a state after the last that went in; those that were told if it has none."""
+        if self._halted is not None:
+            return self._halted
         brought = after(self._listener.last_input_id, values["messages"]) if values["messages"] else None
         return self._outside_tools(self._listener.produced) if brought is None else brought
 

@@ -29,11 +29,14 @@ from langchain_core.messages import (
 from stategraph.agent import facts
 from stategraph.agent.facts import Fact, ModelCall, Place
 from stategraph.agent.llm import metering
+from stategraph.agent.llm.held_answer import HeldListener
 from stategraph.agent.messages.truncation import text_of
+from stategraph.agent.ports import Listener
 from stategraph.run.events.event_types import CustomEvent, GraphEvents, StateUpdate
 from stategraph.run.events.listener import RunListener
 from stategraph.run.graphs import recorder
 from stategraph.run.graphs.metering import GraphBudget
+from stategraph.run.graphs.model_guards import Ended, RunModels
 from stategraph.run.graphs.naming import Namespace, Naming
 from stategraph.run.graphs.recorder import HeardCall, HeardTool, Record, Recorder
 
@@ -50,23 +53,27 @@ class Projection:
         budget: Counts calls, and keeps limits.
 
     Attributes:
+        models: The gates around models; None: there are none.
         recorder: To be given to the graph as a callback handler.
         calls: Calls without a result.
         at_top: Ids of messages of the outermost graph.
         in_tools: Ids of messages of graphs inside of tools.
         interrupts: The interrupts that the stream showed, by their ids.
-        hear: Tells a fact; the listener's, unless somebody else hears it too.
+        ear: Is told facts: the listener, unless somebody else hears them too.
+        hear: Tells it a fact.
     """
 
     def __init__(
         self, listener: RunListener, calls: dict[tuple[str, str], tuple[Place, ToolCall]], budget: GraphBudget
     ) -> None:
-        self.recorder = Recorder(budget.model_begins, self._tool_begins)
+        self.recorder = Recorder(self._model_begins, self._tool_begins)
+        self.models: RunModels | None = None
         self._budget = budget
         self.calls = calls
         self.at_top: set[str] = set()
         self.in_tools: set[str] = set()
         self.interrupts: dict[str, Any] = {}
+        self.ear: Listener = listener
         self.hear: Callable[[Fact], Awaitable[None]] = listener.hear
         self._listener = listener
         self._naming = Naming()
@@ -75,6 +82,18 @@ class Projection:
         self._failed: dict[HeardCall, Exception] = {}
         self._namespaces: dict[str, Namespace] = {}
         self._answered: set[str] = set()
+
+    def tell_to(self, listener: Listener) -> None:
+        """Have a listener hear the facts, who passes them on."""
+        self.ear, self.hear = listener, listener.hear
+
+    def place_of_task(self, metadata: Mapping[str, Any]) -> Place:
+        """Return the place of a task, by its metadata."""
+        return self._place(self._namespace(metadata), metadata)
+
+    def call_of(self, model: ModelCall) -> HeardCall:
+        """Return the call that was told as a fact."""
+        return next(heard for heard, told in self._models.items() if told is model)
 
     def place_of_call(self, metadata: Mapping[str, Any], call_id: str) -> Place:
         """Return the place of a tool call.
@@ -139,6 +158,27 @@ class Projection:
                     self._keep_message(model.at, record.message)
                     self._listener.produced.append(record.message)
 
+    async def halt(self, ended: Ended) -> None:
+        """Tell the answer with which gates end the turn."""
+        message = ended.message
+        if message is not None and message.id is not None:
+            self.at_top.add(message.id)
+            self.in_tools.discard(message.id)
+        if ended.call is None:
+            if message is not None:
+                await self.hear(facts.MessageReturned(ended.at, message))
+            return
+        model, held = await self._model(ended.call), ended.call.held
+        if held is not None:
+            held.replaced = True
+        hear = self.hear if held is None else held.hear
+        await hear(facts.ModelEnded(model, message or AIMessage(""), ended.elapsed_s))
+
+    def _model_begins(self, metadata: Mapping[str, Any], tags: Sequence[str]) -> bool:
+        if self.models is not None and not self.models.may_begin(metadata, tags):
+            return False
+        return self._budget.model_begins(metadata)
+
     def _tool_begins(self, tool: HeardTool) -> bool:
         return self._budget.tool_begins(self.place_of_call(tool.metadata, tool.call_id), tool.call_id)
 
@@ -200,9 +240,20 @@ class Projection:
             await self._records(recorder.due_of(call.queue))
         model = self._models.get(call) or await self._model(call, ns)
         self._keep_message(model.at, message)
-        await self.hear(facts.ModelStreamed(model, cast("AIMessage", message)))
+        hear = self.hear if call.guard is None else self._held(call)
+        await hear(facts.ModelStreamed(model, cast("AIMessage", message)))
         piece.taken = True
+        call.was_taken()
         await self._records(recorder.due_of(call.queue))
+
+    def _held(self, call: HeardCall) -> Callable[[Fact], Awaitable[None]]:
+        """Return who hears the pieces of a guarded call: what holds them back, if anything does."""
+        hold = call.hold
+        if hold == "nothing" or call.guard is None:
+            return self.hear
+        if call.held is None or (hold == "answer" and not call.held.is_whole):
+            call.held = HeldListener(self.ear, call.guard.passage.approve if hold == "sentence" else None)
+        return call.held.hear
 
     def _place(self, ns: Namespace, metadata: Mapping[str, Any]) -> Place:
         self._namespaces.setdefault(recorder.task_of(metadata), ns)
@@ -250,11 +301,13 @@ class Projection:
             whole = pieces[0] if len(pieces) == 1 else pieces[0] + pieces[1:]
             await self._ended(call, AIMessage(**_fields(whole)), 0.0)
 
-    async def _ended(self, call: ModelCall, message: AIMessage, elapsed_s: float) -> None:
+    async def _ended(
+        self, call: ModelCall, message: AIMessage, elapsed_s: float, held: HeldListener | None = None
+    ) -> None:
         if not call.off_record:
             self._keep_message(call.at, message)
             self._remember(call.at, message)
-        await self.hear(facts.ModelEnded(call, message, elapsed_s))
+        await (self.hear if held is None else held.hear)(facts.ModelEnded(call, message, elapsed_s))
 
     def _remember(self, at: Place, message: AIMessage) -> None:
         for call in message.tool_calls:
@@ -288,11 +341,13 @@ class Projection:
         match record:
             case recorder.CallBegan(call):
                 await self._model(call)
-            case recorder.CallEnded(call, message, elapsed_s):
+            case recorder.CallEnded(call, message, elapsed_s, replaced):
                 model = await self._model(call)
                 del self._models[call]
                 self._budget.model_ended(model, message)
-                await self._ended(model, message, elapsed_s)
+                if call.held is not None:
+                    call.held.replaced = replaced
+                await self._ended(model, message, elapsed_s, call.held)
                 if self._budget.unpriced(model):
                     await self.hear(metering.unpriced(model))
             case recorder.CallFailed(call, error):

@@ -8,13 +8,16 @@ Rules
   taken every piece of an answer that was given before the record. A piece is known again by its identity: both are
   handed the same object.
 * Callbacks come from any thread, and never wait.
+* The end of a call that gates have let begin is no record of its own accord: it is one when they have reviewed it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -23,6 +26,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
+from stategraph.agent.llm.held_answer import HeldListener
+from stategraph.agent.llm.model_gates import Passage
+from stategraph.agent.ports import Hold
 from stategraph.engine.config import environment
 
 #: Tag of a model whose answers a graph's stream leaves out.
@@ -46,6 +52,11 @@ class HeardCall:
         shown: Whether the graph's stream shows its answer.
         streamed: How many pieces came.
         usage: As far as the pieces report it; None: not yet.
+        guard: The gates that have let it begin; None: there are none.
+        taken: How many pieces the reader of the stream has told or held back.
+        answer: The whole answer, which gates are reviewing; None: there is none yet.
+        elapsed_s: How long that took.
+        held: Holds its pieces back; None: they are told as they come.
     """
 
     messages: Sequence[BaseMessage]
@@ -55,6 +66,35 @@ class HeardCall:
     shown: bool = True
     streamed: int = 0
     usage: UsageMetadata | None = None
+    guard: Guard | None = None
+    taken: int = 0
+    answer: AIMessage | None = None
+    elapsed_s: float = 0.0
+    held: HeldListener | None = None
+    _read: asyncio.Event | None = None
+
+    @property
+    def hold(self) -> Hold:
+        """The part of the answer that is held back: all of one that came as a whole."""
+        hold: Hold = "nothing" if self.guard is None or not self.shown else self.guard.hold
+        return "answer" if hold == "sentence" and self.answer is not None and not self.streamed else hold
+
+    def was_taken(self) -> None:
+        """Take note that the reader of the stream has taken a piece."""
+        self.taken += 1
+        if self.taken >= self.streamed:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Wake who waits in `read`."""
+        if self._read is not None:
+            self._read.set()
+
+    async def read(self) -> None:
+        """Wait until the reader of the stream has taken every piece of a call that has ended; in its event loop."""
+        if self.taken < self.streamed:
+            self._read = asyncio.Event()
+            await self._read.wait()
 
     def beginning(self, error: BaseException | None = None) -> AIMessage | None:
         """Return what stands for the answer of a call that was cut off, with the usage that was reported.
@@ -65,9 +105,28 @@ class HeardCall:
         Returns:
             None for one that failed before it was answered, and took nothing.
         """
-        if isinstance(error, Exception) and not self.streamed:
+        if isinstance(error, Exception) and not self.streamed and self.answer is None:
             return None
         return AIMessage("", usage_metadata=self.usage)
+
+
+@dataclass(slots=True, eq=False)
+class Guard:
+    """Lets calls of models begin, and reviews the answer.
+
+    Attributes:
+        passage: The way through the gates.
+        hold: How much of an answer they hold back.
+        ended: Calls that have an answer, in their order.
+    """
+
+    passage: Passage
+    hold: Hold
+    ended: list[HeardCall] = field(default_factory=list)
+
+
+guarding: ContextVar[Guard | None] = ContextVar("stategraph_model_guard", default=None)
+"""The gates that have let the models be called that are called here; None: none have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +166,12 @@ class CallBegan:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A model has answered."""
+    """A model has answered; `replaced`: gates have put something else in the place of its answer."""
 
     call: HeardCall
     message: AIMessage
     elapsed_s: float
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +214,10 @@ class Dispatched:
     metadata: Mapping[str, Any]
 
 
+class SupersededError(Exception):
+    """A model has answered, and its answer is not the one that gates have reviewed: nobody is told it."""
+
+
 Record: TypeAlias = CallBegan | CallEnded | CallFailed | ToolBegan | ToolReturned | ToolRaised | Dispatched
 
 
@@ -194,8 +258,8 @@ class Recorder(BaseCallbackHandler):
     """Takes note of models and tools.
 
     Args:
-        model_begins: Called before a model is, with its metadata; returns whether it may be. One that may not is not
-            noted.
+        model_begins: Called before a model is, with its metadata and tags; returns whether it may be. One that may not
+            is not noted.
         tool_begins: The same for a tool, given its execution.
     """
 
@@ -205,13 +269,16 @@ class Recorder(BaseCallbackHandler):
     ignore_retry = True
 
     def __init__(
-        self, model_begins: Callable[[Mapping[str, Any]], bool], tool_begins: Callable[[HeardTool], bool]
+        self,
+        model_begins: Callable[[Mapping[str, Any], Sequence[str]], bool],
+        tool_begins: Callable[[HeardTool], bool],
     ) -> None:
         self._model_begins = model_begins
         self._tool_begins = tool_begins
         self._queues: dict[str, deque[Record | Piece]] = {}
         self._calls: dict[UUID, HeardCall] = {}
         self._stopped: list[HeardCall] = []
+        self._reviewed: dict[HeardCall, None] = {}
         self._tools: dict[UUID, HeardTool] = {}
         self._pieces: dict[int, tuple[BaseMessage, HeardCall, Piece]] = {}
 
@@ -255,10 +322,29 @@ class Recorder(BaseCallbackHandler):
     def cut_off(self) -> list[HeardCall]:
         """Return the calls of models that were stopped, and forget them."""
         # LangChain tells of some of them only.
-        stopped = [*self._stopped, *self._calls.values()]
+        stopped = [*self._stopped, *self._calls.values(), *self._reviewed]
         self._stopped.clear()
         self._calls.clear()
+        self._reviewed.clear()
         return stopped
+
+    def release(self, call: HeardCall, message: AIMessage | None) -> None:
+        """Take note that gates have reviewed an answer.
+
+        Args:
+            call: The call.
+            message: The answer that counts; None: it is none of the conversation's.
+        """
+        self.forget(call)
+        assert call.answer is not None
+        if message is None:
+            call.queue.append(CallFailed(call, SupersededError("Another answer took its place")))
+        else:
+            call.queue.append(CallEnded(call, message, call.elapsed_s, message is not call.answer))
+
+    def forget(self, call: HeardCall) -> None:
+        """Forget an answer that gates were reviewing, and of which the caller tells."""
+        self._reviewed.pop(call, None)
 
     def _put(self, metadata: Mapping[str, Any], record: Record) -> None:
         self.queue_of(metadata).append(record)
@@ -276,12 +362,14 @@ class Recorder(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Take note that a model is called."""
-        if not self._model_begins(metadata or {}):
+        if not self._model_begins(metadata or {}, tags or ()):
             return
         shown = metadata is not None and bool(task_of(metadata)) and _UNSTREAMED not in (tags or ())
         now = environment.current().clock.monotonic()
         about, queue = metadata or {}, self.queue_of(metadata or {})
-        call = self._calls[run_id] = HeardCall(messages[0] if messages else (), about, now, queue, shown)
+        call = self._calls[run_id] = HeardCall(
+            messages[0] if messages else (), about, now, queue, shown, guard=guarding.get()
+        )
         queue.append(CallBegan(call))
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
@@ -308,10 +396,15 @@ class Recorder(BaseCallbackHandler):
         if call is None or not isinstance(generation, ChatGeneration):
             return
         message = generation.message
+        elapsed_s = environment.current().clock.monotonic() - call.began
+        if call.guard is not None and isinstance(message, AIMessage):
+            # Before the stream can show anything of it.
+            call.answer, call.elapsed_s, call.usage = message, elapsed_s, message.usage_metadata or call.usage
+            self._reviewed[call] = None
+            call.guard.ended.append(call)
         if call.shown and not call.streamed:
             self._note(call, message)
-        if isinstance(message, AIMessage):
-            elapsed_s = environment.current().clock.monotonic() - call.began
+        if call.guard is None and isinstance(message, AIMessage):
             call.queue.append(CallEnded(call, message, elapsed_s))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:

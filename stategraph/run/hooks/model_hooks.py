@@ -40,6 +40,11 @@ class ModelHookGate:
         self._hear = hear
         self._by_sentence: dict[int, ModelRequest] = {}
 
+    @property
+    def is_idle(self) -> bool:
+        """True as long as there are no hooks around models."""
+        return not (self._hooks.has(HookEvents.BEFORE_MODEL) or self._hooks.has(HookEvents.AFTER_MODEL))
+
     def hold(self, request: ModelRequest, /) -> Hold:
         """Return how much of an answer is held back."""
         return self._hooks.hold()

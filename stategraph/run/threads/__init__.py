@@ -6,7 +6,7 @@ kept in a small index: a table in the saver's own database, or a mapping beside 
 It must never know how a run executes (`stategraph.run.run`) or what runs share (`stategraph.run.runtime`), nor import a
 driver of a database: it uses the connection of the saver.
 
-    values.py      threads, pages, queries
+    values.py      threads, pages, queries; arguments.py: what hosts give, checked
     rules.py       a row of the index from one state to the next, without I/O
     port.py        the index; who else keeps something of a thread
     memory.py, sql.py, sqlite.py, postgres.py, listing.py   indexes; indexes.py chooses the one for a saver

@@ -15,16 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from stategraph.errors import ConfigurationError
-from stategraph.run.threads.values import Thread, ThreadQuery, ThreadStatus, when
+from stategraph.run.threads.values import STORABLE, Thread, ThreadQuery, ThreadStatus, is_storable, when
 
 #: A holder that says nothing for so many seconds is gone.
 HELD_S: Final = 60.0
 
 #: A holder says that it still is every so many seconds.
 RENEW_S: Final = 20.0
-
-#: For messages: which texts `is_storable` means.
-STORABLE: Final = "without NUL and unpaired surrogates"
 
 Stored: TypeAlias = Literal["idle", "running", "interrupted", "failed", "deleting"]
 
@@ -193,8 +190,3 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from _texts(each)
-
-
-def is_storable(text: str) -> bool:
-    """Return whether databases can store a text: PostgreSQL has no NUL, and UTF-8 no unpaired surrogates."""
-    return "\0" not in text and text == text.encode("utf-8", "replace").decode()

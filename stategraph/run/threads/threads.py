@@ -10,10 +10,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
-from stategraph.engine.config import environment
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import RUNTIME_CLOSED
-from stategraph.run.threads import conversation, copying, erasing, keeping, rules, transfer
+from stategraph.run.loop_affinity import LoopLock
+from stategraph.run.threads import arguments, conversation, copying, erasing, keeping, rules, transfer
 from stategraph.run.threads.conversation import MESSAGES, Saved
 from stategraph.run.threads.indexes import index_of
 from stategraph.run.threads.keeping import now_s
@@ -66,7 +66,7 @@ class Threads:
         self._index: ThreadIndex | None = None
         self._indexed: Any = None
         self._is_used = bool(index)
-        self._opening = asyncio.Lock()
+        self._opening = LoopLock()
         self._is_complete = False
         self._found = 0
         self._executed: dict[asyncio.Event, Callable[[], bool]] = {}
@@ -104,11 +104,11 @@ class Threads:
         """
         return await self._page(
             ThreadQuery(
-                owner=_text("owner", owner),
+                owner=arguments.text("owner", owner),
                 metadata=rules.checked_metadata(metadata),
                 status=status,
-                updated_after=_seconds("updated_after", updated_after),
-                updated_before=_seconds("updated_before", updated_before),
+                updated_after=arguments.seconds("updated_after", updated_after),
+                updated_before=arguments.seconds("updated_before", updated_before),
                 order=order,
                 oldest_first=oldest_first,
                 limit=limit,
@@ -133,7 +133,7 @@ class Threads:
         """
         index = await self._opened()
         index.check()
-        sought, of = _text("text", text or None) or "", _text("owner", owner)
+        sought, of = arguments.text("text", text or None) or "", arguments.text("owner", owner)
         return await self._page(ThreadQuery(text=sought, owner=of, limit=limit, after=of_cursor(after), now=now_s()))
 
     async def _page(self, query: ThreadQuery) -> ThreadPage:
@@ -169,10 +169,11 @@ class Threads:
         if if_exists not in ("raise", "keep"):
             raise ConfigurationError(f"'if_exists' is {if_exists!r:.60}; expected 'raise' or 'keep'")
         index = await self._opened()
-        row = _new(_checked_id(thread_id), title, owner, metadata)
-        if await index.put(row, None):
+        row = _new(arguments.new_id(thread_id), title, owner, metadata)
+        known = await self._found_row(index, row.id)
+        if known is None and await index.put(row, None):
             return row.shown(row.created_at)
-        known = await index.get(row.id)
+        known = known or await index.get(row.id)
         if if_exists == "keep" and known is not None:
             return known.shown(now_s())
         raise ConfigurationError(f"There is a thread '{row.id}' already: use another id, or if_exists='keep'")
@@ -212,7 +213,10 @@ class Threads:
 
         Raises:
             LookupError: There is none.
+            ConfigurationError: The title is no text, or empty.
         """
+        if title is None:
+            raise ConfigurationError("'title' is None; expected a text that is not empty")
         return await self.update(thread_id, title=title)
 
     async def update(
@@ -235,7 +239,7 @@ class Threads:
             LookupError: There is no such thread.
         """
         index = await self._opened()
-        given = {"title": _text("title", title), "owner": _text("owner", owner)}
+        given = {"title": arguments.text("title", title), "owner": arguments.text("owner", owner)}
         laid = None if metadata is None else rules.checked_metadata(metadata)
 
         def change(row: Row | None) -> Row:
@@ -281,7 +285,7 @@ class Threads:
         if saved is None:
             what = "nothing stored" if checkpoint_id is None else f"no checkpoint '{checkpoint_id}'"
             raise LookupError(f"Thread '{thread_id}' has {what}, so there is nothing to copy")
-        target = _checked_id(new_thread_id)
+        target = arguments.new_id(new_thread_id)
         write = partial(copying.copy_state, saver, saved, thread_id, target)
         if message_id is not None:
             write = await self._up_to(thread_id, saved, message_id, target)
@@ -337,7 +341,7 @@ class Threads:
         """
         await self._opened()
         read = transfer.imported(exported)
-        target = _checked_id(new_thread_id or read.thread_id or None)
+        target = arguments.new_id(new_thread_id or read.thread_id or None)
         write = partial(copying.copy_messages, self._indexed, {}, read.messages, target)
         details = {"title": read.title, "owner": owner, "metadata": read.metadata}
         return await self._begin(target, write, details)
@@ -346,7 +350,8 @@ class Threads:
         """Write a new thread: its row first, so that it is found if this process dies meanwhile."""
         index = await self._opened()
         row = _new(target, **details)
-        if not await index.put(row, None) if index.keeps else await index.get(target) is not None:
+        is_there = await self._found_row(index, target) is not None
+        if is_there or (index.keeps and not await index.put(row, None)):
             raise ConfigurationError(f"There is a thread '{target}' already: use another new_thread_id")
         try:
             await write()
@@ -369,6 +374,7 @@ class Threads:
             ConfigurationError: A run goes on in it, in this process or in another one.
         """
         index = await self._opened()
+        arguments.check_known_id(thread_id)
         if await index.get(thread_id) is None:
             await self._known(index, thread_id)
         async with self._alone(index, thread_id):
@@ -396,6 +402,7 @@ class Threads:
             LookupError: There is no such thread, and nothing was left of one.
             ConfigurationError: A run goes on in it, or an argument makes no sense; then nothing was erased.
         """
+        arguments.check_known_id(thread_id)
         namespaces = erasing.checked_namespaces(store_namespaces, self._store())
         others = erasing.checked_erasers(also)
         index = await self._opened()
@@ -489,7 +496,7 @@ class Threads:
         for over in [each for each, is_ending in self._executed.items() if is_ending()]:
             await over.wait()  # whoever has read the end of a run is not told that it goes on
         if not self._is_complete:
-            async with self._opening:
+            async with self._opening.lock:
                 if not self._is_complete:
                     self._found = await self._repaired(index)
                     self._is_complete = True
@@ -505,7 +512,7 @@ class Threads:
                 "The runtime keeps no threads: give it a checkpointer, or a MultiProcessRuntime a store, and open it"
             )
         if self._index is None or self._indexed is not saver:
-            async with self._opening:
+            async with self._opening.lock:
                 if self._index is None or self._indexed is not saver:
                     index = index_of(saver) if self._given is None or isinstance(self._given, bool) else self._given
                     await index.open()
@@ -518,6 +525,11 @@ class Threads:
         Raises:
             LookupError: There is no such thread.
         """
+        arguments.check_known_id(thread_id)
+        return _there(await self._found_row(index, thread_id), thread_id)
+
+    async def _found_row(self, index: ThreadIndex, thread_id: str) -> Row | None:
+        """Return the row of a thread, also of one that another program wrote; None if there is no such thread."""
         row = await index.get(thread_id)
         if row is None:
             saved = await self._indexed.aget_tuple(conversation.thread_config(thread_id))
@@ -526,7 +538,7 @@ class Threads:
                 row = Row(thread_id, created_at=at, updated_at=at)
                 if index.keeps and not await index.put(row, None):
                     row = await index.get(thread_id)
-        return _there(row, thread_id)
+        return row
 
 
 def _there(row: Row | None, thread_id: str) -> Row:
@@ -538,25 +550,5 @@ def _there(row: Row | None, thread_id: str) -> Row:
 def _new(thread_id: str, title: object, owner: object, metadata: object) -> Row:
     now = now_s()
     row = Row(thread_id, created_at=now, updated_at=now)
-    row = rules.changed(row, now, title=_text("title", title), owner=_text("owner", owner))
+    row = rules.changed(row, now, title=arguments.text("title", title), owner=arguments.text("owner", owner))
     return rules.changed(row, now, metadata=rules.checked_metadata(metadata))
-
-
-def _checked_id(thread_id: str | None) -> str:
-    return _text("thread_id", thread_id) or environment.current().unique()
-
-
-def _seconds(name: str, given: object) -> float | None:
-    if given is None:
-        return None
-    if not isinstance(given, datetime) or given.tzinfo is None:
-        raise ConfigurationError(f"'{name}' is {given!r:.60}; expected a datetime with a time zone")
-    return given.timestamp()
-
-
-def _text(name: str, given: object) -> str | None:
-    if given is None:
-        return None
-    if not isinstance(given, str) or not given or not rules.is_storable(given):
-        raise ConfigurationError(f"'{name}' is {given!r:.60}; expected a text that is not empty, {rules.STORABLE}")
-    return given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ ThreadOrder: TypeAlias = Literal["updated", "created"]
 
 #: Threads of a page at most.
 MOST: Final = 1000
+
+#: For messages: which texts `is_storable` means.
+STORABLE: Final = "without NUL and unpaired surrogates"
 
 #: Seconds from the beginning of the Gregorian calendar, from which UUIDs count, to 1970.
 _GREGORIAN_S: Final = 12_219_292_800
@@ -144,7 +148,7 @@ class ThreadQuery:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.limit, int) or not 1 <= self.limit <= MOST:
+        if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= MOST:
             raise ConfigurationError(f"'limit' is {self.limit!r}; expected a number of threads from 1 to {MOST}")
         if self.status is not None and self.status not in STATUSES:
             raise ConfigurationError(f"'status' is {self.status!r}; expected one of {', '.join(STATUSES)}")
@@ -167,8 +171,11 @@ def of_cursor(text: str | None) -> tuple[float, str] | None:
         return None
     try:
         time, thread_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return float(time), str(thread_id)
-    except (TypeError, ValueError):
+        place = float(time), str(thread_id)
+        if not math.isfinite(place[0]) or not is_storable(place[1]):
+            raise ValueError
+        return place
+    except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
             f"'after' is {text!r:.60}; expected the 'next' of the page before, or None for the first one"
         ) from None
@@ -194,3 +201,8 @@ def time_of(checkpoint_id: str, otherwise: float = 0.0) -> float:
         return otherwise
     ticks = (made.int >> 80) << 12 | (made.int >> 64) & 0xFFF
     return ticks / 1e7 - _GREGORIAN_S
+
+
+def is_storable(text: str) -> bool:
+    """Return whether databases can store a text: PostgreSQL has no NUL, and UTF-8 no unpaired surrogates."""
+    return "\0" not in text and text == text.encode("utf-8", "replace").decode()

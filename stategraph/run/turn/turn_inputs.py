@@ -151,13 +151,30 @@ def checked_options(options: object, known: Iterable[str]) -> Mapping[str, objec
     """
     names = sorted(known)
     given = _in_python(_mapping(options, "options", f"a mapping with {' or '.join(names)}"))
-    if isinstance(callbacks := given.get("callbacks"), Mapping):
-        given["callbacks"] = _in_python(callbacks)
+    _check_names(given, names, "option of an execution")
+    if "callbacks" in given:
+        given["callbacks"] = _checked_callbacks(given["callbacks"])
+    keeps = given.get("keep_content")
+    if keeps is not None and not isinstance(keeps, bool):
+        raise ConfigurationError(f"'keep_content' is {keeps!r:.60}; expected True or False")
+    return given
+
+
+def _checked_callbacks(given: object) -> Mapping[str, object]:
+    names = sorted(ClientCallbacks.__annotations__)
+    callbacks = _in_python(_mapping(given, "callbacks", f"a mapping with functions {', '.join(names)}"))
+    _check_names(callbacks, names, "callback of an execution")
+    for name, callback in callbacks.items():
+        if callback is not None and not callable(callback):
+            raise ConfigurationError(f"The callback '{name}' is of type {type(callback).__name__}; expected a function")
+    return callbacks
+
+
+def _check_names(given: Iterable[str], names: Sequence[str], what: str) -> None:
     for unknown in [key for key in given if key not in names]:
         near = difflib.get_close_matches(str(unknown), names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-        raise ConfigurationError(f"{unknown!r} is no option of an execution; {hint}")
-    return given
+        raise ConfigurationError(f"{unknown!r} is no {what}; {hint}")
 
 
 def _in_python(given: Mapping[str, object]) -> dict[str, object]:
