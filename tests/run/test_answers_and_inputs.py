@@ -316,10 +316,10 @@ def test_where_a_thread_is_named_matters_only_if_something_is_kept_there() -> No
 
 
 def test_options_are_understood_in_both_spellings_and_unknown_ones_refused() -> None:
-    given = {"keepContent": True, "callbacks": {"handleToolEnd": 1}}
+    given = {"keepContent": True, "callbacks": {"handleToolEnd": print}}
     assert turn_inputs.checked_options(given, ["keep_content", "callbacks"]) == {
         "keep_content": True,
-        "callbacks": {"handle_tool_end": 1},
+        "callbacks": {"handle_tool_end": print},
     }
     assert turn_inputs.checked_options(None, ["callbacks"]) == {}
     with pytest.raises(ConfigurationError, match="'callback' is no option of an execution; did you mean 'callbacks'"):

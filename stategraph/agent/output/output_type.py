@@ -194,14 +194,17 @@ class OutputType:
             return Found(plain.name, "text", said, said)
 
     def _of_data(self, data: object) -> Found:
+        named = self._named(data)
+        if named is not None and isinstance(data, Mapping) and VALUE in data:
+            return named.of_value(data[VALUE])
         if len(self.members) == 1:
             (member,) = self.members
             if member.is_whole or (isinstance(data, Mapping) and VALUE in data):
                 return member.of_object(data)
             return Found(member.name, "whole", data, member.check.typed(data))
-        if isinstance(data, Mapping) and VALUE in data and data.get(KIND) in self._by_name:
-            return self._by_name[data[KIND]].of_value(data[VALUE])
-        for member in self.members:
+        # One that its answer names beside its fields is tried first; its fields alone would not be found again.
+        means = named is not None and isinstance(data, Mapping) and _fits(named, _without_kind(data))
+        for member in self.members if named is None else (named, *(() if means else self.members)):
             try:
                 return Found(member.name, "whole", data, member.check.typed(data))
             except InvalidOutput:
@@ -209,6 +212,11 @@ class OutputType:
         raise InvalidOutput(
             f"expected an object with '{KIND}', one of {', '.join(self._by_name)}, and '{VALUE}', which fits its schema"
         )
+
+    def _named(self, data: object) -> Member | None:
+        """Return the member of a union that an answer names as its kind; None if it names none."""
+        kind = data.get(KIND) if len(self.members) > 1 and isinstance(data, Mapping) else None
+        return self._by_name.get(kind) if isinstance(kind, str) else None
 
     def typed(self, name: str, given: object) -> Any:
         """Return a value as one of a member's type again, such as after it was read from a conversation.
@@ -240,11 +248,23 @@ class OutputType:
             member = self.by_tool[tool]
             return member.name, data if member.is_whole else _inner(data)
         if len(self.members) > 1:
-            kind = data.get(KIND) if isinstance(data, Mapping) else None
-            return (kind, _inner(data)) if kind in self._by_name else (None, texts.NO_JSON)
+            named = self._named(data)
+            return (None, texts.NO_JSON) if named is None else (named.name, _inner(data))
         (member,) = self.members
         is_inner = not member.is_whole and isinstance(data, Mapping)
         return member.name, _inner(data) if is_inner else data
+
+
+def _fits(member: Member, data: object) -> bool:
+    try:
+        member.check.typed(data)
+    except InvalidOutput:
+        return False
+    return True
+
+
+def _without_kind(data: Mapping[str, object]) -> Mapping[str, object]:
+    return {key: value for key, value in data.items() if key != KIND}
 
 
 def _inner(data: object) -> object:

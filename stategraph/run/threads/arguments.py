@@ -1,4 +1,4 @@
-"""What hosts give the methods of threads, checked."""
+"""Arguments of the methods of threads, checked."""
 
 from __future__ import annotations
 

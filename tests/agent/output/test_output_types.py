@@ -160,6 +160,34 @@ def test_a_member_is_chosen_by_its_kind_else_by_what_fits() -> None:
         of_text(several, '{"kind": "None"}')
 
 
+class Short(BaseModel):
+    a: int
+
+
+class Long(BaseModel):
+    a: int
+    b: int = 0
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    a: int
+    b: int = 0
+
+
+def test_a_kind_beside_the_fields_of_a_member_counts_and_one_that_is_no_text_is_refused() -> None:
+    several = kind(Short, Long, Closed)
+    assert of_text(several, '{"kind": "Long", "a": 1, "b": 2}') == Long(a=1, b=2)
+    assert of_text(several, '{"kind": "else", "a": 1, "b": 2}') == Short(a=1)
+    with pytest.raises(InvalidOutput, match="expected an object with 'kind'"):
+        of_text(several, '{"kind": "Closed", "a": 1, "b": 2}')  # not as Short, which would lose half of it
+    for wrong in ('["Short"]', '{"Short": 1}', "null", "5"):
+        answer = f'{{"kind": {wrong}, "value": {{"a": 1}}}}'
+        with pytest.raises(InvalidOutput, match="expected an object with 'kind'"):
+            of_text(several, answer)
+        assert several.partial(None, texts.json_in(answer)) == (None, texts.NO_JSON)
+
+
 @pytest.mark.parametrize(
     "text",
     [
