@@ -8,11 +8,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from langchain_core.messages import ToolMessage
-from langchain_core.tools import tool
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import InjectedToolCallId, tool
 
 from stategraph.constants import END, START
 from stategraph.engine.checkpoints.memory import in_memory_saver
@@ -188,6 +188,66 @@ def test_a_failure_is_told_to_hooks_as_one() -> None:
         await run.process_stream(ASK, THREAD)
         assert failures == ["no such person"]
         assert results(run) == [("no such person", "error")]
+
+    asyncio.run(main())
+
+
+@tool
+def command(what: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Any:
+    """Returns its result in a command, or raises."""
+    if what == "raise":
+        raise KeyError("gone")
+    said = [ToolMessage("secret", tool_call_id=tool_call_id), HumanMessage("Beside it.")]
+    several = Command(update={"messages": said})
+    return [several] if what == "list" else several
+
+
+@pytest.mark.parametrize("what", ["one", "list"])
+def test_results_in_commands_are_shown_to_hooks_and_changed(what: str) -> None:
+    async def main() -> None:
+        async def tools(state: MessagesState) -> Any:
+            (call,) = state["messages"][-1].tool_calls  # type: ignore[union-attr]
+            request = Request(call, SimpleNamespace(config=get_config()))
+            given = await run_tool(request, lambda given: command.ainvoke({**given.tool_call, "type": "tool_call"}))
+            return given[0] if what == "list" else given
+
+        seen: list[Any] = []
+
+        def after(about: Mapping[str, Any]) -> dict[str, Any]:
+            seen.append(about["toolOutput"])
+            return {"updatedOutput": "***", "additionalContext": "Be quick."}
+
+        builder = StateGraph(MessagesState)
+        builder.add_node("tools", tools)
+        builder.add_edge(START, "tools")
+        run = await run_of(builder.compile(), {"PostToolUse": after})
+        asked = AIMessage("", tool_calls=[{"name": "command", "args": {"what": what}, "id": "c"}])
+        await run.process_stream({"messages": [("user", "hi"), asked]}, THREAD)
+        assert seen == ["secret"]
+        told = [each.text for each in run.get_run_messages()]
+        assert told[:2] == ["***", "Beside it."]
+        assert "Be quick." in told[2]
+
+    asyncio.run(main())
+
+
+def test_a_failure_that_the_graph_does_not_handle_is_told_to_hooks() -> None:
+    async def main() -> None:
+        failures: list[Any] = []
+
+        async def node(state: MessagesState) -> Any:
+            call = {"name": "command", "args": {"what": "raise"}, "id": "c", "type": "tool_call"}
+            request = Request(call, SimpleNamespace(config=get_config()))
+            return await run_tool(request, lambda given: command.ainvoke(given.tool_call))
+
+        builder = StateGraph(MessagesState)
+        builder.add_node("node", node)
+        builder.add_edge(START, "node")
+        hooks = {"PostToolUseFailure": lambda about: failures.append(about["error"])}
+        run = await run_of(builder.compile(), hooks)
+        with pytest.raises(KeyError, match="gone"):
+            await run.process_stream(ASK, THREAD)
+        assert failures == ["'gone'"]
 
     asyncio.run(main())
 

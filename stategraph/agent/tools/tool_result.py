@@ -69,7 +69,7 @@ class Result:
         """The message and the commands, the message within the command that brings it elsewhere."""
         outputs: list[ToolMessage | Command[Any]] = list(self.commands)
         if self.carrier is not None:
-            outputs[self.carrier] = _with_message(self.commands[self.carrier], self.message)
+            outputs[self.carrier] = with_message(self.commands[self.carrier], self.message)
         elif self.message is not None:
             outputs.insert(0, self.message)
         return outputs
@@ -138,7 +138,7 @@ def read(call: ToolCall, output: Output, as_sent: Callable[[ToolCall, ToolMessag
     carrier: int | None = None
     for item in output if _is_several(output) else [output]:
         if is_command(item):
-            own, rest = _own_message(item, call["id"])
+            own, rest = own_message(item, call["id"])
             if own is not None:
                 message, carrier = own, None if item.graph is None else len(commands)
             commands.append(rest)
@@ -164,7 +164,7 @@ def _message(call: ToolCall, text: str, status: Literal["success", "error"] = "s
     return ToolMessage(content=text, name=call["name"], tool_call_id=call["id"] or "", status=status)
 
 
-def _own_message(command: Command[Any], call_id: str | None) -> tuple[ToolMessage | None, Command[Any]]:
+def own_message(command: Command[Any], call_id: str | None) -> tuple[ToolMessage | None, Command[Any]]:
     """Return the result of a call that a command carries, and the command without it."""
     for key, value in fields.update_items(command.update):
         for each in value if key == "messages" and isinstance(value, list) else ():
@@ -173,10 +173,16 @@ def _own_message(command: Command[Any], call_id: str | None) -> tuple[ToolMessag
     return None, command
 
 
-def _with_message(command: Command[Any], message: ToolMessage | None) -> Command[Any]:
-    """Put the result of a call back into its command, before its other messages."""
+def with_message(command: Command[Any], message: ToolMessage | None, more: Sequence[AnyMessage] = ()) -> Command[Any]:
+    """Return a command with the result of a call before its other messages, and some more behind them.
+
+    Args:
+        command: The command that `own_message` has taken the result from.
+        message: The result.
+        more: Messages to add.
+    """
     others = next(value for key, value in fields.update_items(command.update) if key == "messages")
-    return _with_messages(command, [message, *others])
+    return _with_messages(command, [message, *others, *more])
 
 
 def _with_messages(command: Command[Any], messages: list[AnyMessage | None]) -> Command[Any]:

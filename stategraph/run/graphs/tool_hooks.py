@@ -28,6 +28,7 @@ from langchain_core.messages import ToolCall, ToolMessage
 from stategraph.agent.facts import Place
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.ports import Answer, ToolGate
+from stategraph.agent.tools import tool_result
 from stategraph.agent.tools.gates import Gates
 from stategraph.agent.tools.tool_result import Result
 from stategraph.run.graphs import recorder
@@ -102,16 +103,52 @@ async def run_tool(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> An
         tools.wrapped.add((task, call_id))
         try:
             given = await handler(request.override(tool_call={**verdict.call, "type": "tool_call"}))
+        except Exception as error:
+            if recorder.has_failed(error):
+                # It is the graph's to handle; whoever hears of failures is told.
+                await _reviewed(gates, verdict.call, _message(call, str(error), "error"))
+            raise
         finally:
             tools.wrapped.discard((task, call_id))
-    if not isinstance(given, ToolMessage):
+    outputs = list(given) if isinstance(given, list | tuple) else [given]
+    place, own, rest = _own_result(outputs, call_id)
+    shown = _message(call, "", "success") if own is None else own
+    message, injected = await _reviewed(gates, verdict.call, shown)
+    if own is None:
+        if message.content != shown.content or injected:
+            _tell_undone(call, "the tool returned no message as its result")
         return given
-    message, remarks = await gates.after(verdict.call, given)
-    finished = await gates.finish([Result(verdict.call, message, remarks=remarks)])
-    last = finished.results[0].message or message
-    if not finished.injected:
-        return last
-    return tools.command(update={"messages": [last, *finished.injected]})
+    if rest is not None:
+        outputs[place] = tool_result.with_message(rest, message, injected)
+    else:
+        outputs[place] = tools.command(update={"messages": [message, *injected]}) if injected else message
+    return outputs if isinstance(given, list | tuple) else outputs[0]
+
+
+def _own_result(outputs: Sequence[Any], call_id: str) -> tuple[int, ToolMessage | None, Any]:
+    """Return the place of the result of a call among what a tool returned, the result, and the command without it."""
+    for place, output in enumerate(outputs):
+        if isinstance(output, ToolMessage):
+            return place, output, None
+        if tool_result.is_command(output):
+            own, rest = tool_result.own_message(output, call_id)
+            if own is not None:
+                return place, own, rest
+    return 0, None, None
+
+
+async def _reviewed(gates: Gates, call: ToolCall, given: ToolMessage) -> tuple[ToolMessage, Sequence[Any]]:
+    """Show a result to gates; return the one that counts, and messages to add."""
+    message, remarks = await gates.after(call, given)
+    finished = await gates.finish([Result(call, message, remarks=remarks)])
+    return finished.results[0].message or message, finished.injected
+
+
+def _tell_undone(call: ToolCall, why: str) -> None:
+    _log.warning(
+        "What a hook or gate wants after the call %s of the tool '%s' cannot be done here; %s",
+        *(call["id"], call["name"], why),
+    )
 
 
 class ToolHooks(BaseCallbackHandler):
@@ -202,12 +239,7 @@ class ToolHooks(BaseCallbackHandler):
         message, remarks = await gates.after(call, given)
         finished = await gates.finish([Result(call, message, remarks=remarks)])
         if message.content != given.content or finished.injected or finished.halt:
-            _log.warning(
-                "What a hook or gate wants after the call %s of the tool '%s' cannot be done here; %s",
-                call["id"],
-                call["name"],
-                _WAY_OUT,
-            )
+            _tell_undone(call, _WAY_OUT)
 
 
 def _message(call: ToolCall, text: Any, status: str) -> ToolMessage:
