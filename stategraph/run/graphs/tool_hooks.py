@@ -110,10 +110,15 @@ async def run_tool(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> An
             raise
         finally:
             tools.wrapped.discard((task, call_id))
+    return await _shown(tools, gates, verdict.call, given)
+
+
+async def _shown(tools: RunTools, gates: Gates, call: ToolCall, given: Any) -> Any:
+    """Show gates what a tool returned, and return what they make of it."""
     outputs = list(given) if isinstance(given, list | tuple) else [given]
-    place, own, rest = _own_result(outputs, call_id)
+    place, own, rest = _own_result(outputs, call["id"] or "")
     shown = _message(call, "", "success") if own is None else own
-    message, injected = await _reviewed(gates, verdict.call, shown)
+    message, injected = await _reviewed(gates, call, shown)
     if own is None:
         if message.content != shown.content or injected:
             _tell_undone(call, "the tool returned no message as its result")
