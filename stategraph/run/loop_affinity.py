@@ -3,8 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent import futures
+from concurrent.futures import Future
+from typing import Final, TypeVar
 
 from stategraph.errors import ConfigurationError
+
+T = TypeVar("T")
+
+Work = Callable[[], Coroutine[object, object, T]]
+
+#: A thread looks so often, in seconds, whether the event loop that it waits for is still there.
+_SLICE_S: Final = 0.5
+
+
+def wait_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
+    """Do some work in the event loop of another thread, with the caller's context variables, and wait for its end.
+
+    Args:
+        loop: The event loop.
+        work: Begins it; called in the loop.
+
+    Raises:
+        RuntimeError: The loop was closed before the work had ended.
+        BaseException: What the work raised.
+    """
+    future = _begun(loop, work)
+    while not futures.wait((future,), timeout=_SLICE_S)[0]:
+        _check_open(loop, future)
+    return future.result()
+
+
+async def await_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
+    """Do some work in another event loop as `wait_in`, and await its end."""
+    future = _begun(loop, work)
+    waited = asyncio.wrap_future(future)
+    while not (await asyncio.wait((waited,), timeout=_SLICE_S))[0]:
+        _check_open(loop, future)
+    return waited.result()
+
+
+def _begun(loop: asyncio.AbstractEventLoop, work: Work[T]) -> Future[T]:
+    future: Future[T] = Future()
+
+    def begin() -> None:
+        task = loop.create_task(work())
+        task.add_done_callback(end)
+
+    def end(task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        elif (error := task.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(task.result())
+
+    loop.call_soon_threadsafe(begin)
+    return future
+
+
+def _check_open(loop: asyncio.AbstractEventLoop, future: Future[T]) -> None:
+    if loop.is_closed() and not future.done():
+        raise RuntimeError("The event loop of the run was closed while a thread waited for it: the run has ended")
 
 
 class LoopAffinity:

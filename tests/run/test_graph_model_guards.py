@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.ports import Halt
 from stategraph.constants import END, START
@@ -40,8 +41,8 @@ def model_of(*replies: Any, **options: Any) -> ScriptedChatModel:
 def node_of(model: Any, how: str) -> Any:
     """A node that calls a model within the gates, in each way there is."""
 
-    async def own(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await run_model(model, state["messages"])]}
+    async def own(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return {"messages": [await run_model(model, state["messages"], config)]}
 
     def sync(state: MessagesState) -> dict[str, Any]:
         return {"messages": [run_model_sync(model, state["messages"])]}
@@ -63,8 +64,8 @@ def node_of(model: Any, how: str) -> Any:
 
         return taken(guard_model_sync(Request(model, list(state["messages"])), handler))
 
-    def elsewhere(state: MessagesState) -> dict[str, Any]:
-        return asyncio.run(own(state))
+    def elsewhere(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return asyncio.run(own(state, config))
 
     ways: dict[str, Any] = {
         "own": own,

@@ -26,8 +26,15 @@ from typing import Any, Final, TypeAlias, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMessage, convert_to_messages
-from langchain_core.runnables import Runnable
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    MessageLikeRepresentation,
+    SystemMessage,
+    convert_to_messages,
+)
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from stategraph.agent.facts import Place
@@ -38,6 +45,7 @@ from stategraph.agent.ports import Halt, ModelGate, ModelRequest, ModelReview, M
 from stategraph.engine.config import environment
 from stategraph.engine.config.procedures import adrive, drive
 from stategraph.errors import ConfigurationError
+from stategraph.run import loop_affinity
 from stategraph.run.abort import AbortController
 from stategraph.run.graphs import recorder
 from stategraph.run.graphs.recorder import Guard, HeardCall, Recorder
@@ -100,7 +108,7 @@ class RunModels:
     """
 
     gates: Sequence[ModelGate]
-    find: Callable[[Mapping[str, Any]], Place]
+    find: Callable[[Mapping[str, object]], Place]
     heard: Recorder
     stop: AbortController = field(default_factory=AbortController)
     ended: Ended | None = None
@@ -110,7 +118,7 @@ class RunModels:
     _reading: set[HeardCall] = field(default_factory=set)
     _left: bool = False
 
-    def may_begin(self, metadata: Mapping[str, Any], tags: Sequence[str]) -> bool:
+    def may_begin(self, metadata: Mapping[str, object], tags: Sequence[str]) -> bool:
         """Return whether a model may be called that is about to be: gates have let it, or it needs none to."""
         if self.ended is not None:
             return False
@@ -160,6 +168,15 @@ class RunModels:
         for call in self._reading:
             call.let_go()
 
+    def _check_goes_on(self) -> None:
+        """See whether the run goes on: a thread that nothing can stop may come too late.
+
+        Raises:
+            ModelDeniedError: It has ended.
+        """
+        if self._left:
+            raise ModelDeniedError("the run has ended" if self.ended is None else self.ended.reason)
+
     async def review(self, guard: Guard, call: HeardCall | None, answer: AIMessage) -> ModelReview:
         """Have the gates review an answer; in the event loop of the run, if they hold back sentences.
 
@@ -168,12 +185,12 @@ class RunModels:
             call: The call that gave it; None: of a model that was not heard.
             answer: The answer.
         """
+        self._check_goes_on()
         if call is not None and call.hold == "sentence":
             self._reading.add(call)
             await call.read()
             self._reading.discard(call)
-            if self._left:
-                raise asyncio.CancelledError("The run has ended")
+            self._check_goes_on()
             if call.held is not None:
                 try:
                     answer = await call.held.finished(answer)
@@ -192,14 +209,14 @@ class RunModels:
             return await step()
         if asyncio.get_running_loop() is self._loop:
             return await step.ask()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step.ask(), self._loop))
+        return await loop_affinity.await_in(self._loop, step.ask)
 
     def act_sync(self, step: _Step) -> Any:
         """Do a step of a call, for a caller in a thread, or one that blocks the event loop of the run."""
         if not isinstance(step, _Gates):
             return step()
         if not self.is_blocked:
-            return asyncio.run_coroutine_threadsafe(step.ask(), self._loop).result()
+            return loop_affinity.wait_in(self._loop, step.ask)
         with ThreadPoolExecutor(1) as another:
             return another.submit(copy_context().run, asyncio.run, step.ask()).result()
 
@@ -225,14 +242,14 @@ class Unguarded(BaseCallbackHandler):
     def __init__(self, run_models: RunModels) -> None:
         self._models = run_models
 
-    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+    def on_chat_model_start(self, *_: object, **__: object) -> None:
         """Raise that a model was called past the gates, or that the turn ends."""
         self._models.check()
         if self._models.ended is not None:
             raise ModelDeniedError(self._models.ended.reason)
 
     def on_llm_start(
-        self, *_: Any, tags: list[str] | None = None, metadata: dict[str, Any] | None = None, **__: Any
+        self, *_: object, tags: list[str] | None = None, metadata: dict[str, object] | None = None, **__: object
     ) -> None:
         """Refuse a model that is no chat model, which gates cannot see."""
         if UNGUARDED not in (tags or ()):
@@ -250,7 +267,8 @@ def guards(gates: Sequence[ModelGate]) -> Sequence[ModelGate]:
 
 async def run_model(
     model: Runnable[LanguageModelInput, AIMessage],
-    messages: Sequence[Any],
+    messages: Sequence[MessageLikeRepresentation],
+    config: RunnableConfig | None = None,
     *,
     off_record: bool = False,
     **options: Any,
@@ -260,6 +278,7 @@ async def run_model(
     Args:
         model: A chat model, also with tools bound, with retries or fallbacks.
         messages: What it is sent, in any form that LangChain takes.
+        config: Of the call, as for `ainvoke`; None: that of the running node.
         off_record: Whether the answer is no part of the conversation, as that of a summary or of a router: a denial
             refuses this call alone.
         **options: For this call, such as `temperature` or `stop`; gates may change them.
@@ -276,10 +295,10 @@ async def run_model(
     """
     run_models, sent = current.get(), convert_to_messages(messages)
     if run_models is None:
-        return await model.ainvoke(sent, **options)
+        return await model.ainvoke(sent, config, **options)
 
     def ask(request: ModelRequest) -> Awaitable[AIMessage]:
-        return model.ainvoke(list(request.messages), **request.options)
+        return model.ainvoke(list(request.messages), config, **request.options)
 
     asked = _request(run_models, model, sent, options, off_record=off_record)
     return cast("AIMessage", await adrive(_passing(run_models, asked, ask, _Messages()), run_models.act))
@@ -287,7 +306,8 @@ async def run_model(
 
 def run_model_sync(
     model: Runnable[LanguageModelInput, AIMessage],
-    messages: Sequence[Any],
+    messages: Sequence[MessageLikeRepresentation],
+    config: RunnableConfig | None = None,
     *,
     off_record: bool = False,
     **options: Any,
@@ -295,10 +315,10 @@ def run_model_sync(
     """Call a model as `run_model`, in a sync node."""
     run_models, sent = current.get(), convert_to_messages(messages)
     if run_models is None:
-        return model.invoke(sent, **options)
+        return model.invoke(sent, config, **options)
 
     def ask(request: ModelRequest) -> AIMessage:
-        return model.invoke(list(request.messages), **request.options)
+        return model.invoke(list(request.messages), config, **request.options)
 
     asked = _request(run_models, model, sent, options, off_record=off_record)
     passing = _passing(run_models, asked, ask, _Messages(), blocks=run_models.is_blocked)
@@ -355,7 +375,7 @@ def guard_model_sync(request: Any, handler: Callable[[Any], Any]) -> Any:
 class _Gates:
     """A question to the gates, to be asked in the event loop of the run."""
 
-    ask: Callable[[], Coroutine[Any, Any, Any]]
+    ask: Callable[[], Coroutine[object, object, Any]]
 
 
 _Step: TypeAlias = "_Gates | partial[Any]"
@@ -365,7 +385,7 @@ _Step: TypeAlias = "_Gates | partial[Any]"
 class _Messages:
     """The answers of a chat model."""
 
-    def answer(self, response: Any) -> AIMessage:
+    def answer(self, response: object) -> AIMessage:
         """Return the answer in a response."""
         if not isinstance(response, AIMessage):
             raise TypeError(
@@ -382,7 +402,7 @@ class _Messages:
 class _Responses(_Messages):
     """The answers of a model of LangChain's agents: a message, or a response that has one in it."""
 
-    def answer(self, response: Any) -> AIMessage:
+    def answer(self, response: object) -> AIMessage:
         """Return the answer in a response."""
         if isinstance(response, AIMessage):
             return response
@@ -478,7 +498,7 @@ def _request(
     run_models: RunModels,
     model: Any,
     messages: Sequence[BaseMessage],
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     *,
     off_record: bool = False,
 ) -> ModelRequest:

@@ -31,6 +31,7 @@ from stategraph.agent.ports import Answer, ToolGate
 from stategraph.agent.tools import tool_result
 from stategraph.agent.tools.gates import Gates
 from stategraph.agent.tools.tool_result import Result
+from stategraph.run import loop_affinity
 from stategraph.run.graphs import recorder
 from stategraph.run.hooks.approval import HookGate
 
@@ -201,7 +202,7 @@ class ToolHooks(BaseCallbackHandler):
         args = dict(inputs) if isinstance(inputs, Mapping) else {"input": input_str}
         call = ToolCall(name=name, args=args, id=call_id, type="tool_call")
         gates = Gates(self._tools.gates, self._tools.find(about, call_id))
-        self._wait_for(self._ask(gates, call))
+        self._wait_for(lambda: self._ask(gates, call))
         self._running[run_id] = gates, call
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -209,20 +210,20 @@ class ToolHooks(BaseCallbackHandler):
         if (known := self._running.pop(run_id, None)) is not None:
             text = output.content if isinstance(output, ToolMessage) else output
             status = output.status if isinstance(output, ToolMessage) else "success"
-            self._wait_for(self._review(*known, text, status))
+            self._wait_for(lambda: self._review(*known, text, status))
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Show a failure to the gates; a tool that asks something has not failed."""
         known = self._running.pop(run_id, None)
         if known is not None and recorder.has_failed(error):
-            self._wait_for(self._review(*known, str(error), "error"))
+            self._wait_for(lambda: self._review(*known, str(error), "error"))
 
-    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+    def _wait_for(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
         if threading.get_ident() != self._thread:
-            asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            loop_affinity.wait_in(self._loop, work)
             return
         with ThreadPoolExecutor(1) as another:
-            another.submit(asyncio.run, work).result()
+            another.submit(asyncio.run, work()).result()
 
     async def _ask(self, gates: Gates, call: ToolCall) -> None:
         (verdict,) = await gates.before([call])
