@@ -50,12 +50,16 @@ check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/python scripts/shape.py
 	$(DEV)/bin/python scripts/diagram.py --check
 	$(DEV)/bin/python scripts/pictures.py --check
+	$(DEV)/bin/python scripts/figures.py --check
 
 format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/python scripts/diagram.py
 	$(DEV)/bin/python scripts/pictures.py
+	$(DEV)/bin/python scripts/figures.py
+	$(DEV)/bin/python scripts/settings.py
+	$(DEV)/bin/python scripts/terminal.py
 
 signals: dev-env ## Stop runs by signals at random times: no hang, nothing lost or twice (N=2000 SEED=1)
 	$(DEV)/bin/python -m tests.stopping.signals --number $(or $(N),2000) --seed $(or $(SEED),1)

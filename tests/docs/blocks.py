@@ -164,7 +164,8 @@ class Reader:
 
     def _compare(self, block: Block) -> None:
         printed, self.printed = self.printed, ""
-        if printed.strip() != block.code.strip():
+        lines = [[line.rstrip() for line in text.strip().splitlines()] for text in (printed, block.code)]
+        if lines[0] != lines[1]:
             raise PageError(f"{self.page}:{block.line}: says\n{block.code}\nand the code prints\n{printed}")
 
     def _python(self, block: Block, loop: asyncio.Runner) -> None:

@@ -61,7 +61,8 @@ def test_the_site_is_built_from_what_the_repository_pins() -> None:
     assert re.search(r"^zensical==", (ROOT / "requirements" / "docs.txt").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("script", ["pictures.py", "diagram.py"])
-def test_the_pictures_are_those_of_the_scripts(script: str) -> None:
+@pytest.mark.parametrize("script", ["diagram.py", "figures.py", "pictures.py", "settings.py", "terminal.py"])
+def test_what_scripts_write_is_current(script: str) -> None:
     command = [sys.executable, ROOT / "scripts" / script, "--check"]
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
