@@ -16,7 +16,7 @@ def test_the_examples_are_numbered_without_a_gap() -> None:
     assert NUMBERED
 
 
-@pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NUMBERED, EXAMPLES / "hello_agent.py"], ids=lambda path: path.stem)
 def test_an_example_prints_what_it_promises(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out == promised(path)
