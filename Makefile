@@ -51,6 +51,7 @@ check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/python scripts/diagram.py --check
 	$(DEV)/bin/python scripts/pictures.py --check
 	$(DEV)/bin/python scripts/figures.py --check
+	$(DEV)/bin/python scripts/settings.py --check
 
 format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff format .

@@ -135,7 +135,7 @@ def page(source: Path, target: str, places: Mapping[Path, str]) -> str:
 def _linked(text: str, source: Path, target: str, places: Mapping[Path, str]) -> str:
     def link(found: re.Match[str]) -> str:
         words, address = found[1], found[2]
-        if re.match(r"[a-z]+:|#", address):
+        if address is None or re.match(r"[a-z]+:|#", address):  # code, another site, this page
             return found[0]
         path, _, anchor = address.partition("#")
         file = (source.parent / path).resolve()
@@ -150,7 +150,7 @@ def _linked(text: str, source: Path, target: str, places: Mapping[Path, str]) ->
         there = places.get(ROOT / found[1])
         return f"[{found[0]}]({_relative(there, target)})" if there else found[0]
 
-    text = re.sub(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)", link, text)
+    text = re.sub(r"`[^`\n]*`|(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)", link, text)
     return re.sub(r"(?<!\[)`((?:examples|docs)/[\w./-]+\.(?:py|md))`", named, text)
 
 

@@ -45,9 +45,12 @@ def test_every_public_name_is_in_the_reference_once(package: str) -> None:
 
 def test_links_to_pages_are_moved_and_links_to_other_files_become_text() -> None:
     places = {ROOT / "docs" / "storage.md": "storage.md", ROOT / "examples" / "13_testing.py": "examples/13_testing.md"}
-    text = "[a](docs/storage.md#b) [c](stategraph/errors.py) `examples/13_testing.py` [d](https://example.com)"
+    text = "[a](docs/storage.md#b) [c](stategraph/errors.py) `[e](f)` `examples/13_testing.py` [d](https://example.com)"
     linked = docsite._linked(text, ROOT / "README.md", "index.md", places)
-    assert linked == "[a](storage.md#b) c [`examples/13_testing.py`](examples/13_testing.md) [d](https://example.com)"
+    assert (
+        linked
+        == "[a](storage.md#b) c `[e](f)` [`examples/13_testing.py`](examples/13_testing.md) [d](https://example.com)"
+    )
 
 
 def test_what_a_page_loads_and_links_to_is_seen() -> None:
