@@ -7,7 +7,7 @@ OpenTelemetry.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -144,6 +144,10 @@ class RunFinder(Protocol):
         """
 
 
+Settle: TypeAlias = Callable[[ExecutionStatus, BaseException | None], Awaitable[None]]
+"""Is awaited with the status of an execution that has ended, and its error, before readers are told of it."""
+
+
 class ThreadKeeper(Protocol):
     """Is told of the executions on a thread, see `stategraph.run.threads`."""
 
@@ -154,8 +158,11 @@ class ThreadKeeper(Protocol):
         run_id: str,
         waits: Callable[[], bool],
         is_ending: Callable[[], bool],
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[Settle | None]:
         """Return what is entered before an execution, and left after it.
+
+        It is entered with a function that the execution awaits before readers are told of its end, so that nobody whom
+        they tell still finds it running; or with None.
 
         Args:
             saver: Keeps the thread; None: it is not kept.

@@ -43,7 +43,7 @@ from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.hooks.model_hooks import ModelHookGate
 from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, after
-from stategraph.run.ports import EventLog, RunEvent, ThreadKeeper
+from stategraph.run.ports import EventLog, RunEvent, Settle, ThreadKeeper
 from stategraph.run.results import RunResults
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.budget import meter_of, tool_limits
@@ -116,6 +116,7 @@ class Run(SyncRun, RunResults):
         if config.token_counter is None and counted and not isinstance(graph, HostedGraph):
             self._token_counter = token_counter_for(graph.agents[0].routes[0].name)
         self._last: TurnExecution | None = None
+        self._settle: Settle | None = None
         self._lock = RunLock(self.id, graph.compiled.checkpointer, self._log)
 
     @classmethod
@@ -271,8 +272,11 @@ class Run(SyncRun, RunResults):
                 self.id,
                 lambda: self.get_interrupt() is not None,
                 lambda: self._lock.ending() is not None,
-            ):
-                return await work(*args)
+            ) as self._settle:
+                try:
+                    return await work(*args)
+                finally:
+                    self._settle = None
 
     async def _process(
         self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions
@@ -427,6 +431,7 @@ class Run(SyncRun, RunResults):
             clean=not self._config.skip_cleanup,
             meter=self._meter,
         )
+        execution.settle = self._settle
         try:
             ran = await execution.run(inputs, context, [each for each in signals if each is not None])
         except BaseException as error:

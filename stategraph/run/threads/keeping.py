@@ -12,15 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
 from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError, InvalidAnswerError, UnknownInterruptError, is_invalid_resume
 from stategraph.run.abort import to_its_end, was_stopped
+from stategraph.run.ports import ExecutionStatus, Settle
 from stategraph.run.threads import rules
 from stategraph.run.threads.port import ThreadIndex
 from stategraph.run.threads.rules import Row, Stored
+
+_STORED: Final[Mapping[ExecutionStatus, Stored]] = {
+    "completed": "idle",
+    "cancelled": "idle",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +58,10 @@ async def change(index: ThreadIndex, thread_id: str, how: Callable[[Row | None],
 
 
 @asynccontextmanager
-async def executing(index: ThreadIndex, thread_id: str, run_id: str, waits: Callable[[], bool]) -> AsyncIterator[None]:
-    """Say that a run goes on in a thread, until the block is left.
+async def executing(
+    index: ThreadIndex, thread_id: str, run_id: str, waits: Callable[[], bool]
+) -> AsyncIterator[Settle]:
+    """Say that a run goes on in a thread, until the block is left, or says how it ended.
 
     Args:
         index: The index.
@@ -58,12 +69,15 @@ async def executing(index: ThreadIndex, thread_id: str, run_id: str, waits: Call
         run_id: The run.
         waits: Tells at its end whether it waits for a person.
 
+    Yields:
+        A function that says how it ended, of which the block may tell others once it has been awaited.
+
     Raises:
         ConfigurationError: The thread is being deleted.
     """
     holder = f"{run_id}@{environment.current().unique()}"
     holding: asyncio.Task[None] | None = None
-    has_begun = False
+    has_begun = is_settled = False
     before: Stored = "idle"
     status: Stored = "failed"
 
@@ -73,14 +87,22 @@ async def executing(index: ThreadIndex, thread_id: str, run_id: str, waits: Call
         return rules.begun(row, thread_id, holder, now_s())
 
     async def end() -> None:
-        await _stopped(holding)
-        await _kept(index, thread_id, lambda row: rules.ended(row, holder, status, now_s()))
+        nonlocal is_settled
+        if not is_settled:
+            await _stopped(holding)
+            await _kept(index, thread_id, lambda row: rules.ended(row, holder, status, now_s()))
+            is_settled = True
+
+    async def settle(how: ExecutionStatus, error: BaseException | None) -> None:
+        nonlocal status
+        status = before if error is not None and _is_refusal(error) else _STORED[how]
+        await to_its_end(end())
 
     try:
         await _kept(index, thread_id, begin)
         holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"hold thread {thread_id}")
         has_begun = True
-        yield
+        yield settle
         status = "interrupted" if waits() else "idle"
     except BaseException as error:
         status = "idle" if was_stopped(error) else "failed"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import RUNTIME_CLOSED
 from stategraph.run.loop_affinity import LoopLock
+from stategraph.run.ports import Settle
 from stategraph.run.threads import arguments, conversation, copying, erasing, keeping, rules, transfer
 from stategraph.run.threads.conversation import MESSAGES, Saved
 from stategraph.run.threads.indexes import index_of
@@ -459,7 +460,7 @@ class Threads:
         run_id: str,
         waits: Callable[[], bool],
         is_ending: Callable[[], bool] = lambda: False,
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Settle | None]:
         """Keep the index while a run goes on, if there is one; see `keeping.executing`.
 
         Args:
@@ -475,17 +476,17 @@ class Threads:
         if self.is_closed:
             raise AbortError(RUNTIME_CLOSED)
         if not self._is_used or not saver or saver is not self._saver():
-            yield
+            yield None
             return
         index = await self._entered()
         if not index.keeps:
-            yield
+            yield None
             return
         over = asyncio.Event()
         self._executed[over] = is_ending
         try:
-            async with keeping.executing(index, thread_id, run_id, waits):
-                yield
+            async with keeping.executing(index, thread_id, run_id, waits) as settle:
+                yield settle
         finally:
             del self._executed[over]
             over.set()

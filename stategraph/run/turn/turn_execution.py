@@ -34,7 +34,7 @@ from stategraph.run.events.step_list import Status
 from stategraph.run.history import recovery
 from stategraph.run.hooks.turn_hooks import Stopped, TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
-from stategraph.run.ports import EventLog, ExecutionStatus
+from stategraph.run.ports import EventLog, ExecutionStatus, Settle
 from stategraph.run.turn.budget import told, within
 from stategraph.types import Durability
 
@@ -64,6 +64,7 @@ class TurnExecution:
         halt_message: What the hook that refused the prompt gave as its reason; None: nothing, or none refused it.
         status: How it ended; before that, how it would if it failed now.
         cut_off: Whether its time ended it while something was going on.
+        settle: Is awaited before readers are told of the end.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class TurnExecution:
         self.halt_message: str | None = None
         self.status: ExecutionStatus = "failed"
         self.cut_off = False
+        self.settle: Settle | None = None
         self._graph = graph
         self._listener = listener
         self._hooks = hooks
@@ -258,9 +260,13 @@ class TurnExecution:
             if self._clean and not self.paused:
                 self._graph.clear_heavy_state()
             self.status = "interrupted" if self.paused else status
-            if self._log is not None:
-                more = told(self._meter.usage, self.halt_reason)
-                self._log.end(self.status, failure, self.interrupts, more=more)
+            try:
+                if self.settle is not None:
+                    await self.settle(self.status, failure)
+            finally:
+                if self._log is not None:
+                    more = told(self._meter.usage, self.halt_reason)
+                    self._log.end(self.status, failure, self.interrupts, more=more)
 
 
 def _truncation(messages: Sequence[AnyMessage]) -> str | None:

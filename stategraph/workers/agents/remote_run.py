@@ -350,9 +350,13 @@ class WorkerRun(Run):
         finally:
             if not (self._paused or self._config.skip_cleanup):
                 self.graph.clear_heavy_state()
-            if self._log is not None:
-                more = told(self.usage, self.get_halt_reason())
-                self._log.end(status, failure, self._interrupts, more=more)
+            try:
+                if self._settle is not None:
+                    await self._settle(status, failure)
+            finally:
+                if self._log is not None:
+                    more = told(self.usage, self.get_halt_reason())
+                    self._log.end(status, failure, self._interrupts, more=more)
 
     # Requests of the worker.
 
