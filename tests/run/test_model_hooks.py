@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, SystemMessage
 
+from stategraph import AgentInputs, AgentRuntime
 from stategraph.errors import ConfigurationError
 from stategraph.run.hooks.hook_registry import HookRegistry
-from stategraph.testing import script
+from stategraph.testing import ScriptedChatModel, call, reply, script
 from tests.agent.counting import count, history
 from tests.run.hosting import THREAD, Host, ask, calls, get_weather, requests_of, run_of
 
@@ -300,3 +301,22 @@ async def test_an_answer_that_is_cut_off_while_it_is_held_is_known_to_nobody() -
             await run.process_stream(ask(), THREAD)
         assert "".join(deltas(host)) == text
         assert said(run) == ([text] if text else [])
+
+
+async def test_hooks_that_are_registered_while_a_run_goes_on_are_called_from_then_on() -> None:
+    hooks = HookRegistry()
+    seen: list[Any] = []
+
+    def register() -> str:
+        """Register hooks."""
+        for event in ("BeforeModel", "AfterModel"):
+            hooks.register(event, lambda about, *_: seen.append(about["hook_event_name"]))
+        return "registered"
+
+    agent = AgentInputs(
+        agent_id="a", model=ScriptedChatModel(replies=[reply(call("register")), "done"]), tools=(register,)
+    )
+    async with AgentRuntime() as runtime:
+        run = await runtime.create_run(run_id="r", agents=[agent], hooks=hooks)
+        await run.process_stream({"messages": [("user", "hi")]}, {"configurable": {"thread_id": "t"}})
+    assert seen == ["BeforeModel", "AfterModel"]
