@@ -4,6 +4,9 @@ A child stores steps of a graph and of one nested in it, and says on a pipe what
 before a statement that is chosen at random, or at a random time, which may be within a commit. In every third case the
 log of its file is cut at a random byte then, as a power cut may leave it; the last steps may be lost by that. What is
 read afterwards has to be whole: of each checkpoint all values, and all writes that were stored with it.
+
+In every tenth case the child brings a file from one form to the other. What is read after the kill, and after a second
+conversion, has to be what was there before.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from stategraph.savers import SqliteSaver
 
 STEPS = 8
 NAMESPACES = ("", "child:1")
+THREADS = ("one", "two", "three")
 LIMIT_S = 60
 
 
@@ -37,9 +41,9 @@ def messages(step: int) -> list[Any]:
     return [(HumanMessage if at % 2 else AIMessage)(f"message {at} " * 9, id=str(at)) for at in range(step * 2)]
 
 
-def saves_of(step: int, namespace: str) -> list[tuple[str, Any]]:
+def saves_of(step: int, namespace: str, thread: str = "t") -> list[tuple[str, Any]]:
     """The writes of a step of two tasks, and its checkpoint."""
-    here: dict[str, Any] = {"thread_id": "t", "checkpoint_ns": namespace}
+    here: dict[str, Any] = {"thread_id": thread, "checkpoint_ns": namespace}
     if step > 1:
         here["checkpoint_id"] = id_of(step - 1)
     config = {"configurable": here}
@@ -64,19 +68,24 @@ def open_saver(path: Path, **options: Any) -> Any:
     return SqliteSaver.from_conn_string(str(path), serde=StrictSerializer(message_classes()), **options)
 
 
+def kill_at(saver: Any, at_statement: int | None) -> None:
+    """Have this process killed before a statement of a saver."""
+    count = 0
+
+    def traced(_: str) -> None:
+        nonlocal count
+        count += 1
+        if count == at_statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    saver.conn.set_trace_callback(traced)
+
+
 def store(path: Path, pipe: int, at_statement: int | None, mode: Any) -> None:
     """Store the steps that are missing, up to the end or to the kill."""
     with open_saver(path, mode=mode) as saver:
         saver.setup()
-        count = 0
-
-        def traced(_: str) -> None:
-            nonlocal count
-            count += 1
-            if count == at_statement:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        saver.conn.set_trace_callback(traced)
+        kill_at(saver, at_statement)
         for step in range(1, STEPS + 1):
             for namespace in NAMESPACES:
                 saves = saves_of(step, namespace)
@@ -141,6 +150,42 @@ def case(number: int, seed: int, folder: Path) -> str:
     return f"{killed}{' and torn' if is_torn else ''}, {left} of {STEPS} steps left" if left < STEPS else killed
 
 
+def conversion(number: int, seed: int, folder: Path) -> str:
+    """Kill a conversion once, and convert again; returns how."""
+    draw = random.Random(f"{seed}:{number}")
+    before, after = draw.sample(("compact", "plain"), 2)
+    path = folder / f"{number}.db"
+    with open_saver(path, mode=before) as saver:
+        for thread in THREADS:
+            for step in range(1, STEPS + 1):
+                for namespace in NAMESPACES:
+                    saver.put_together(saves_of(step, namespace, thread))
+        expected = everything(saver)
+    at_statement = draw.randrange(1, 500)
+    child = os.fork()
+    if child == 0:
+        try:
+            with open_saver(path) as saver:
+                kill_at(saver, at_statement)
+                saver.convert(after)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    with open_saver(path) as saver:
+        assert everything(saver) == expected, (number, at_statement)
+        saver.convert(after)
+        assert everything(saver) == expected, (number, at_statement)
+        assert saver.mode == after, saver.mode
+        assert saver.convert(after) == 0
+    return "killed in a conversion" if os.WIFSIGNALED(status) else "converted"
+
+
+def everything(saver: Any) -> list[Any]:
+    """All that is stored of all threads."""
+    found = [(tuple(one.config["configurable"].values()), one) for one in saver.list(None)]
+    return [one for _, one in sorted(found, key=lambda each: each[0])]
+
+
 def told(pipe: int) -> Iterator[bytes]:
     while select.select([pipe], [], [], LIMIT_S)[0] and (data := os.read(pipe, 64)):
         yield data
@@ -151,14 +196,14 @@ def main(number: int, seed: int) -> int:
     counts: dict[str, int] = {}
     try:
         for at in range(number):
-            how = case(at, seed, folder).partition(",")[0]
+            how = (conversion if at % 10 == 9 else case)(at, seed, folder).partition(",")[0]
             counts[how] = counts.get(how, 0) + 1
             for file in folder.iterdir():
                 file.unlink()
     finally:
         shutil.rmtree(folder)
     print(f"{number} cases, nothing lost: " + ", ".join(f"{count} {how}" for how, count in sorted(counts.items())))
-    return 0 if counts.get("killed", 0) else 1
+    return 0 if counts.get("killed", 0) and counts.get("killed in a conversion", 0) else 1
 
 
 if __name__ == "__main__":
