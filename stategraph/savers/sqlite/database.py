@@ -34,7 +34,7 @@ from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.sqlite.connections import lock_of, path_of
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, Schema, prepare
-from stategraph.savers.sqlite.writing import Statements, put_values, thread_row
+from stategraph.savers.sqlite.writing import Statements, check_chains, put_values, thread_row
 
 Inside = Callable[[sqlite3.Connection], object]
 """Something else that belongs to a transaction; it raises to have it undone."""
@@ -433,6 +433,7 @@ class Database:
                 raise sqlite3.IntegrityError(f"Thread '{planned.thread_id}' changes while it is locked")
         if planned.error is not None and (write.is_whole or not planned.stored):
             raise planned.error
+        check_chains(self.connection, planned.thread_id, planned.rows)
         statements.rows(self.connection, planned.thread_id, planned.rows)
         write.result = planned.stored
 

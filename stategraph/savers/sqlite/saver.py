@@ -34,6 +34,7 @@ from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole
 from stategraph.savers.sqlite.history import histories
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, checked
+from stategraph.savers.sqlite.writing import ErasedError
 from stategraph.savers.upkeep.saver import Upkeep, drive
 from stategraph.savers.upkeep.sizes import Size
 from stategraph.savers.upkeep.tables import SqliteTables
@@ -324,7 +325,8 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
         try:
             stored: int = yield partial(how, Write(saves, self._coder))
         except Exception as error:
-            if len(saves) == 1 or _is_about_locks(error):  # one of them would wait for as long
+            # For a lock one of them would wait for as long, and of an erased thread no part is to be left.
+            if len(saves) == 1 or isinstance(error, ErasedError) or _is_about_locks(error):
                 raise
             stored = yield partial(how, Write(saves[:1], self._coder))
         return stored

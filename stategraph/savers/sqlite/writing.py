@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from langgraph.checkpoint.base import get_checkpoint_metadata
 
+from stategraph.core.deltas import COUNTERS_KEY
 from stategraph.savers.compact.known import Known
 from stategraph.savers.compact.plan import CheckpointRow, Plan, Row, WriteRow
 from stategraph.savers.sqlite.schema import SHIFT
@@ -17,6 +18,7 @@ from stategraph.savers.sqlite.schema import SHIFT
 _COLUMNS: Final = "thread_id, checkpoint_ns, checkpoint_id"
 _THREAD: Final = "SELECT id, epoch, next FROM sg_threads WHERE thread_id = ?"
 _NEW_THREAD: Final = "INSERT INTO sg_threads (thread_id, epoch, next) VALUES (?, ?, ?)"
+_IS_THERE: Final = "SELECT 1 FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
 _COUNTED: Final = "UPDATE sg_threads SET next = ? WHERE id = ?"
 _VALUE: Final = "INSERT INTO sg_values (id, type, value, refs) VALUES (?, ?, ?, ?)"
 
@@ -74,6 +76,38 @@ class Statements:
         place = (thread_id, row.namespace, row.checkpoint_id, row.task_id, row.task_path)
         values = (*place, row.position, row.channel, row.kind, row.value)
         return (*values, row.refs) if self._has_refs else values
+
+
+class ErasedError(sqlite3.IntegrityError):
+    """What a checkpoint is rebuilt from was erased, so it cannot be stored."""
+
+
+def check_chains(connection: sqlite3.Connection, thread_id: str, rows: Iterable[Row]) -> None:
+    """Check that checkpoints of delta channels, whose values only those before them hold, can be read again.
+
+    Args:
+        connection: The database, within a transaction.
+        thread_id: The thread.
+        rows: The rows that are about to be stored.
+
+    Raises:
+        ErasedError: The checkpoint before one of them is gone.
+    """
+    stored: set[tuple[str, str]] = set()
+    for row in rows:
+        if isinstance(row, WriteRow):
+            continue
+        counters = cast("Mapping[str, Sequence[int]]", row.metadata.get(COUNTERS_KEY))
+        if counters and row.parent_id and any(map(any, counters.values())):
+            place = (row.namespace, row.parent_id)
+            if place not in stored and connection.execute(_IS_THERE, (thread_id, *place)).fetchone() is None:
+                channels = ", ".join(repr(name) for name, counts in counters.items() if any(counts))
+                raise ErasedError(
+                    f"Thread '{thread_id}' was erased or pruned while this run went on: checkpoint '{row.id}' holds of "
+                    f"{channels} only what was added to checkpoint '{row.parent_id}', which is gone. It was not "
+                    "stored: begin the run anew"
+                )
+        stored.add((row.namespace, row.id))
 
 
 def thread_row(connection: sqlite3.Connection, thread_id: str) -> tuple[int, int, int] | None:
