@@ -79,7 +79,7 @@ class Statements:
 
 
 class ErasedError(sqlite3.IntegrityError):
-    """What a checkpoint is rebuilt from was erased, so it cannot be stored."""
+    """A checkpoint cannot be stored, as the one that it is rebuilt from was erased."""
 
 
 def check_chains(connection: sqlite3.Connection, thread_id: str, rows: Iterable[Row]) -> None:
