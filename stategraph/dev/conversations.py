@@ -104,7 +104,7 @@ class Conversations:
     def is_followed(self, turn: Turn) -> bool:
         """Return whether the page reads a turn from its events: it goes on or waits, and they are kept here."""
         run = self.runtime.get_run(turn.run_id)
-        return run is not None and bool(turn.content) and (run.running or bool(run.get_interrupts()))
+        return run is not None and bool(turn.content) and (run.running or run.paused)
 
     def shown(self, turn: Turn) -> dict[str, Any]:
         """Return a turn as JSON."""
@@ -116,6 +116,7 @@ class Conversations:
             "previous": turn.previous,
             "began_at": turn.began_at.isoformat(),
             "running": run is not None and run.running,
+            "paused": run is not None and not run.running and run.paused,
             "waiting": [] if run is None or run.running else history.questions(run.get_interrupts()),
             "usage": None if run is None else run.usage.as_json(),
         }

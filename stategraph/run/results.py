@@ -61,6 +61,11 @@ class RunResults:
         """Return all interrupts that the run waits for."""
         return [] if self._last is None else list(self._last.interrupts)
 
+    @property
+    def paused(self) -> bool:
+        """True if the last execution paused: it waits for answers, or stands at a breakpoint, which has no question."""
+        return self._last is not None and self._last.paused
+
     def get_discovered_tools(self) -> tuple[str, ...]:
         """Return the tools that this turn has discovered, for the `discovered_tools` of the next."""
         return discovered(self.graph.get_run_messages())

@@ -12,13 +12,13 @@ pytest.importorskip("starlette")
 
 from langchain_core.messages import AIMessage
 
-from stategraph import END, START, AgentInputs, StateGraph
+from stategraph import END, START, AgentInputs, StateGraph, interrupt
 from stategraph.dev import loading
 from stategraph.dev.attachments import files_in
 from stategraph.errors import ConfigurationError
 from stategraph.graph.message import add_messages
 from stategraph.testing import ScriptedChatModel
-from tests.dev.serving import an_agent, asking, new_thread, reading, send, serving
+from tests.dev.serving import an_agent, answered, asking, new_thread, reading, send, serving, text_of
 
 
 class Talk(TypedDict, total=False):
@@ -26,13 +26,13 @@ class Talk(TypedDict, total=False):
     files: dict[str, str]
 
 
-def a_graph(name: str | None = None) -> Any:
+def a_graph(name: str | None = None, **options: Any) -> Any:
     def node(state: Talk) -> Talk:
         said = state["messages"][-1]
         return {"messages": [AIMessage(f"echo: {said.text}")], "files": {"notes/a b.md": "# Notes"}}
 
     builder = StateGraph(Talk).add_node("node", node).add_edge(START, "node").add_edge("node", END)
-    return builder.compile(name=name)
+    return builder.compile(name=name, **options)
 
 
 def test_each_kind_of_target_is_read() -> None:
@@ -110,3 +110,54 @@ async def test_a_graph_is_talked_to_and_its_files_are_saved() -> None:
         file = await client.get(f"/api/threads/{thread}/files/notes/a%20b.md")
         assert (file.text, file.headers["content-disposition"]) == ("# Notes", "attachment; filename*=UTF-8''a%20b.md")
         assert (await client.get(f"/api/threads/{thread}/files/other")).status_code == 404
+
+
+def a_graph_that_asks(question: Any) -> Any:
+    def node(_: Talk) -> Talk:
+        return {"messages": [AIMessage(f"answered: {interrupt(question)}")]}
+
+    return StateGraph(Talk).add_node("node", node).add_edge(START, "node").add_edge("node", END).compile()
+
+
+REVIEW = {
+    "action_requests": [{"name": "mail", "args": {"to": "ann"}}],
+    "review_configs": [{"action_name": "mail", "allowed_decisions": ["approve", "reject"]}],
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("question", "refused", "given"),
+    [
+        ("Which colour?", None, "red"),
+        (REVIEW, {"decisions": [{"type": "edit"}]}, {"decisions": [{"type": "reject", "message": "not him"}]}),
+    ],
+)
+async def test_a_question_of_a_graph_is_answered(question: Any, refused: Any, given: Any) -> None:
+    async with serving(a_graph_that_asks(question)) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "hello", "r1")
+        async with reading(client, thread) as reader:
+            (asked,) = (await reader.until("paused"))[-1][1]["run"]["waiting"]
+            assert asked["payload"] == question
+            if refused is not None:
+                wrong = await answered(client, thread, {asked["id"]: refused})
+                assert (wrong.status_code, "allowed: approve, reject" in wrong.json()["error"]) == (400, True)
+            await answered(client, thread, {asked["id"]: given})
+            assert text_of(await reader.until("paused")) == f"answered: {given}"
+
+
+@pytest.mark.anyio
+async def test_a_graph_goes_on_from_a_breakpoint() -> None:
+    async with serving(a_graph(interrupt_before=["node"])) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "hello", "r1")
+        async with reading(client, thread) as reader:
+            stopped = (await reader.until("paused"))[-1][1]["run"]
+            assert (stopped["paused"], stopped["waiting"]) == (True, [])
+            told = (await client.get(f"/api/threads/{thread}")).json()
+            assert (told["run"]["followed"], told["turns"]) == (True, [])
+            assert (await client.post(f"/api/threads/{thread}/continue", json={})).status_code == 200
+            frames = await reader.until("paused")
+        assert text_of(frames) == "echo: hello"
+        assert frames[-1][1]["run"]["paused"] is False

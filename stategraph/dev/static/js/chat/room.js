@@ -101,7 +101,11 @@ function welcome({ info, session }) {
 function cutOff(session) {
   if (!session.unfinished || session.running) return nothing;
   return html`<div class="card notice">
-    <p>${icons.warning}<span>The last answer was cut off: its process is gone. Its steps are stored.</span></p>
+    <p>${icons.warning}<span
+        >${session.unfinished === "stopped"
+          ? "The run stands at a breakpoint. Its steps are stored."
+          : "The last answer was cut off: its process is gone. Its steps are stored."}</span
+      ></p>
     <div class="row"><button type="button" class="solid" ?disabled=${session.busy} @click=${() => session.goOn()}>Go on</button></div>
   </div>`;
 }

@@ -26,7 +26,7 @@ export class Session {
     this.seq = 0; // its last event that is shown
     this.answer = null; // the turn that its events write
     this.running = false;
-    this.unfinished = false;
+    this.unfinished = null; // "cut off" where the process has died, "stopped" at a breakpoint
     this.loading = threadId !== null;
     this.missing = false;
     this.connection = "closed"; // "open", "lost"
@@ -63,7 +63,7 @@ export class Session {
     this.turns = told.turns.map(turnOf);
     this.waiting = told.waiting;
     this.files = told.files;
-    this.unfinished = told.thread.status === "unfinished";
+    this.unfinished = told.thread.status === "unfinished" ? "cut off" : null;
     this.loading = false;
     this.run = told.run?.id ?? null;
     this.seq = 0;
@@ -90,7 +90,7 @@ export class Session {
     this.seq = 0;
     this.lastRun = run;
     this.waiting = [];
-    this.unfinished = false;
+    this.unfinished = null;
     const asked = this.turns.findLast((turn) => turn.run === run.id && turn.role === "user");
     if (asked) Object.assign(asked, { pending: false });
     else if (run.content.length) this.turns.push(turnOf({ role: "user", run: run.id, content: run.content }));
@@ -117,6 +117,7 @@ export class Session {
     this.lastRun = run;
     this.running = run.running;
     if (!run.running && (this.answer || run.waiting.length)) this.waiting = run.waiting;
+    if (run.paused && !run.waiting.length) this.unfinished = "stopped";
     if (!answer) return;
     if (this.answer || run.usage?.cost !== undefined) answer.usage = run.usage ?? answer.usage;
     answer.error = run.error ?? null;
@@ -285,7 +286,7 @@ export class Session {
   }
 
   resumed(run) {
-    this.unfinished = false;
+    this.unfinished = null;
     if (run.id !== this.run || !this.answer) this.goOnWith(run);
     else {
       this.running = true;
