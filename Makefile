@@ -175,7 +175,7 @@ release-env: python
 	@$(ENVIRONMENT) .venv-release requirements/release.txt
 
 chat-env: python
-	@$(ENVIRONMENT) .venv-chat requirements/chat.txt --link
+	@PIP_NO_COMPILE=1 $(ENVIRONMENT) .venv-chat requirements/chat.txt --link
 
 e2e-env: python
 	@$(ENVIRONMENT) .venv-e2e requirements/e2e.txt --link

@@ -1,4 +1,4 @@
-"""Files that a person sends along with a message, and files in the state of a graph.
+"""Files that a person sends along with a message, that tools return, and that the state of a graph has.
 
 Texts become text of the message, in tags that the page reads again; other files are content blocks as LangChain has
 them for all providers. A graph whose state has `files`, a mapping from paths to contents as deepagents keeps them,
@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
+
+from langchain_core.messages import AnyMessage, ToolMessage
 
 from stategraph.dev.replies import RefusedError
 
@@ -76,6 +78,17 @@ def _text(kind: str, data: bytes) -> str | None:
 def _safe(name: str) -> str:
     """Return a name that can stand in a tag."""
     return re.sub(r'["<>\x00-\x1f]', "_", name)[:120] or "file"
+
+
+def of_results(messages: Sequence[AnyMessage]) -> dict[str, list[dict[str, Any]]]:
+    """Return the pictures and files in results of tools, as content blocks by the ids of their calls."""
+    found = {}
+    for message in messages:
+        if isinstance(message, ToolMessage) and isinstance(message.content, list):
+            blocks = [each for each in message.content if isinstance(each, dict) and each.get("type") != "text"]
+            if blocks:
+                found[message.tool_call_id] = blocks
+    return found
 
 
 def files_in(values: Mapping[str, Any]) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from uuid import uuid4
 from langchain_core.messages import HumanMessage
 
 from stategraph.agent.limits.prices import PriceBook
-from stategraph.dev import history
+from stategraph.dev import attachments, history
 from stategraph.dev.changes import Changes
 from stategraph.dev.replies import RefusedError
 from stategraph.dev.target import Target
@@ -120,6 +120,8 @@ class Conversations:
             "waiting": [] if run is None or run.running else history.questions(run.get_interrupts()),
             "usage": None if run is None else run.usage.as_json(),
         }
+        if run is not None and not run.running and (files := attachments.of_results(run.get_run_messages())):
+            told["files"] = files
         if turn.error is not None:
             text = str(turn.error) if self._tells_errors else ""
             told["error"] = {"type": type(turn.error).__name__, "message": text}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 
 from stategraph.agent.limits.amounts import UsageTotals
 from stategraph.agent.limits.prices import PriceBook
-from stategraph.dev.attachments import files_in
+from stategraph.dev.attachments import files_in, of_results
 from stategraph.run.pauses import RunInterrupt
 from stategraph.run.threads.values import ThreadView
 
@@ -66,7 +66,7 @@ def _turns(view: ThreadView, prices: PriceBook | None) -> list[dict[str, Any]]:
     for message in view.messages:
         answer = answers.get(message.id, answer)
         if answer is None or not isinstance(message, AIMessage):
-            continue
+            continue  # results of tools are parts of the answer already
         if message.name:
             answer.setdefault("agent", message.name)
         if message.additional_kwargs.get("incomplete"):
@@ -75,7 +75,18 @@ def _turns(view: ThreadView, prices: PriceBook | None) -> list[dict[str, Any]]:
             used[answer["id"]] = used.get(answer["id"], UsageTotals()) + _usage(message, prices, view.thread.updated_at)
     for answer_id, usage in used.items():
         answers[answer_id]["usage"] = usage.as_json()
+    if files := of_results(view.messages):
+        for turn in turns:
+            turn["content"] = [_with_files(part, files) for part in turn["content"]]
     return turns
+
+
+def _with_files(part: Any, files: Mapping[str, Sequence[Any]]) -> Any:
+    """Return a part; one of a tool call that returned files, with these."""
+    call = part.get("tool_call") if isinstance(part, Mapping) else None
+    if not isinstance(call, Mapping) or call.get("id") not in files:
+        return part
+    return {**part, "tool_call": {**call, "files": files[call["id"]]}}
 
 
 def _usage(message: AIMessage, prices: PriceBook | None, when: datetime) -> UsageTotals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,9 +40,16 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
     found, name = (_imported(given), given) if isinstance(given, str) else (given, "")
     if _is_maker(found):
         found = found()
-    settings = _settings(found, name or type(given).__name__)
+        if inspect.iscoroutine(found):
+            found.close()
+            raise ConfigurationError(
+                f"The target {name!r} is async, and the server does not wait for it; name {_EXPECTED}"
+            )
+    settings = _settings(found, f"The target {name!r}" if name else "The target")
     config = dict(settings.pop("config", None) or {})
     graph, agents = settings.get("graph"), _agents(settings.get("agents") or ())
+    if graph is None and not agents:
+        raise ConfigurationError(f"The target {name!r} has neither agents nor a graph; expected {_EXPECTED}")
     if graph is not None:
         graph = settings["graph"] = loading.load(graph)
         if not loading.takes_messages(graph):
@@ -87,7 +95,7 @@ def _agents(given: Iterable[Any]) -> list[AgentInputs]:
 
 def _title(graph: Any, agents: Sequence[AgentInputs], name: str) -> str:
     named = getattr(graph, "name", "") if graph is not None else agents[0].name or agents[0].agent_id
-    return name.partition(":")[2] or name if not named or named == "LangGraph" else str(named)
+    return name.partition(":")[2] or name or "Graph" if not named or named == "LangGraph" else str(named)
 
 
 def _accepted(agents: Sequence[AgentInputs]) -> tuple[str, ...]:

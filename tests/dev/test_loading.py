@@ -21,6 +21,10 @@ from stategraph.testing import ScriptedChatModel
 from tests.dev.serving import an_agent, answered, asking, new_thread, reading, send, serving, text_of
 
 
+async def no_target() -> None:
+    pass
+
+
 class Talk(TypedDict, total=False):
     messages: Annotated[list[Any], add_messages]
     files: dict[str, str]
@@ -71,6 +75,8 @@ def test_a_target_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({}, "is of type dict"),
         ({"agents": [], "colour": 1}, "unknown settings: colour"),
         (StateGraph(Talk), "not compiled"),
+        ({"agents": []}, "neither agents nor a graph"),
+        (no_target, "is async"),
     ],
 )
 def test_what_is_no_target_is_refused(given: Any, says: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from stategraph.testing import call, reply
 from tests.dev.serving import an_agent, new_thread, reading, send, serving
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +161,24 @@ async def test_files_of_another_kind_are_refused(files: Any, says: str) -> None:
         answer = await send(client, thread, "Look.", "r1", files=files)
         assert answer.status_code == 400
         assert says in answer.json()["error"]
+
+
+async def test_files_that_a_tool_returns_are_told_with_the_run_and_in_the_history() -> None:
+    picture = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+
+    def chart() -> list[Any]:
+        """Draw a chart."""
+        return [{"type": "text", "text": "here it is"}, picture]
+
+    async with serving(an_agent(reply(call("chart", id="c1")), "Done.", tools=(chart,))) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "Draw.", "r1")
+        async with reading(client, thread) as reader:
+            ended = (await reader.until("paused"))[-1][1]["run"]
+        assert ended["files"] == {"c1": [picture]}
+        told = (await client.get(f"/api/threads/{thread}")).json()
+        (called,) = (part["tool_call"] for part in told["turns"][1]["content"] if part["type"] == "tool_call")
+        assert (called["output"], called["files"]) == ("here it is", [picture])
 
 
 async def test_a_body_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

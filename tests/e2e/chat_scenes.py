@@ -260,6 +260,7 @@ def markdown(stage: Stage) -> None:
     expect(prose.get_by_role("heading", name="Title")).to_be_visible()
     expect(prose.get_by_role("listitem")).to_have_count(2)
     expect(prose.get_by_role("table").get_by_role("cell")).to_have_count(2)
+    expect(prose.get_by_role("cell", name="2")).to_have_css("text-align", "right")
     expect(prose.locator(".hljs-built_in")).to_have_text("print")
     prose.get_by_role("button", name="Copy").click()
     assert page.evaluate("navigator.clipboard.readText()").strip() == "print('hi')"
@@ -311,6 +312,15 @@ def files(stage: Stage) -> None:
         page.reload()
     page.locator("input[type=file]").set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": b"\0"})
     expect(page.get_by_role("alert")).to_contain_text("this agent takes text/*, image/*")
+
+
+@scene("a picture that a tool returns is shown, also after the page was loaded again")
+def picture(stage: Stage) -> None:
+    page = stage.open()
+    send(page, "draw a dot")
+    expect(answer(page).get_by_role("img")).to_have_js_property("naturalWidth", 1)
+    page.reload()
+    expect(answer(page).get_by_role("img")).to_have_js_property("naturalWidth", 1)
 
 
 @scene("everything is done by keyboard")

@@ -43,9 +43,11 @@ print('hi')
 ```
 
 | a | b |
-|---|---|
+|---|--:|
 | 1 | 2 |
 """
+
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 LONG = " ".join(f"word{number}" for number in range(1, 61))
 
@@ -60,6 +62,12 @@ def look_up(topic: str) -> str:
 def pay(amount: int) -> str:
     """Pay money."""
     return f"paid {amount}"
+
+
+@tool
+def draw() -> list[Any]:
+    """Draw a picture."""
+    return [{"type": "text", "text": "a dot"}, {"type": "image", "base64": DOT, "mime_type": "image/png"}]
 
 
 @tool
@@ -86,6 +94,8 @@ def _perform(request: ModelRequest[Any]) -> Reply:
             return _counted("This needs approval. ", call("pay", amount=int(rest or 5)))
         case "pay-twice":
             return _counted(call("pay", amount=1), call("pay", amount=2))
+        case "draw":
+            return _counted(call("draw"))
         case "ask":
             return _counted(call("ask", question="Tea or coffee?"))
         case "hold":
@@ -112,6 +122,6 @@ def target() -> dict[str, Any]:
     hooks = HookRegistry()
     hooks.register("PreToolUse", _approve, pattern="^pay")
     model = ScriptedChatModel(replies=Script([_perform], repeat_last=True), model_name="scenes")
-    agent = AgentInputs(agent_id="ada", name="Ada", model=model, tools=(look_up, pay, ask))
+    agent = AgentInputs(agent_id="ada", name="Ada", model=model, tools=(look_up, pay, draw, ask))
     price = ModelPrice(model="scenes", input=1.0, output=2.0)
     return {"agents": [agent], "hooks": hooks, "prices": Prices(models=(price,), known=False)}

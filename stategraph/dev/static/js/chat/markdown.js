@@ -39,6 +39,14 @@ parser.renderer.rules.image = (tokens, at, options, env, self) => {
   return `<a href="${escape(source)}">${escape(token.content || source)}</a>`;
 };
 
+// Columns are aligned by a class: the page's policy takes no styles that stand inline.
+parser.renderer.rules.th_open = parser.renderer.rules.td_open = (tokens, at, options, env, self) => {
+  const token = tokens[at];
+  const side = /^text-align:(left|center|right)$/.exec(token.attrGet("style") ?? "")?.[1];
+  if (side) token.attrs = [...token.attrs.filter(([name]) => name !== "style"), ["class", side]];
+  return self.renderToken(tokens, at, options);
+};
+
 const ALLOWED = {
   USE_PROFILES: { html: true },
   FORBID_TAGS: ["style", "form", "input", "button", "textarea", "select", "iframe", "audio", "video"],

@@ -119,6 +119,10 @@ export class Session {
     if (!run.running && (this.answer || run.waiting.length)) this.waiting = run.waiting;
     if (run.paused && !run.waiting.length) this.unfinished = "stopped";
     if (!answer) return;
+    for (const [id, files] of Object.entries(run.files ?? {})) {
+      const part = answer.live?.callPart(id);
+      if (part) part.tool_call.files = files;
+    }
     if (this.answer || run.usage?.cost !== undefined) answer.usage = run.usage ?? answer.usage;
     answer.error = run.error ?? null;
     answer.version += 1;

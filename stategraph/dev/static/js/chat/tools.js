@@ -3,6 +3,7 @@
 import { humanName, pretty } from "../format.js";
 import { icons } from "../icons.js";
 import { html, nothing } from "../lib.js";
+import { mediaView } from "./files.js";
 
 const STATES = { running: "runs", done: "", cancelled: "stopped", failed: "failed", error: "failed", rejected: "rejected" };
 
@@ -13,7 +14,7 @@ export function toolStep(part, isPaused) {
   const state = isOpen ? (isPaused ? "waits" : "runs") : (STATES[part.state ?? "done"] ?? part.state);
   const transfer = /^lc_transfer_to_(.+)$/.exec(call.name ?? "");
   const title = transfer ? `Hand over to ${transfer[1]}` : humanName(call.name);
-  return html`<details class="step tool ${isRunning ? "running" : ""}" data-tool=${call.name ?? ""}>
+  const step = html`<details class="step tool ${isRunning ? "running" : ""}" data-tool=${call.name ?? ""}>
     <summary>
       ${icons.chevron}${icons.tool}<span class=${isRunning ? "shimmer" : ""}>${title}</span>
       <span class="faint brief">${brief(call.args)}</span>
@@ -28,6 +29,7 @@ export function toolStep(part, isPaused) {
       ${call.output !== undefined ? html`<h4>Result</h4><pre tabindex="0">${pretty(call.output)}</pre>` : nothing}
     </div>
   </details>`;
+  return call.files?.length ? html`${step}<div class="media">${call.files.map(mediaView)}</div>` : step;
 }
 
 // The arguments in a line: `city: Tokyo`.

@@ -45,8 +45,9 @@ function answer(turn, state, isWriting) {
 function named(parts, turn, { info }) {
   const names = new Map(info.agents.map((agent) => [agent.id, agent.name]));
   let speaker = info.agents[0]?.id ?? null;
-  const isOne = info.kind === "agents" && names.size < 2;
-  let shown = isOne ? speaker : null;
+  const speakers = new Set(parts.map((part) => part.agentId).filter(Boolean));
+  const isOne = info.kind === "agents" ? names.size < 2 : speakers.size < 2;
+  let shown = null;
   return parts.map((part) => {
     const id = part.agentId ?? speaker;
     const agent = !isOne && id && id !== shown && part.type !== "summary" ? (names.get(id) ?? id) : null;
