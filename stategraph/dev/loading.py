@@ -48,15 +48,10 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
     settings = _settings(found, f"The target {name!r}" if name else "The target")
     config = dict(settings.pop("config", None) or {})
     graph, agents = settings.get("graph"), _agents(settings.get("agents") or ())
-    if graph is None and not agents:
-        raise ConfigurationError(f"The target {name!r} has neither agents nor a graph; expected {_EXPECTED}")
     if graph is not None:
-        graph = settings["graph"] = loading.load(graph)
-        if not loading.takes_messages(graph):
-            raise ConfigurationError(
-                f"The graph {name or '(without a name)'!r} has no 'messages' in its state that a reducer merges, so it "
-                "holds no conversation: add messages: Annotated[list, add_messages] to its state"
-            )
+        graph = settings["graph"] = _conversing(graph, name)
+    elif not agents:
+        raise ConfigurationError(f"The target {name!r} has neither agents nor a graph; expected {_EXPECTED}")
     return Target(
         name=_title(graph, agents, name),
         settings=settings,
@@ -64,6 +59,21 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
         agents={each.agent_id: each.name or each.agent_id for each in agents},
         accepts=tuple(files) if files is not None else _accepted(agents),
     )
+
+
+def _conversing(given: Any, name: str) -> Any:
+    """Return a compiled graph that holds a conversation.
+
+    Raises:
+        ConfigurationError: It is none, or does not.
+    """
+    graph = loading.load(given)
+    if not loading.takes_messages(graph):
+        raise ConfigurationError(
+            f"The graph {name or '(without a name)'!r} has no 'messages' in its state that a reducer merges, so it "
+            "holds no conversation: add messages: Annotated[list, add_messages] to its state"
+        )
+    return graph
 
 
 def _is_maker(found: Any) -> bool:
