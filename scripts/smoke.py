@@ -28,6 +28,7 @@ from typing import TypedDict
 import stategraph
 
 EXTRAS = {
+    "cli": ("rich",),
     "dev": ("starlette", "uvicorn"),
     "jsonschema": ("jsonschema", "referencing"),
     "mcp": ("mcp", "mcp_types"),

@@ -17,7 +17,9 @@ from stategraph.cli.parser import Parser
 
 #: Name, summary, and the module in this package with `prepare(parser)`.
 _COMMANDS: Final = (
+    ("new", "Begin a project: an agent, a graph or a chat backend, with tests.", "new.command"),
     ("run", "Run a graph, show what it does, and print its result.", "programs.running"),
+    ("chat", "Talk to an agent or a graph in the terminal.", "chat.command"),
     ("dev", "Serve a chat page for an agent or a graph on this machine.", "dev"),
     ("graph", "Draw a graph: in the terminal, as Mermaid or as SVG.", "programs.graph"),
     ("thread", "Look at threads of a database: read, compare, copy, export, delete them.", "thread.commands"),

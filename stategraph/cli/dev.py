@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from typing import Any
 
 from stategraph.cli.output import FAILED, write
+from stategraph.cli.programs.targets import imported
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -32,23 +33,29 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop, and return the exit code."""
+    return serve_page(
+        arguments.target,
+        host=arguments.host,
+        port=arguments.port,
+        store=arguments.store,
+        files=arguments.files,
+        allowed_hosts=arguments.allowed_host,
+        open_browser=arguments.open,
+    )
+
+
+def serve_page(target: str | None, **options: Any) -> int:
+    """Serve the chat page, and return the exit code.
+
+    Args:
+        target: The import path of what answers; None: the embedded demo.
+        **options: As for `stategraph.dev.serve`.
+    """
     from stategraph.dev import serve  # a second, which the help of other commands does not take
     from stategraph.errors import ConfigurationError, MissingPackageError
 
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        serve(
-            arguments.target,
-            host=arguments.host,
-            port=arguments.port,
-            store=arguments.store,
-            files=arguments.files,
-            allowed_hosts=arguments.allowed_host,
-            open_browser=arguments.open,
-            say=write,
-        )
+        serve(imported(target).path if target else None, say=write, **options)
     except (ConfigurationError, MissingPackageError) as error:
         print(f"stategraph: {error}", file=sys.stderr)
         return FAILED

@@ -113,6 +113,10 @@ class Output:
         """
         self._write(self.clean(_json(value) if self.as_json else text), optional=optional)
 
+    def show_json(self, text: str) -> None:
+        """Print a result that is JSON already."""
+        self._write(self.clean(text))
+
     def _write(self, text: str, *, optional: bool = False) -> None:
         if (lines := self._lines.get(sys.stdout)) is not None:
             lines.put(text, optional=optional)

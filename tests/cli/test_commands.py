@@ -36,7 +36,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     ("words", "sentence"),
     [
         (["threed"], "invalid choice: 'threed', did you mean 'thread'?"),
-        (["zzzzzz"], "invalid choice: 'zzzzzz' (choose from 'run'"),
+        (["zzzzzz"], "invalid choice: 'zzzzzz' (choose from 'new'"),
         (["thread", "lst"], "invalid choice: 'lst', did you mean 'list'?"),
         (["thread", "list", "--limt=3"], "unrecognized arguments: --limt=3, did you mean '--limit'?"),
         (["graph", "show", "a:b", "--format", "txt"], "invalid choice: 'txt', did you mean 'text'?"),

@@ -61,23 +61,56 @@ class Target:
         return self.value if self.kind == "graph" else None
 
 
-def load(path: str) -> Target:
-    """Import a graph, or agents.
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A value that a module has under a name.
+
+    Attributes:
+        path: The module and the name, `MODULE:NAME`.
+        shown: The same as the person wrote it.
+        value: It, whatever it is.
+    """
+
+    path: str
+    shown: str
+    value: Any
+
+
+def imported(path: str) -> Imported:
+    """Import whatever a person names.
 
     Args:
         path: See `FORM`. Without a name, the usual ones are looked for.
 
     Raises:
-        ConfigurationError: It cannot be imported, or is something else.
+        ConfigurationError: It cannot be imported.
     """
     where, _, name = path.partition(":")
     module = _module(where, path)
     if name:
-        return _target(path, _attribute(module, name, where))
-    usual = [each for each in USUAL_NAMES if hasattr(module, each)] or _graphs(module)
-    if not usual:
-        raise ConfigurationError(f"'{where}' has no graph under a usual name: write {where}:NAME. {_offers(module)}")
-    return _target(f"{where}:{usual[0]}", getattr(module, usual[0]))
+        value = _attribute(module, name, where)
+    else:
+        usual = [each for each in USUAL_NAMES if hasattr(module, each)] or _graphs(module)
+        if not usual:
+            raise ConfigurationError(
+                f"'{where}' has no graph under a usual name: write {where}:NAME. {_offers(module)}"
+            )
+        name = usual[0]
+        value = getattr(module, name)
+    return Imported(f"{module.__name__}:{name}", f"{where}:{name}", value)
+
+
+def load(path: str) -> Target:
+    """Import a graph, or agents.
+
+    Args:
+        path: See `FORM`.
+
+    Raises:
+        ConfigurationError: It cannot be imported, or is something else.
+    """
+    found = imported(path)
+    return _target(found.shown, found.value)
 
 
 def load_graph(path: str) -> Target:
