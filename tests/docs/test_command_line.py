@@ -27,7 +27,7 @@ def test_each_command_is_on_the_page() -> None:
 
 def test_the_transcripts_are_true(tmp_path: Path) -> None:
     """All of them are one session of a shell, which says before each command that it comes."""
-    lines = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)).splitlines()
+    lines = "".join(re.findall(r"```text\n(\$ .*?)```", PAGE, re.DOTALL)).splitlines()
     commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     command = tmp_path / "stategraph"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m stategraph "$@"\n')
