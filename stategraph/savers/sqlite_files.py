@@ -110,6 +110,11 @@ def words_of(error: sqlite3.Error, path: str) -> str | None:
     return None
 
 
+def is_readonly(error: sqlite3.Error) -> bool:
+    """Return whether an error says that a file was opened to be read only."""
+    return _kind(error) == sqlite3.SQLITE_READONLY
+
+
 def _kind(error: sqlite3.Error) -> int | None:
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & _KIND

@@ -58,12 +58,8 @@ SUITES = {
 STORES = ("test_store.py", "test_async_store.py", "test_ttl.py")
 LONG = ("test_delta_pagination.py",)
 
-_NO_AIOSQLITE = "it hands the saver a connection of aiosqlite, which this one does not take"
-_PATHS = "sqlite: tests/test_writes_task_path_migration.py"
 DIFFERENT = {
     "sqlite: tests/test_sqlite.py::TestSqliteSaver::test_informative_async_errors": "its async methods work",
-    f"{_PATHS}::test_async_setup_does_not_wait_on_another_writer": _NO_AIOSQLITE,
-    f"{_PATHS}::test_async_read_only_legacy_database_still_reads_delta_history": _NO_AIOSQLITE,
 }
 """Tests that pass on theirs and not on ours on purpose, and why."""
 

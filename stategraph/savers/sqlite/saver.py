@@ -32,6 +32,7 @@ from stategraph.savers.sqlite import deleting, filters
 from stategraph.savers.sqlite.connections import connect, taken
 from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole, Work, Write, config_of_put
 from stategraph.savers.sqlite.history import histories
+from stategraph.savers.sqlite.lent import LentDatabase, is_lent
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, checked
 from stategraph.savers.sqlite.writing import ErasedError
@@ -60,18 +61,24 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
             another word.
 
     Attributes:
-        conn: The connection.
-        lock: Held by whoever uses it.
+        lock: Held by whoever uses the connection.
     """
 
     def __init__(
         self, conn: sqlite3.Connection, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
     ) -> None:
         super().__init__(serde=StrictSerializer() if serde is None else serde)
-        self._database = Database(taken(conn), checked(mode))
-        self.conn = conn
+        self._database = self._database_of(conn, checked(mode))
         self.lock = self._database.lock
         self._coder = Coder(self.serde)
+
+    def _database_of(self, conn: sqlite3.Connection, mode: Mode | None) -> Database:
+        return Database(taken(conn), mode)
+
+    @property
+    def conn(self) -> sqlite3.Connection:
+        """The connection."""
+        return self._database.connection
 
     @classmethod
     def _opened(cls, path: str, serde: SerializerProtocol | None, mode: Mode | None) -> Self:
@@ -377,7 +384,24 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
 
 
 class AsyncSqliteSaver(SqliteSaver):
-    """A `SqliteSaver` that is opened and set up in async code."""
+    """A `SqliteSaver` that is opened and set up in async code.
+
+    Args:
+        conn: As for a `SqliteSaver`, or a connection of `aiosqlite` to a file, open or not: the saver opens the file
+            once more by a connection of its own, in the same way, at its first call, which has to be an async one.
+        serde: As for a `SqliteSaver`.
+        mode: As for a `SqliteSaver`.
+
+    Raises:
+        ConfigurationError: As for a `SqliteSaver`; by the first call, if the connection of `aiosqlite` is one to a
+            database in memory.
+    """
+
+    def __init__(self, conn: Any, *, serde: SerializerProtocol | None = None, mode: Mode | None = None) -> None:
+        super().__init__(conn, serde=serde, mode=mode)
+
+    def _database_of(self, conn: Any, mode: Mode | None) -> Database:
+        return LentDatabase(conn, mode) if is_lent(conn) else super()._database_of(conn, mode)
 
     @classmethod
     def from_conn_string(  # type: ignore[override]
