@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,16 +62,26 @@ steps = st.one_of(
     st.tuples(st.just("send"), st.just("mixed"), st.integers(0, 40), st.lists(plain, max_size=2)),
 )
 
-#: Few values, each too large to stand in a node, so that long lists of them are in many pieces.
-_few = {
-    "messages": st.integers(0, 4).map(lambda number: HumanMessage(str(number) * 60)),
-    "notes": st.integers(0, 4).map(lambda number: str(number) * 120),
-}
+
+def _few(name: str, number: int) -> Any:
+    """Return one of few values, each too large to stand in a node."""
+    return HumanMessage(str(number) * 60) if name == "messages" else str(number) * 120
+
+
+def _mixed_up(name: str, most: int) -> st.SearchStrategy[list[Any]]:
+    """Some of few values, in an order without runs: many of them are a list in many pieces."""
+    return st.builds(
+        lambda seed, size: [_few(name, number) for number in random.Random(seed).choices(range(6), k=size)],
+        st.integers(0, 2**32),
+        st.integers(most // 2 + 1, most),
+    )
+
+
 pieces = st.one_of(
     *(
-        st.tuples(st.just(move), st.just(name), st.integers(0, 200), st.lists(_few[name], min_size=1, max_size=size))
-        for name in _few
-        for move, size in (("append", 90), ("append", 90), ("append", 3), ("edit", 1), ("remove", 1), ("mutate", 1))
+        st.tuples(st.just(move), st.just(name), st.integers(0, 200), _mixed_up(name, size))
+        for name in ("messages", "notes")
+        for move, size in (("append", 120), ("append", 120), ("append", 3), ("edit", 1), ("remove", 1), ("mutate", 1))
     ),
     st.tuples(st.just("fork"), st.just(""), st.integers(0, 40), st.just([])),
     st.tuples(st.just("turn"), st.just(""), st.just(0), st.just([])),

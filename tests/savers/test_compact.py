@@ -15,6 +15,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from stategraph.engine.checkpoints.allowlist import message_classes
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.savers import SqliteSaver
+from stategraph.savers.compact import lists
 from stategraph.savers.compact.decoder import Decoder
 from tests.engine.test_encoded_messages import conversation
 from tests.engine.test_known_lists import everything
@@ -53,7 +54,7 @@ def test_every_checkpoint_of_a_random_history_is_the_same_in_both_forms(history:
     plain.conn.close()
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(pieces, max_size=25), st.integers(0, 30))
 def test_lists_in_many_pieces_are_the_same_in_both_forms(history: list[Any], restarts_at: int) -> None:
     plain, compact = (SqliteSaver(connection(), serde=serde(), mode=mode) for mode in ("plain", "compact"))
@@ -118,6 +119,25 @@ def test_a_message_that_was_changed_in_place_is_stored_as_changed_and_no_other_r
     thread.step("append", "messages", 0, [HumanMessage("more")])
     thread.step("turn", "", 0, [])
     assert everything(thread.values["messages"][:-1]) == changed
+    saver.conn.close()
+
+
+def test_a_channel_that_a_run_has_left_alone_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    saver = SqliteSaver(connection(), serde=serde())
+    thread = Thread([saver])
+    thread.step("append", "messages", 0, conversation(6))
+    found = saver.get_tuple({"configurable": {"thread_id": "thread"}})
+    assert found is not None
+    # A run goes on with what it was given.
+    thread.values = found.checkpoint["channel_values"]
+    found.checkpoint["channel_versions"]["messages"] = "a later version"
+    looked_at: list[int] = []
+    fields_of = lists.fields_of
+    monkeypatch.setattr(lists, "fields_of", lambda value: looked_at.append(len(value)) or fields_of(value))
+    thread.step("append", "notes", 0, ["a note"])
+    assert max(looked_at, default=0) == 1
+    thread.step("turn", "", 0, [])
+    assert thread.values["messages"] == conversation(6)
     saver.conn.close()
 
 

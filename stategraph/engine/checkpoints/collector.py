@@ -16,9 +16,8 @@ _NOTHING: Final = nullcontext()
 def paused(count: int) -> AbstractContextManager[None]:
     """Keep the garbage collector from running while a list is made, if it is long.
 
-    It would look through the new objects again and again: of the time that it takes to make the messages of a long
-    conversation, a third. It is the process's, so threads that run meanwhile are not collected either, for some
-    milliseconds.
+    It would look through the new objects again and again. It is the process's, so threads that run meanwhile are not
+    collected either, for some milliseconds.
 
     Args:
         count: How many values the list has.

@@ -150,7 +150,8 @@ def read_checkpoint(
         else:
             values[name] = decoder.value(node)
     if known is not None:
-        known.keep_root(namespace, Root(opened.rest[_ID], opened.rest.get(_VERSIONS, {}), found))
+        # A run goes on with the versions that it was given, in place.
+        known.keep_root(namespace, Root(opened.rest[_ID], dict(opened.rest.get(_VERSIONS) or {}), found))
     return opened.rest if opened.nodes is None else {**opened.rest, _VALUES: values}
 
 
