@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
 from stategraph.constants import END, START
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.graph.message import MessagesState
 from stategraph.graph.state import StateGraph
+from stategraph.run.graphs.model_guards import run_model
 from tests.workers.agents import scripted
 
 
@@ -64,3 +66,28 @@ def halting() -> Any:
     builder.add_edge(START, "wait")
     builder.add_edge("wait", END)
     return builder.compile()
+
+
+async def guarded(state: MessagesState) -> dict[str, Any]:
+    return {"messages": [await run_model(scripted(["It rains. I am Ada."] * 2), state["messages"])]}
+
+
+def guarded_graph() -> Any:
+    """A graph whose model passes the hooks and gates of its run."""
+    builder = StateGraph(MessagesState)
+    builder.add_node("guarded", guarded)
+    builder.add_edge(START, "guarded")
+    return builder.compile()
+
+
+class Shouting:
+    """A gate that every answer passes."""
+
+    def before(self, request: Any) -> Any:
+        return request
+
+    def after(self, request: Any, answer: AIMessage) -> AIMessage:
+        return answer.model_copy(update={"content": f"{answer.text}!"})
+
+
+SHOUTING = Shouting()

@@ -11,6 +11,7 @@ from langchain_core.messages import HumanMessage
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, TransferError
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.runtime import AgentRuntime
 from stategraph.workers.agents.runtime import MultiProcessRuntime
 from tests.workers import graphs
@@ -113,3 +114,29 @@ def test_an_abort_reaches_the_worker_and_the_thread_is_valid() -> None:
         assert (state.next, [each.text for each in state.values["messages"]]) == ((), ["hi", "Before."])
 
     run(work, checkpointer=in_memory_saver())
+
+
+def test_hooks_of_the_host_and_gates_reach_the_models_of_a_graph_in_a_worker(backend: dict[str, Any]) -> None:
+    def review(about: Any) -> dict[str, Any] | None:
+        return {"decision": "deny", "reason": "a name"} if "Ada" in about["text"] else None
+
+    hooks = HookRegistry()
+    hooks.register("AfterModel", review, hold="sentence")
+    path = "tests.workers.graphs:guarded_graph"
+
+    async def work(runtime: MultiProcessRuntime) -> None:
+        one = await runtime.create_run(run_id="r", graph=path, hooks=hooks)
+        events = [each async for each in one.stream(ASK, THREAD)]
+        assert [text for _, text in (each for each in gist(events) if each[0] == "guarded")] == [
+            "It rains. ",
+            "Blocked: a name",
+        ]
+        assert one.get_halt_reason() == "answer_denied"
+        assert [each.text for each in one.get_run_messages()] == ["It rains. Blocked: a name"]
+        state = await one.graph.compiled.aget_state(THREAD)
+        assert [each.text for each in state.values["messages"]] == ["hi", "It rains. Blocked: a name"]
+        two = await runtime.create_run(run_id="r2", graph=path, model_gates=[graphs.SHOUTING])
+        await two.process_stream({"messages": [HumanMessage("and")]}, THREAD)
+        assert [each.text for each in two.get_run_messages()] == ["It rains. I am Ada.!"]
+
+    run(work, backend, checkpointer=in_memory_saver())
