@@ -4,12 +4,14 @@
   may be one that the program has made there.
 - The function of a node runs in a context of its own, in which the span of its node, or of the graph around, is the
   current one. The span of a model or a tool becomes the current one where it is called.
+- What goes on inside of something that fails or is stopped, or that is the outermost, ends with it: nobody may say so.
 - A graph is an agent if it has the node `agent=<its name>`, as those of `stategraph.agent`, or if LangChain's
   `create_agent` has made it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -39,10 +41,14 @@ class _Run(NamedTuple):
     Attributes:
         measured: What measures it, or what is around it.
         is_own: Whether it has a span of its own.
+        around: The run that it is in; None: the handler knows of none.
+        inside: Runs in it that go on.
     """
 
     measured: Measured
     is_own: bool
+    around: UUID | None
+    inside: dict[UUID, None]
 
 
 class TelemetryHandler(GraphRunHandler):
@@ -105,12 +111,12 @@ class TelemetryHandler(GraphRunHandler):
             graph = GraphRun(run_id, name or _UNNAMED, ())  # of another engine
         whole = self._root if around is None else self._shelled(graph, parent_run_id)
         if graph is not None and whole is not None:
-            self._runs[run_id] = _Run(whole, is_own=False)
+            self._keep(run_id, parent_run_id, whole, is_own=False)
         elif graph is not None:
-            self._runs[run_id] = _Run(self._graph(graph, inputs, parent_run_id, about), is_own=True)
+            self._keep(run_id, parent_run_id, self._graph(graph, inputs, parent_run_id, about), is_own=True)
         elif around is not None:
             measured = self._node(name, tags or (), parent_run_id)
-            self._runs[run_id] = _Run(measured or around.measured, measured is not None)
+            self._keep(run_id, parent_run_id, measured or around.measured, is_own=measured is not None)
 
     def _shelled(self, graph: GraphRun | None, parent_run_id: UUID | None) -> Measured | None:
         """Return what is around a graph that only prepares and ends an agent, as of a subagent; None for others."""
@@ -296,9 +302,16 @@ class TelemetryHandler(GraphRunHandler):
 
     def _run(self, run_id: UUID, parent_run_id: UUID | None, measured: Measured) -> None:
         """Keep what measures a run, and make its span the current one if it is part of something that ends."""
-        self._runs[run_id] = _Run(measured, is_own=True)
+        self._keep(run_id, parent_run_id, measured, is_own=True)
         if parent_run_id is not None:
             contexts.attach(measured.context)
+
+    def _keep(self, run_id: UUID, parent_run_id: UUID | None, measured: Measured, *, is_own: bool) -> None:
+        """Keep what measures a run."""
+        parent = None if parent_run_id is None else self._runs.get(parent_run_id)
+        self._runs[run_id] = _Run(measured, is_own, None if parent is None else parent_run_id, {})
+        if parent is not None:
+            parent.inside[run_id] = None
 
     def _end(
         self,
@@ -308,8 +321,24 @@ class TelemetryHandler(GraphRunHandler):
         error_type: str | None = None,
     ) -> None:
         run = self._runs.pop(run_id, None)
-        if run is not None and run.is_own:
+        if run is None:
+            return
+        around = None if run.around is None else self._runs.get(run.around)
+        if around is not None:
+            around.inside.pop(run_id, None)
+        if error is None and around is not None:
+            # Something that a node has begun may go on after it.
+            around.inside.update(run.inside)
+        else:
+            self._stopped(run.inside)
+        if run.is_own:
             self._recorder.end(run.measured, error, attributes, error_type)
+
+    def _stopped(self, inside: Mapping[UUID, None]) -> None:
+        """End what was stopped with what is around it: langchain-core tells of no cancellation of a model or a tool."""
+        for run_id in list(inside):
+            self._of_servers.discard(run_id)
+            self._end(run_id, asyncio.CancelledError())
 
 
 def begin_tool(
