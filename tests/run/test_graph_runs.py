@@ -872,3 +872,46 @@ def test_a_limit_keeps_the_next_call_from_beginning_and_ends_the_turn(
             await strict.process_stream(ASK, THREAD)
 
     asyncio.run(main())
+
+
+class Answering(MessagesState):
+    structured_response: Any
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_structured_response_of_an_earlier_turn_is_no_output(elsewhere: bool) -> None:
+    asyncio.run(_turns(elsewhere))
+
+
+async def _turns(elsewhere: bool) -> None:
+    turns = iter(["first", "asks", "again", "none"])
+
+    async def node(state: Answering) -> dict[str, Any]:
+        match next(turns):
+            case "asks":
+                interrupt("Go on?")
+            case "none":
+                return {"messages": [AIMessage("No more.")]}
+        return {"messages": [AIMessage("Here.")], "structured_response": {"a": 1}}
+
+    builder = StateGraph(Answering)
+    builder.add_node("node", node)
+    builder.add_edge(START, "node")
+    graph = builder.compile(checkpointer=in_memory_saver())
+
+    async def run_of_turn(number: int) -> Run:
+        return await Run.create({"run_id": f"r{number}", "graph": graph})
+
+    run = await run_of_turn(1)
+    await run.process_stream({"messages": [("user", "hi")]}, THREAD)
+    assert run.output == {"a": 1}
+    run = await run_of_turn(2)
+    await run.process_stream({"messages": [("user", "hi")]}, THREAD)
+    assert (len(run.get_interrupts()), run.output) == (1, None)
+    run = await run_of_turn(2) if elsewhere else run
+    await run.resume("yes", THREAD)
+    assert run.output == {"a": 1}
+    run = await run_of_turn(3)
+    await run.process_stream({"messages": [("user", "hi")]}, THREAD)
+    assert [each.content for each in run.get_run_messages()] == ["No more."]
+    assert run.output is None

@@ -97,7 +97,7 @@ class GraphExecution(TurnExecution):
                     self._check(models)
                     await projection.take(tuple(ns), mode, payload)
                     if mode == "values" and not ns:
-                        self._note(payload)
+                        self._note(payload, is_first=not projection.has_ended)
         finally:
             tool_hooks.current.reset(before[0])
             model_guards.current.reset(before[1])
@@ -153,14 +153,14 @@ class GraphExecution(TurnExecution):
             options["durability"] = self._durability
         return cast("AsyncGenerator[Any, None]", self._hosted.astream(given, config, **options))
 
-    def _note(self, values: Any) -> None:
+    def _note(self, values: Any, *, is_first: bool) -> None:
         """Take note of a state; one that says what the graph waits for may have nothing else in it."""
         if isinstance(values, Mapping) and "__interrupt__" in values:
             self.paused = True
             values = {key: value for key, value in values.items() if key != "__interrupt__"}
             if not values:
                 return
-        self._hosted.values = values
+        self._hosted.note(values, is_first=is_first)
 
     async def _keep(self, pause: Pause, memory: Mapping[str, Any]) -> None:
         await self._hosted.keep(self._config, memory)

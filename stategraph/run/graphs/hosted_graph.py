@@ -82,6 +82,8 @@ class HostedGraph(ExecutionGraph):
         agent = cast("Any", GraphAgent(str(compiled.get_name() or "graph")))
         super().__init__(run_id, compiled, handlers, [agent], several_agents=True)
         self.calls: dict[tuple[str, str], tuple[Place, ToolCall]] = {}
+        self._earlier: Any = None
+        self._has_output = True
         self._run_id = run_id
         self._modes = ["messages", "tasks", "custom", "values", *(["updates"] if shows_updates else [])]
         self._foreign = loading.is_foreign(compiled)
@@ -93,12 +95,31 @@ class HostedGraph(ExecutionGraph):
         Args:
             messages: Of no effect: the state has it, and not its messages.
         """
-        return structured_response(self.values)
+        return None if self.is_earlier else structured_response(self.values)
+
+    @property
+    def is_earlier(self) -> bool:
+        """True if the state has the structured response of an earlier turn, and none of this one."""
+        return self._earlier is not None and structured_response(self.values) is self._earlier
+
+    def note(self, values: Any, *, is_first: bool) -> None:
+        """Take note of a state.
+
+        Args:
+            values: The state.
+            is_first: Whether nothing has ended yet in this execution.
+        """
+        self.values, found = values, structured_response(values)
+        if not is_first:
+            self._has_output = self._has_output or (found is not None and found is not self._earlier)
+        elif not self._has_output:
+            self._earlier = found
 
     def reset_values(self, keep_content: bool = False) -> None:
         """Forget the run before, with its state; see the base class."""
         super().reset_values(keep_content)
-        self.values = None
+        self.values = self._earlier = None
+        self._has_output = False
 
     # What goes in.
 
@@ -172,12 +193,13 @@ class HostedGraph(ExecutionGraph):
             [scope, call_id, at.agent_id, at.agent_name, at.node, at.group_id, dict(call)]
             for (scope, call_id), (at, call) in self.calls.items()
         ]
-        await pauses.keep(self._saver, state.config, {**memory, "calls": calls})
+        await pauses.keep(self._saver, state.config, {**memory, "calls": calls, "has_output": self._has_output})
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Take up the calls without a result that an earlier process knew of."""
         if memory.get("run") != self._run_id:
             return
+        self._has_output = bool(memory.get("has_output", True))
         for scope, call_id, agent_id, name, node, group, call in memory.get("calls", ()):
             place = Place(agent_id, name, node, {}, group, scope=scope)
             self.calls.setdefault((scope, call_id), (place, cast("ToolCall", call)))

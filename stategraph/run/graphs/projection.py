@@ -59,6 +59,7 @@ class Projection:
         at_top: Ids of messages of the outermost graph.
         in_tools: Ids of messages of graphs inside of tools.
         interrupts: The interrupts that the stream showed, by their ids.
+        has_ended: Whether a task has ended.
         ear: Is told facts: the listener, unless somebody else hears them too.
         hear: Tells it a fact.
     """
@@ -73,6 +74,7 @@ class Projection:
         self.at_top: set[str] = set()
         self.in_tools: set[str] = set()
         self.interrupts: dict[str, Any] = {}
+        self.has_ended = False
         self.ear: Listener = listener
         self.hear: Callable[[Fact], Awaitable[None]] = listener.hear
         self._listener = listener
@@ -188,6 +190,7 @@ class Projection:
         if "triggers" in task:
             self._naming.began(ns, task["id"])
             return
+        self.has_ended = True
         self._naming.ended(ns, task["id"])
         own = f"{task['name']}:{task['id']}"
         if not ns:

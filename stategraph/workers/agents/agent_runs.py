@@ -25,6 +25,7 @@ from stategraph.run.events.handler_registry import EventHandlerRegistry, Handle,
 from stategraph.run.events.listener import ClientCallbacks
 from stategraph.run.events.output_steps import FOLLOWED
 from stategraph.run.events.run_log import RunLog
+from stategraph.run.graphs.hosted_graph import HostedGraph
 from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
 from stategraph.run.pauses import RunInterrupt
 from stategraph.run.run import Parts, ProcessOptions, Run
@@ -155,6 +156,7 @@ def _report(run: Run, far: _Far, parts: object) -> dict[str, object]:
         "fading_tiers": run.get_fading_tiers(),
         "token_counts": run.token_counts,
         "values": _values(run),
+        "is_earlier": isinstance(run.graph, HostedGraph) and run.graph.is_earlier,
     }
 
 

@@ -66,7 +66,12 @@ class WorkerGraph(ExecutionGraph):
         handlers: The handlers of the run's events.
         saver: Keeps the run's thread; None: it is not kept.
         models: To make the graph with, if it is asked for here.
+
+    Attributes:
+        is_earlier: Whether the structured response of a graph's state is one of an earlier turn.
     """
+
+    is_earlier = False
 
     def __init__(
         self, config: RunConfig, handlers: EventHandlerRegistry, saver: Any, models: ModelRegistry | None
@@ -108,7 +113,9 @@ class WorkerGraph(ExecutionGraph):
 
     def get_output(self, messages: Sequence[AnyMessage] | None = None) -> Any:
         """Return the output with which messages end; of a graph of the host's, its structured response."""
-        return super().get_output(messages) if self._config.graph is None else structured_response(self.values)
+        if self._config.graph is None:
+            return super().get_output(messages)
+        return None if self.is_earlier else structured_response(self.values)
 
     @property
     def agents(self) -> tuple[Agent, ...]:  # type: ignore[override]
@@ -333,6 +340,8 @@ class WorkerRun(Run):
         self._paused = report["status"] == "interrupted"
         self._token_counts = report["token_counts"]
         self.graph.keep_messages(report["messages"])
+        if isinstance(self.graph, WorkerGraph):
+            self.graph.is_earlier = report["is_earlier"]
         try:
             self.graph.values = self._pool.codec.decode(report["values"], f"The state of run '{self.id}'")
         except TransferError:  # classes of the graph's own, whose modules this process does not allow
