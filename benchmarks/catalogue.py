@@ -89,7 +89,7 @@ def _threads() -> Iterator[Row]:
         "agent_sqlite_sync": ((2.0, 3.0), (2.0, 3.0)),
         "agent_their_sqlite_async": None,
         "agent_postgres_async": ((2.0, 3.0), (2.0, 3.0)),
-        "agent_postgres_sync": None,
+        "agent_postgres_sync": ((2.0, 3.0), (1.0, 2.0)),
     }
     for name, targets in wanted.items():
         yield from _pair(name, "threads", targets, quick=name == "agent_sqlite_async")

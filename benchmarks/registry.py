@@ -23,6 +23,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from stategraph import savers
 from stategraph.workers import FencedSaver, Guard
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import RunStatus
@@ -108,6 +109,14 @@ async def fenced_put_on_sqlite(arguments: argparse.Namespace) -> dict[str, Any]:
 def fenced_put_on_postgres(arguments: argparse.Namespace) -> dict[str, Any]:
     """The same on PostgreSQL."""
     with server() as url, PostgresSaver.from_conn_string(url) as saver:
+        saver.setup()
+        return _beside(url, saver, arguments)
+
+
+@unless_unavailable
+def own_fenced_put_on_postgres(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same with the saver of this project, which checks the lease in the statement that stores."""
+    with server() as url, savers.PostgresSaver.from_conn_string(url) as saver:
         saver.setup()
         return _beside(url, saver, arguments)
 

@@ -178,6 +178,7 @@ ROWS = {
     "memory of a worker": (memory, "flat"),
     "a fenced put on SQLite": (registry.fenced_put_on_sqlite, "less than 30 us more"),
     "a fenced put on PostgreSQL": (registry.fenced_put_on_postgres, "less than 150 us more"),
+    "our own fenced put on PostgreSQL": (registry.own_fenced_put_on_postgres, "less than 150 us more"),
     "empty runs claimed and finished on PostgreSQL, by 4 workers beside 1": (registry.claims, "four at least 500/s"),
 }
 

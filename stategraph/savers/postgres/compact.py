@@ -33,7 +33,7 @@ from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.postgres import reading
 from stategraph.savers.postgres.connections import execute_after
 from stategraph.savers.postgres.libpq import has_sqlstate
-from stategraph.savers.postgres.rows import CHANGED, NOTHING, Rows, Statement
+from stategraph.savers.postgres.rows import CHANGED, NOTHING, Rows, Statement, check_of
 from stategraph.savers.postgres.schema import Form, Mode
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -168,16 +168,19 @@ class Session:
             known.epoch = secrets.randbits(62)
         rows = Rows()
         rows.add_plan(made)
-        statement = rows.claiming(made, fails=before is not None)
-        if before is not None:
+        if (check := check_of(before)) is not None:
+            claimed = yield from self._rows(*(rows.claiming(made, check=check) or check))
+            if not made.rows:
+                return True
+        elif before is not None:
             try:
-                yield from execute_after(self._cursor, self._pipe, before, statement or NOTHING)
+                yield from execute_after(self._cursor, self._pipe, before, rows.claiming(made, fails=True) or NOTHING)
             except Exception as error:
                 if not has_sqlstate(error, CHANGED):
                     raise
                 return False
             claimed = yield self._cursor.fetchall
-        elif statement is None:
+        elif (statement := rows.claiming(made)) is None:
             return True
         else:
             claimed = yield from self._rows(*statement)

@@ -149,20 +149,24 @@ class Rows:
                 value = (row.task_path, row.channel, row.kind, row.value, row.refs)
                 self._put_write(key, value, replaces=row.replaces)
 
-    def statement(self, *, wide: bool) -> Statement | None:
+    def statement(self, *, wide: bool, check: Statement | None = None) -> Statement | None:
         """Return the statement that stores the rows in the plain form; None if there are none.
 
         Args:
             wide: Whether the tables have the columns of the compact form, which say then that this is not it.
+            check: A query that is part of it. If it fails, nothing is stored.
         """
         tables: dict[str, Any] = {name: rows for name in _PLAIN if (rows := getattr(self, name))}
         if wide:
             for name, fill in (("checkpoints", (None, None, None)), ("writes", (None,)), ("replacing", (None,))):
                 if name in tables:
                     tables[name] = {key: (*row, *fill) for key, row in tables[name].items()}
-        return (_text("", _counted(tables), wide=wide), _given(tables)) if tables else None
+        if not tables:
+            return None
+        text, given = check or ("", ())
+        return _text("", _counted(tables), wide=wide, check=text), given + _given(tables)
 
-    def claiming(self, plan: Plan, *, fails: bool = False) -> Statement | None:
+    def claiming(self, plan: Plan, *, fails: bool = False, check: Statement | None = None) -> Statement | None:
         """Return the statement that stores a plan and its rows in the compact form; None if there is nothing to store.
 
         It returns the thread's number, or no row if the thread is not what the plan was made for, and then nothing was
@@ -172,6 +176,7 @@ class Rows:
             plan: The plan.
             fails: Whether the statement fails then, with a division by zero, in place of returning no row: so nothing
                 is stored of what is in the same transaction.
+            check: As for `statement`.
         """
         tables: dict[str, Any] = {name: rows for name in _ROWS if (rows := getattr(self, name))}
         known = plan.known
@@ -187,7 +192,8 @@ class Rows:
             claim, given = "same", (known.id, known.epoch, plan.first)
         if not tables:
             return None
-        return _text(claim, _counted(tables), wide=True, fails=fails), given + _given(tables)
+        text, first = check or ("", ())
+        return _text(claim, _counted(tables), wide=True, fails=fails, check=text), first + given + _given(tables)
 
 
 def _counted(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[tuple[str, bool], ...]:
@@ -257,18 +263,32 @@ _PLAIN: Final = ("blobs", *_ROWS)
 
 
 @lru_cache(maxsize=512)
-def _text(claim: str, tables: tuple[tuple[str, bool], ...], *, wide: bool, fails: bool = False) -> str:
+def _text(
+    claim: str, tables: tuple[tuple[str, bool], ...], *, wide: bool, fails: bool = False, check: str = ""
+) -> str:
     """Return the statement that fills tables; one statement, so that they are filled all or none."""
     *parts, last = [_part(name, "claimed, " if claim else "", alone, wide=wide) for name, alone in tables]
     named = [f"t{number} AS ({text})" for number, text in enumerate(parts)]
-    if claim:
-        named = [f"claimed AS ({_CLAIMS[claim]})", *named, f"t{len(named)} AS ({last})"]
+    if claim or check:
+        named.append(f"t{len(named)} AS ({last})")
         last = "SELECT max(id) AS id, 1 / count(*) AS held FROM claimed" if fails else "SELECT id FROM claimed"
+    if claim:
+        named.insert(0, f"claimed AS ({_CLAIMS[claim]})")
+    if check:  # a query is executed if the last one reads it
+        named.insert(0, f"checked AS MATERIALIZED ({check})")
+        last = f"{last}, checked" if claim else "SELECT FROM checked"
     return "WITH " + ",\n".join(named) + "\n" + last if named else last
 
 
 def _about(config: Any, metadata: Any) -> str:
     return json.dumps(get_serializable_checkpoint_metadata(config, metadata))
+
+
+def check_of(before: Sequence[Statement] | None) -> Statement | None:
+    """Return the only statement that comes before, if it is a query, which can be part of the statement that stores."""
+    if before is not None and len(before) == 1 and before[0][0].startswith("SELECT "):
+        return before[0]
+    return None
 
 
 def of_all_saves(serde: SerializerProtocol, saves: Sequence[Save]) -> Rows:

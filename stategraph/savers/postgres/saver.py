@@ -45,7 +45,7 @@ from stategraph.savers.postgres.compact import Session, Shared
 from stategraph.savers.postgres.connections import again, execute_after, is_away, is_pool, pool_settings
 from stategraph.savers.postgres.explaining import SET_UP, connecting
 from stategraph.savers.postgres.reading import listing
-from stategraph.savers.postgres.rows import NOTHING, Statement, of_all_saves, of_saves
+from stategraph.savers.postgres.rows import NOTHING, Statement, check_of, of_all_saves, of_saves
 from stategraph.savers.postgres.schema import (
     COMPACT,
     FORM,
@@ -306,8 +306,12 @@ class _Saver(Upkeep, BasePostgresSaver):
         if form.mode == "compact":
             yield from self._locked(thread_of(saves[0]), lambda session: session.save(saves, before))
         else:
-            statement = of_all_saves(self.serde, saves).statement(wide=form.wide)
-            yield from again(self.conn, partial(self._execute_after, before, statement or NOTHING))
+            check = check_of(before)
+            statement = of_all_saves(self.serde, saves).statement(wide=form.wide, check=check)
+            if check is not None:
+                yield from again(self.conn, partial(self._execute, statement or check))
+            else:
+                yield from again(self.conn, partial(self._execute_after, before, statement or NOTHING))
         (method, arguments), *others = saves
         if others or method != "put":
             return None
