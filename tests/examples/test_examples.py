@@ -17,6 +17,13 @@ def test_the_examples_are_numbered_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("path", [*NUMBERED, EXAMPLES / "hello_agent.py"], ids=lambda path: path.stem)
-def test_an_example_prints_what_it_promises(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_prints_what_it_promises(
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    if "STATEGRAPH_POSTGRES" in path.read_text():
+        monkeypatch.setenv("STATEGRAPH_POSTGRES", request.getfixturevalue("postgres"))
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out == promised(path)

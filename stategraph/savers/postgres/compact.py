@@ -15,14 +15,14 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from langgraph.checkpoint.base import CheckpointTuple, writes_sort_key
 from psycopg import errors
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
-from stategraph.engine.config.procedures import Enter, Procedure, Within
+from stategraph.engine.config.procedures import Enter, Procedure
 from stategraph.savers.compact import records
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.decoder import Decoder
@@ -33,8 +33,10 @@ from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.postgres import reading
 from stategraph.savers.postgres.connections import execute_after
 from stategraph.savers.postgres.libpq import has_sqlstate
-from stategraph.savers.postgres.rows import CHANGED, NOTHING, Rows, Statement, check_of
+from stategraph.savers.postgres.rows import CHANGED, NOTHING, Rows, Statement, check_of, claims
 from stategraph.savers.postgres.schema import Form, Mode
+
+T = TypeVar("T")
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """Limit for what is remembered of the values of threads."""
@@ -121,11 +123,11 @@ class Session:
         found: list[Mapping[str, Any]] = yield self._cursor.fetchall
         return found
 
-    def locked(self, thread_id: str, make: Callable[[], Procedure[Any]]) -> Procedure[Any]:
+    def locked(self, thread_id: str, use: Callable[[Session], Procedure[T]]) -> Procedure[T]:
         """Perform a procedure with a conversation's lock; if it fails, the thread is forgotten."""
         yield Enter(self._shared.lock(thread_id))
         try:
-            done = yield Within(make())
+            done = yield from use(self)
         except BaseException:
             self._shared.forget(thread_id)
             raise
@@ -168,22 +170,20 @@ class Session:
             known.epoch = secrets.randbits(62)
         rows = Rows()
         rows.add_plan(made)
-        if (check := check_of(before)) is not None:
-            claimed = yield from self._rows(*(rows.claiming(made, check=check) or check))
-            if not made.rows:
-                return True
-        elif before is not None:
+        check = check_of(before)
+        statement = rows.claiming(made, fails=before is not None and check is None, check=check) or check
+        if before is not None and check is None:
             try:
-                yield from execute_after(self._cursor, self._pipe, before, rows.claiming(made, fails=True) or NOTHING)
+                yield from execute_after(self._cursor, self._pipe, before, statement or NOTHING)
             except Exception as error:
                 if not has_sqlstate(error, CHANGED):
                     raise
                 return False
-            claimed = yield self._cursor.fetchall
-        elif (statement := rows.claiming(made)) is None:
+        elif statement is not None:
+            yield partial(self._cursor.execute, *statement)
+        if not claims(made):
             return True
-        else:
-            claimed = yield from self._rows(*statement)
+        claimed = yield self._cursor.fetchall
         if claimed and claimed[0]["id"]:
             known.id = claimed[0]["id"]
         return bool(claimed)

@@ -33,8 +33,8 @@ Key: TypeAlias = tuple[Any, ...]
 #: The code of a division by zero, with which a statement fails if the thread is not what its plan was made for.
 CHANGED: Final = "22012"
 
-#: Stores nothing, and returns the number of no thread.
-NOTHING: Final[Statement] = ("SELECT 0::bigint AS id", ())
+NOTHING: Final[Statement] = ("SELECT", ())
+"""Stores nothing."""
 
 _PLACE: Final = ("thread_id text", "checkpoint_ns text", "checkpoint_id text")
 _CHECKPOINT: Final = (*_PLACE, "parent_checkpoint_id text", "checkpoint jsonb", "metadata jsonb")
@@ -43,10 +43,12 @@ _BLOB: Final = ("thread_id text", "checkpoint_ns text", "channel text", "version
 _VALUE: Final = ("number int", "type text", "value bytea", "refs text")
 _COMPACT: Final = ("type text", "body bytea", "refs text")
 
+#: Rows that are sent as their values. A statement is prepared for each number of them; more come in arrays.
+_FEW: Final = 3
+
 _CLAIMS: Final = {
     "new": "INSERT INTO sg_threads (thread_id, epoch, next) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
     "more": "UPDATE sg_threads SET next = %s WHERE id = %s AND epoch = %s AND next = %s RETURNING id",
-    "none": NOTHING[0],
     "same": "SELECT id FROM sg_threads WHERE id = %s AND epoch = %s AND next = %s FOR SHARE",
 }
 
@@ -169,8 +171,8 @@ class Rows:
     def claiming(self, plan: Plan, *, fails: bool = False, check: Statement | None = None) -> Statement | None:
         """Return the statement that stores a plan and its rows in the compact form; None if there is nothing to store.
 
-        It returns the thread's number, or no row if the thread is not what the plan was made for, and then nothing was
-        stored.
+        If the plan claims its thread, it returns the thread's number, or no row if the thread is not what the plan was
+        made for, and then nothing was stored.
 
         Args:
             plan: The plan.
@@ -181,14 +183,14 @@ class Rows:
         tables: dict[str, Any] = {name: rows for name in _ROWS if (rows := getattr(self, name))}
         known = plan.known
         assert known is not None
-        claim, given = "none", tuple[Any, ...]()
+        claim, given = "", tuple[Any, ...]()
         if plan.values:
             tables = {"values": {(value.number,): value[1:] for value in plan.values}, **tables}
             if known.id:
                 claim, given = "more", (plan.next, known.id, known.epoch, plan.first)
             else:
                 claim, given = "new", (plan.thread_id, known.epoch, plan.next)
-        elif any(row.refs for row in plan.rows):
+        elif claims(plan):
             claim, given = "same", (known.id, known.epoch, plan.first)
         if not tables:
             return None
@@ -196,31 +198,35 @@ class Rows:
         return _text(claim, _counted(tables), wide=True, fails=fails, check=text), first + given + _given(tables)
 
 
-def _counted(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[tuple[str, bool], ...]:
-    """Return the tables, each with whether it gets one row alone."""
-    return tuple((name, len(rows) == 1) for name, rows in tables.items())
+def _counted(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[tuple[str, int], ...]:
+    """Return the tables, each with how many rows it gets; 0 for as many as there are in arrays."""
+    return tuple((name, len(rows) if len(rows) <= _FEW else 0) for name, rows in tables.items())
 
 
 def _given(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[Any, ...]:
-    """Return the parameters of a statement: the values of a row that is alone, else an array for each column."""
+    """Return the parameters of a statement: the values of few rows, or an array for each column."""
     given: list[Any] = []
     for rows in tables.values():
-        each = [(*key, *row) for key, row in rows.items()]
-        given += each[0] if len(each) == 1 else map(list, zip(*each, strict=True))
+        if len(rows) <= _FEW:
+            for key, row in rows.items():
+                given += key
+                given += row
+        else:
+            given += map(list, zip(*[(*key, *row) for key, row in rows.items()], strict=True))
     return tuple(given)
 
 
 def _insert(
-    table: str, columns: Sequence[str], conflict: str, source: str, alone: bool, first: tuple[str, str] = ("", "")
+    table: str, columns: Sequence[str], conflict: str, source: str, count: int, first: tuple[str, str] = ("", "")
 ) -> str:
-    """Return the statement that inserts rows, given an array for each column.
+    """Return the statement that inserts rows.
 
     Args:
         table: The table.
         columns: Names and types.
         conflict: What is done about rows that are there.
         source: Another table that the rows are joined with, and a comma; empty for none.
-        alone: Whether it is one row, given as its values; else an array is given for each column.
+        count: How many rows, given as their values; 0 if an array is given for each column.
         first: A column and its value in that table, before the others.
     """
     named = [column.split() for column in columns]
@@ -229,29 +235,32 @@ def _insert(
     sent = [(name, "text" if kind == "jsonb" else kind) for name, kind in named]
     taken = ", ".join(f"r.{name}::jsonb" if kind == "jsonb" else f"r.{name}" for name, kind in named)
     into, value = first
-    if alone:  # values are sent in a fifth of the time of arrays
+    if count == 1:  # values are sent, and read, in a fraction of the time of arrays
         rows = f"(SELECT {', '.join(f'%b::{kind} AS {name}' for name, kind in sent)}) AS r"
+    elif count:
+        one = f"({', '.join(f'%b::{kind}' for _, kind in sent)})"
+        rows = f"(VALUES {', '.join([one] * count)}) AS r ({names})"
     else:
         rows = f"unnest({', '.join(f'%b::{kind}[]' for _, kind in sent)}) AS r ({names})"
     return f"INSERT INTO {table} ({into}{names}) SELECT {value}{taken} FROM {source}{rows} {conflict}"
 
 
-def _part(name: str, source: str, alone: bool, *, wide: bool) -> str:
+def _part(name: str, source: str, count: int, *, wide: bool) -> str:
     more, refs = (_COMPACT, ("refs text",)) if wide else ((), ())
     match name:
         case "values":
-            return _insert("sg_values", _VALUE, "", source, alone, ("thread, ", "claimed.id, "))
+            return _insert("sg_values", _VALUE, "", source, count, ("thread, ", "claimed.id, "))
         case "blobs":
             conflict = "ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING"
-            return _insert("checkpoint_blobs", _BLOB, conflict, source, alone)
+            return _insert("checkpoint_blobs", _BLOB, conflict, source, count)
         case "checkpoints":
             conflict = "ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET "
             conflict += _set("checkpoint", "metadata", *more)
-            return _insert("checkpoints", (*_CHECKPOINT, *more), conflict, source, alone)
+            return _insert("checkpoints", (*_CHECKPOINT, *more), conflict, source, count)
     conflict = "ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING"
     if name == "replacing":
         conflict = conflict.replace("NOTHING", f"UPDATE SET {_set('channel', 'type', 'blob', *refs)}")
-    return _insert("checkpoint_writes", (*_WRITE, *refs), conflict, source, alone)
+    return _insert("checkpoint_writes", (*_WRITE, *refs), conflict, source, count)
 
 
 def _set(*columns: str) -> str:
@@ -264,10 +273,10 @@ _PLAIN: Final = ("blobs", *_ROWS)
 
 @lru_cache(maxsize=512)
 def _text(
-    claim: str, tables: tuple[tuple[str, bool], ...], *, wide: bool, fails: bool = False, check: str = ""
+    claim: str, tables: tuple[tuple[str, int], ...], *, wide: bool, fails: bool = False, check: str = ""
 ) -> str:
     """Return the statement that fills tables; one statement, so that they are filled all or none."""
-    *parts, last = [_part(name, "claimed, " if claim else "", alone, wide=wide) for name, alone in tables]
+    *parts, last = [_part(name, "claimed, " if claim else "", count, wide=wide) for name, count in tables]
     named = [f"t{number} AS ({text})" for number, text in enumerate(parts)]
     if claim or check:
         named.append(f"t{len(named)} AS ({last})")
@@ -282,6 +291,11 @@ def _text(
 
 def _about(config: Any, metadata: Any) -> str:
     return json.dumps(get_serializable_checkpoint_metadata(config, metadata))
+
+
+def claims(plan: Plan) -> bool:
+    """Return whether a plan holds for what is known of its thread only: it has values, or refers to some."""
+    return bool(plan.values) or any(row.refs for row in plan.rows)
 
 
 def check_of(before: Sequence[Statement] | None) -> Statement | None:

@@ -42,7 +42,7 @@ from stategraph.savers.compact.found import config_of
 from stategraph.savers.compact.plan import thread_of
 from stategraph.savers.methods import Opening, awaited, from_thread, performed
 from stategraph.savers.postgres.compact import Session, Shared
-from stategraph.savers.postgres.connections import again, execute_after, is_away, is_pool, pool_settings
+from stategraph.savers.postgres.connections import PoolCursor, again, execute_after, is_away, is_pool, pool_settings
 from stategraph.savers.postgres.explaining import SET_UP, connecting
 from stategraph.savers.postgres.reading import listing
 from stategraph.savers.postgres.rows import NOTHING, Statement, check_of, of_all_saves, of_saves
@@ -101,6 +101,7 @@ class _Saver(Upkeep, BasePostgresSaver):
     _connect: ClassVar[Callable[..., Any]]
     _new_lock: ClassVar[Callable[[], Any]]
     _mark: ClassVar[str] = ""
+    _made_coder: Coder | None = None
     _words = POSTGRES
     _tables = PostgresTables()
 
@@ -154,20 +155,20 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     def _execute(self, *statements: Statement) -> Procedure[None]:
         """Execute statements."""
-        cursor = yield Enter(cast("Any", self)._cursor(pipeline=self.pipe is not None))
+        cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
         for statement, parameters in statements:
             yield partial(cursor.execute, statement, parameters)
 
     def _execute_after(self, before: Sequence[Statement], statement: Statement) -> Procedure[None]:
         """Execute a statement in one transaction with others."""
-        cursor = yield Enter(cast("Any", self)._cursor(pipeline=self.pipe is not None))
+        cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
         yield from execute_after(cursor, self.pipe, before, statement)
 
     def _fetch(self, statement: str, parameters: tuple[Any, ...] = ()) -> Procedure[list[Any]]:
         """Execute a statement and return its rows."""
 
         def fetch() -> Procedure[list[Any]]:
-            cursor = yield Enter(cast("Any", self)._cursor(pipeline=self.pipe is not None))
+            cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
             yield partial(cursor.execute, statement, parameters)
             return cast("list[Any]", (yield cursor.fetchall))
 
@@ -177,15 +178,27 @@ class _Saver(Upkeep, BasePostgresSaver):
         """Perform a procedure that has a cursor for itself."""
 
         def begin() -> Procedure[T]:
-            cursor = yield Enter(cast("Any", self)._cursor(pipeline=self.pipe is not None))
+            cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
             keeps = is_pool(self.conn) or self.conn.autocommit
-            return (yield from use(Session(cursor, self.pipe, self._shared, Coder(self.serde), keeps=keeps)))
+            return (yield from use(Session(cursor, self.pipe, self._shared, self._coder(), keeps=keeps)))
 
         return (yield from again(self.conn, begin))
 
     def _locked(self, thread_id: str, use: Callable[[Session], Procedure[T]]) -> Procedure[T]:
         """Perform a procedure that has a cursor and a conversation for itself."""
-        return cast("T", (yield from self._within(lambda session: session.locked(thread_id, lambda: use(session)))))
+        return cast("T", (yield from self._within(lambda session: session.locked(thread_id, use))))
+
+    def _coder(self) -> Coder:
+        coder = self._made_coder
+        if coder is None or coder.serde is not self.serde:
+            coder = self._made_coder = Coder(self.serde)
+        return coder
+
+    def _cursor(self, *, pipeline: bool = False) -> Any:
+        """Return a context with a cursor."""
+        if self.pipe is None and not pipeline and is_pool(self.conn):
+            return PoolCursor(self.conn)
+        return self._theirs._cursor(self, pipeline=pipeline)
 
     # Tables.
 
@@ -226,7 +239,7 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     def _make(self, mode: Mode | None) -> Procedure[None]:
         """Make the tables that are missing, while no other saver does."""
-        cursor = yield Enter(cast("Any", self)._cursor())
+        cursor = yield Enter(self._cursor())
         rows = yield from _rows(cursor, FORM)
         adds = form_of(mode, **rows[0]).mode == "compact" and not rows[0]["wide"]
         if not adds and rows[0]["made"]:
@@ -347,7 +360,7 @@ class _Saver(Upkeep, BasePostgresSaver):
         """Perform statements as one transaction."""
 
         def perform_all() -> Procedure[T]:
-            cursor = yield Enter(cast("Any", self)._cursor())
+            cursor = yield Enter(self._cursor())
             cursor.row_factory = tuple_row
             yield Enter(cursor.connection.transaction())
             statements = begin()
