@@ -1,7 +1,8 @@
 """Threads in PostgreSQL: many at once over one saver, read by another, kept small, and errors that say what to do.
 
 It needs a database whose user may make tables: set `STATEGRAPH_POSTGRES` to its address, such as
-`postgresql://user@host/database`, and install `stategraph[postgres]`. It deletes the threads that it makes.
+`postgresql://user@host/database`, and install `stategraph[postgres]`. It deletes the threads that it makes; the first
+line is printed where there are no tables yet.
 
 Prints::
 

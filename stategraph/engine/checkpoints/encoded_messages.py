@@ -51,9 +51,12 @@ _SAVERS: Final[Mapping[tuple[str, str], bool]] = {
     ("langgraph.checkpoint.sqlite.aio", "AsyncSqliteSaver"): True,
     ("langgraph.checkpoint.postgres", "PostgresSaver"): False,
     ("langgraph.checkpoint.postgres.aio", "AsyncPostgresSaver"): False,
+    ("stategraph.savers.postgres.saver", "PostgresSaver"): False,
+    ("stategraph.savers.postgres.saver", "AsyncPostgresSaver"): False,
 }
 """Savers that do nothing with a value but to have it serialised, and whether each of their checkpoints has all values
-rather than the new ones. A subclass may do anything."""
+rather than the new ones. A subclass may do anything. One that does so in some of its forms says in which (see
+`serialises_whole`)."""
 
 _SEARCHED: Final = frozenset({list, dict, Send})
 
@@ -63,9 +66,14 @@ def for_saver(saver: Saver) -> EncodedMessages | None:
     kind, serde = type(saver), saver.serde
     inner = serde.serde if type(serde) is EncryptedSerializer else serde
     whole = _SAVERS.get((kind.__module__, kind.__qualname__))
-    return (
-        None if whole is None or type(inner) not in message_lists.SERIALIZERS else EncodedMessages(inner, whole=whole)
-    )
+    if whole is None or type(inner) not in message_lists.SERIALIZERS or not serialises_whole(saver):
+        return None
+    return EncodedMessages(inner, whole=whole)
+
+
+def serialises_whole(saver: Saver) -> bool:
+    """Return whether a saver has each value serialised as it is; a saver with several forms has an attribute for it."""
+    return bool(getattr(saver, "serialises_whole", True))
 
 
 class _Line:

@@ -26,6 +26,7 @@ from typing import Any, Final
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from stategraph.engine.checkpoints import collector, message_lists
+from stategraph.engine.checkpoints.encoded_messages import serialises_whole
 from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 
@@ -43,6 +44,8 @@ _SAVERS: Final = frozenset(
         ("langgraph.checkpoint.memory", "InMemorySaver"),
         ("langgraph.checkpoint.postgres", "PostgresSaver"),
         ("langgraph.checkpoint.postgres.aio", "AsyncPostgresSaver"),
+        ("stategraph.savers.postgres.saver", "PostgresSaver"),
+        ("stategraph.savers.postgres.saver", "AsyncPostgresSaver"),
     }
 )
 
@@ -99,7 +102,11 @@ class Reader:
         self.saver = saver
         self.lists: list[tuple[object, MessageList]] = []
         kind, serde = type(saver), getattr(saver, "serde", None)
-        if (kind.__module__, kind.__qualname__) in _SAVERS and type(serde) in message_lists.SERIALIZERS:
+        if (
+            (kind.__module__, kind.__qualname__) in _SAVERS
+            and type(serde) in message_lists.SERIALIZERS
+            and serialises_whole(saver)
+        ):
             known = _known.get(serde)
             if known is None:
                 known = _known[serde] = KnownLists()

@@ -272,9 +272,7 @@ _PLAIN: Final = ("blobs", *_ROWS)
 
 
 @lru_cache(maxsize=512)
-def _text(
-    claim: str, tables: tuple[tuple[str, int], ...], *, wide: bool, fails: bool = False, check: str = ""
-) -> str:
+def _text(claim: str, tables: tuple[tuple[str, int], ...], *, wide: bool, fails: bool = False, check: str = "") -> str:
     """Return the statement that fills tables; one statement, so that they are filled all or none."""
     *parts, last = [_part(name, "claimed, " if claim else "", count, wide=wide) for name, count in tables]
     named = [f"t{number} AS ({text})" for number, text in enumerate(parts)]

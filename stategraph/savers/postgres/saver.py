@@ -186,7 +186,7 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     def _locked(self, thread_id: str, use: Callable[[Session], Procedure[T]]) -> Procedure[T]:
         """Perform a procedure that has a cursor and a conversation for itself."""
-        return cast("T", (yield from self._within(lambda session: session.locked(thread_id, use))))
+        return (yield from self._within(lambda session: session.locked(thread_id, use)))
 
     def _coder(self) -> Coder:
         coder = self._made_coder
@@ -199,6 +199,12 @@ class _Saver(Upkeep, BasePostgresSaver):
         if self.pipe is None and not pipeline and is_pool(self.conn):
             return PoolCursor(self.conn)
         return self._theirs._cursor(self, pipeline=pipeline)
+
+    @property
+    def serialises_whole(self) -> bool:
+        """Whether each value is stored as the serializer makes it: in a database that has the plain form alone."""
+        form = self._shared.form
+        return form is not None and not form.wide
 
     # Tables.
 
