@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import PendingWrite
@@ -48,3 +49,10 @@ def written(row: WriteFound, coder: Coder, decoder: Decoder) -> PendingWrite:
 def config_of(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:
     """Return the config that addresses a checkpoint."""
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}}
+
+
+def config_of_put(arguments: Sequence[Any]) -> RunnableConfig:
+    """Return the config that addresses a checkpoint, of the arguments of `put`."""
+    config, checkpoint = arguments[:2]
+    conf = config["configurable"]
+    return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), checkpoint["id"])

@@ -57,31 +57,6 @@ def is_pool(connection: object) -> bool:
     return hasattr(connection, "getconn")
 
 
-class PoolCursor:
-    """A cursor on a connection of a pool, which the pool gets back.
-
-    Args:
-        pool: The pool, sync or async.
-    """
-
-    __slots__ = ("_taken",)
-
-    def __init__(self, pool: Any) -> None:
-        self._taken = pool.connection()
-
-    def __enter__(self) -> Any:
-        return self._taken.__enter__().cursor(binary=True, row_factory=dict_row)
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return cast("bool | None", self._taken.__exit__(*error))
-
-    async def __aenter__(self) -> Any:
-        return (await self._taken.__aenter__()).cursor(binary=True, row_factory=dict_row)
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return cast("bool | None", await self._taken.__aexit__(*error))
-
-
 def is_lost(error: BaseException) -> bool:
     """Return whether an error says that the connection to the server is lost."""
     return is_away(error) and not isinstance(error, (PoolClosed, PoolTimeout, TooManyRequests))

@@ -30,7 +30,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver as TheirAsyncSa
 from langgraph.checkpoint.postgres.base import BasePostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import AsyncConnection, Connection, DatabaseError, errors
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
@@ -38,11 +38,11 @@ from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config.procedures import Enter, Procedure, aperform, perform
 from stategraph.errors import ConfigurationError
 from stategraph.savers.compact.coder import Coder
-from stategraph.savers.compact.found import config_of
+from stategraph.savers.compact.found import config_of, config_of_put
 from stategraph.savers.compact.plan import thread_of
 from stategraph.savers.methods import Opening, awaited, from_thread, performed
 from stategraph.savers.postgres.compact import Session, Shared
-from stategraph.savers.postgres.connections import PoolCursor, again, execute_after, is_away, is_pool, pool_settings
+from stategraph.savers.postgres.connections import again, execute_after, is_away, is_pool, pool_settings
 from stategraph.savers.postgres.explaining import SET_UP, connecting
 from stategraph.savers.postgres.reading import listing
 from stategraph.savers.postgres.rows import NOTHING, Statement, check_of, of_all_saves, of_saves
@@ -155,20 +155,20 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     def _execute(self, *statements: Statement) -> Procedure[None]:
         """Execute statements."""
-        cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
+        cursor = yield from self._taken()
         for statement, parameters in statements:
             yield partial(cursor.execute, statement, parameters)
 
     def _execute_after(self, before: Sequence[Statement], statement: Statement) -> Procedure[None]:
         """Execute a statement in one transaction with others."""
-        cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
+        cursor = yield from self._taken()
         yield from execute_after(cursor, self.pipe, before, statement)
 
     def _fetch(self, statement: str, parameters: tuple[Any, ...] = ()) -> Procedure[list[Any]]:
         """Execute a statement and return its rows."""
 
         def fetch() -> Procedure[list[Any]]:
-            cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
+            cursor = yield from self._taken()
             yield partial(cursor.execute, statement, parameters)
             return cast("list[Any]", (yield cursor.fetchall))
 
@@ -178,7 +178,7 @@ class _Saver(Upkeep, BasePostgresSaver):
         """Perform a procedure that has a cursor for itself."""
 
         def begin() -> Procedure[T]:
-            cursor = yield Enter(self._cursor(pipeline=self.pipe is not None))
+            cursor = yield from self._taken()
             keeps = is_pool(self.conn) or self.conn.autocommit
             return (yield from use(Session(cursor, self.pipe, self._shared, self._coder(), keeps=keeps)))
 
@@ -194,15 +194,16 @@ class _Saver(Upkeep, BasePostgresSaver):
             coder = self._made_coder = Coder(self.serde)
         return coder
 
-    def _cursor(self, *, pipeline: bool = False) -> Any:
-        """Return a context with a cursor."""
-        if self.pipe is None and not pipeline and is_pool(self.conn):
-            return PoolCursor(self.conn)
-        return self._theirs._cursor(self, pipeline=pipeline)
+    def _taken(self) -> Procedure[Any]:
+        """Take a cursor, which is given back when the procedure ends."""
+        if self.pipe is None and is_pool(self.conn):
+            connection = yield Enter(self.conn.connection())
+            return connection.cursor(binary=True, row_factory=dict_row)
+        return (yield Enter(cast("Any", self)._cursor(pipeline=self.pipe is not None)))
 
     @property
     def serialises_whole(self) -> bool:
-        """Whether each value is stored as the serializer makes it: in a database that has the plain form alone."""
+        """Return whether each value is stored as the serializer makes it: in a database with the plain form alone."""
         form = self._shared.form
         return form is not None and not form.wide
 
@@ -245,7 +246,7 @@ class _Saver(Upkeep, BasePostgresSaver):
 
     def _make(self, mode: Mode | None) -> Procedure[None]:
         """Make the tables that are missing, while no other saver does."""
-        cursor = yield Enter(self._cursor())
+        cursor = yield Enter(cast("Any", self)._cursor())
         rows = yield from _rows(cursor, FORM)
         adds = form_of(mode, **rows[0]).mode == "compact" and not rows[0]["wide"]
         if not adds and rows[0]["made"]:
@@ -282,8 +283,7 @@ class _Saver(Upkeep, BasePostgresSaver):
         checkpoint before, is stored as it was there.
         """
         yield from self._save([("put", (config, checkpoint, metadata, new_versions))])
-        conf = config["configurable"]
-        return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), checkpoint["id"])
+        return config_of_put((config, checkpoint))
 
     def _put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -331,11 +331,7 @@ class _Saver(Upkeep, BasePostgresSaver):
                 yield from again(self.conn, partial(self._execute, statement or check))
             else:
                 yield from again(self.conn, partial(self._execute_after, before, statement or NOTHING))
-        (method, arguments), *others = saves
-        if others or method != "put":
-            return None
-        conf = arguments[0]["configurable"]
-        return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), arguments[1]["id"])
+        return config_of_put(saves[0][1]) if len(saves) == 1 and saves[0][0] == "put" else None
 
     def _delete(self, thread_id: str) -> Procedure[None]:
         """Delete all checkpoints and writes of a thread, and their values."""
@@ -366,7 +362,7 @@ class _Saver(Upkeep, BasePostgresSaver):
         """Perform statements as one transaction."""
 
         def perform_all() -> Procedure[T]:
-            cursor = yield Enter(self._cursor())
+            cursor = yield Enter(cast("Any", self)._cursor())
             cursor.row_factory = tuple_row
             yield Enter(cursor.connection.transaction())
             statements = begin()

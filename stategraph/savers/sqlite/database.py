@@ -22,13 +22,11 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final, cast
 
-from langchain_core.runnables import RunnableConfig
-
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.tasks import threads
 from stategraph.savers import sqlite_files
 from stategraph.savers.compact.coder import Coder
-from stategraph.savers.compact.found import config_of
+from stategraph.savers.compact.found import config_of_put
 from stategraph.savers.compact.known import Known, KnownThreads
 from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.sqlite.connections import lock_of, path_of
@@ -440,13 +438,6 @@ class Database:
     def _put_values(self, planned: Plan) -> bool:
         known = self._known.get(planned.thread_id)
         return known is not None and known is planned.known and put_values(self.connection, planned, known)
-
-
-def config_of_put(arguments: Sequence[Any]) -> RunnableConfig:
-    """Return the config that addresses a checkpoint, of the arguments of `put`."""
-    config, checkpoint = arguments[:2]
-    conf = config["configurable"]
-    return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), checkpoint["id"])
 
 
 def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[None]) -> None:

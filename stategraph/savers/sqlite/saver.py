@@ -27,10 +27,11 @@ from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.engine.tasks import threads
 from stategraph.savers import sqlite_files
 from stategraph.savers.compact.coder import Coder
+from stategraph.savers.compact.found import config_of_put
 from stategraph.savers.methods import in_thread, performed
 from stategraph.savers.sqlite import deleting, filters
 from stategraph.savers.sqlite.connections import connect, taken
-from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole, Work, Write, config_of_put
+from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole, Work, Write
 from stategraph.savers.sqlite.history import histories
 from stategraph.savers.sqlite.lent import LentDatabase, is_lent
 from stategraph.savers.sqlite.reading import Reader
