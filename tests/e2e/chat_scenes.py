@@ -469,7 +469,8 @@ def accessible(stage: Stage) -> None:
 
 
 def done(page: Page) -> None:
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    """Wait until the newest message has its answer."""
+    expect(page.locator("article").last.locator(".turn-foot, .note")).to_have_count(1)
 
 
 def at(page: Page, where: str) -> list[str]:
