@@ -46,7 +46,7 @@ def test_the_demo_is_served_until_it_is_stopped_and_keeps_its_sessions(tmp_path:
 def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path) -> None:
     done = subprocess.run([*COMMAND, "nowhere:agent"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert re.search(r"target 'nowhere:agent' cannot be imported", done.stderr)
+    assert "no module 'nowhere'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
