@@ -200,3 +200,9 @@ def test_a_pool_whose_server_is_not_there() -> None:
     with pool, pytest.raises(PoolTimeout, match=said) as raised:
         PostgresSaver(pool).setup()
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [PostgresSaver, AsyncPostgresSaver])
+def test_a_mode_that_is_none_is_refused_when_the_saver_is_made(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"mode of a saver is 'compact', 'plain' or None.*found 'smaller'"):
+        kind(object(), mode="smaller")

@@ -264,8 +264,7 @@ class Saves(_Line):
     """The saves of a sync run.
 
     Thread-safe: a task may ask for a save from the thread it runs in. There is no lock, as an exception may be raised
-    at any line of the waiting thread. The holder of the token performs the waiting
-    saves; only threads of the pool take it.
+    at any line of the waiting thread.
 
     Attributes:
         crowded: False: `put` waits by itself if too many saves wait.
@@ -276,8 +275,8 @@ class Saves(_Line):
     def __init__(self, calls: SaveCalls, *, background: bool) -> None:
         """Args: background: Whether saves happen in the background of the run."""
         super().__init__(calls, not background, "put_together")
-        self._token: list[None] = [None]
-        # Wakes the waiting thread, which checks the token and the queue before each wait.
+        self._worker = threads.SingleWorker()
+        # Wakes the waiting thread, which checks the worker and the queue before each wait.
         self._news: SimpleQueue[None] = SimpleQueue()
 
     def _go_on(self) -> None:
@@ -287,21 +286,10 @@ class Saves(_Line):
 
     def _start(self) -> None:
         """Have what waits performed, unless that is under way."""
-        if self._token:
-            threads.submit(self._work)
+        self._worker.begin(self._waiting, self._empty, self._tell)
 
-    def _work(self) -> None:
-        # A request for a save while the token is away is noticed here once it is back.
-        while self._waiting:
-            try:
-                self._token.pop()
-            except IndexError:
-                return
-            try:
-                self._empty()
-            finally:
-                self._token.append(None)
-                self._news.put(None)
+    def _tell(self) -> None:
+        self._news.put(None)
 
     def _empty(self) -> None:
         while self._waiting:
@@ -328,7 +316,7 @@ class Saves(_Line):
         """
         if self._in_place:
             self._store_in_place()
-        elif self._waiting or not self._token:
+        elif self._waiting or not self._worker.is_idle:
             self._wait_until(self._is_done)
         self._raise()
 
@@ -336,7 +324,7 @@ class Saves(_Line):
         if self._waiting:
             self._start()
             return False
-        return bool(self._token)
+        return self._worker.is_idle
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         while not ready():

@@ -22,7 +22,7 @@ import atexit
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -286,6 +286,49 @@ _loop_pool = LoopPool(_pool)
 def submit(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Run a function in a worker thread of the process's pool."""
     return _pool.submit(func, *args, **kwargs)
+
+
+class SingleWorker:
+    """Has what waits worked off by one thread of the pool at a time, whoever adds to it.
+
+    There is no lock, as an exception may be raised at any line of a thread that adds work: the thread that has the
+    token works, and only threads of the pool take it.
+    """
+
+    __slots__ = ("_token",)
+
+    def __init__(self) -> None:
+        self._token: list[None] = [None]
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no thread works."""
+        return bool(self._token)
+
+    def begin(self, waiting: Sized, work: Callable[[], None], ended: Callable[[], None] | None = None) -> None:
+        """Have what waits worked off, unless that is under way: then it includes what has just been added.
+
+        Args:
+            waiting: What waits; nothing is done if it is empty.
+            work: Works off all of it, in a worker thread.
+            ended: Called in that thread each time the work was done, or failed.
+        """
+        if self._token:
+            submit(self._work, waiting, work, ended)
+
+    def _work(self, waiting: Sized, work: Callable[[], None], ended: Callable[[], None] | None) -> None:
+        # What was added while the token was away is noticed here once it is back.
+        while waiting:
+            try:
+                self._token.pop()
+            except IndexError:
+                return
+            try:
+                work()
+            finally:
+                self._token.append(None)
+                if ended is not None:
+                    ended()
 
 
 class BackgroundExecutor:

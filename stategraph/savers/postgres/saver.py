@@ -57,6 +57,7 @@ from stategraph.savers.postgres.schema import (
     WIDE,
     Form,
     Mode,
+    checked,
     deletion,
     form_of,
 )
@@ -108,6 +109,7 @@ class _Saver(Upkeep, BasePostgresSaver):
     def __init__(
         self, conn: Any, pipe: Any = None, serde: SerializerProtocol | None = None, *, mode: Mode | None = None
     ) -> None:
+        checked(mode)
         self._theirs.__init__(self, conn, pipe, serde or StrictSerializer())
         self._shared = Shared(mode, type(self)._new_lock)
         if is_pool(conn):

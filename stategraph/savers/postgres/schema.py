@@ -67,6 +67,18 @@ class Form(NamedTuple):
     wide: bool
 
 
+def checked(mode: object) -> None:
+    """Check the mode of a saver.
+
+    Raises:
+        ConfigurationError: It is another word.
+    """
+    if mode not in (None, "compact", "plain"):
+        raise ConfigurationError(
+            f"The mode of a saver is 'compact', 'plain' or None for that of the database; found {mode!r}"
+        )
+
+
 def form_of(mode: Mode | None, *, wide: bool, made: bool) -> Form:
     """Return what tables are, or will be, like.
 
@@ -76,12 +88,9 @@ def form_of(mode: Mode | None, *, wide: bool, made: bool) -> Form:
         made: Whether those of the plain form are.
 
     Raises:
-        ConfigurationError: The mode is another word, or the tables of the mode are not made.
+        ConfigurationError: The mode is another word.
     """
-    if mode not in (None, "compact", "plain"):
-        raise ConfigurationError(
-            f"The mode of a saver is 'compact', 'plain' or None for that of the database; found {mode!r}"
-        )
+    checked(mode)
     return Form(mode or ("compact" if wide or not made else "plain"), wide)
 
 

@@ -151,8 +151,7 @@ class Database:
         self._schema: Schema | None = None
         self._known = KnownThreads(_MOST_BYTES)
         self._waiting: deque[Work] = deque()
-        # Only one thread of the pool works for async callers: the one that has it.
-        self._token: list[None] = [None]
+        self._worker = threads.SingleWorker()  # for async callers
 
     def schema(self) -> Schema:
         """Return what the tables are like, and make them before.
@@ -248,23 +247,13 @@ class Database:
         answer = loop.create_future()
         work.told = partial(_tell, loop, answer)
         self._waiting.append(work)
-        if self._token:
-            threads.submit(self._work)
+        self._worker.begin(self._waiting, self._drain_alone)
         await answer
         return work.outcome()
 
-    def _work(self) -> None:
-        # Work that was asked for while the token was away is noticed here once it is back.
-        while self._waiting:
-            try:
-                self._token.pop()
-            except IndexError:
-                return
-            try:
-                with self.lock:
-                    self._drain()
-            finally:
-                self._token.append(None)
+    def _drain_alone(self) -> None:
+        with self.lock:
+            self._drain()
 
     def _drain(self) -> None:
         """Do all that waits, in order; saves that follow each other in one transaction."""
