@@ -42,8 +42,8 @@ EXTRAS = {
 
 OPTIONAL = {package for packages in EXTRAS.values() for package in packages}
 
-PROVIDERS = {"langchain_openai"}
-"""Packages of model providers, which programs choose; ours adapts one where it is installed."""
+PROVIDERS = {"langchain_openai", "pytest"}
+"""Packages that programs choose, which ours adapts where they are installed: of a model's provider, for tests."""
 
 
 def main() -> None:

@@ -13,24 +13,26 @@ from typing import Any, Final
 _FIELDS: Final = ("type", "id", "name", "content", "tool_calls", "tool_call_id", "status", "usage_metadata")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Return a value as JSON has it."""
     from stategraph.run.json_safe import to_json
 
     return json.loads(to_json(_flat(value)))
 
 
-def _flat(value: Any) -> Any:
+def _flat(value: object) -> object:
     from langchain_core.messages import BaseMessage
 
     if isinstance(value, BaseMessage):
         return {name: _flat(shown) for name in _FIELDS if (shown := getattr(value, name, None)) or name == "content"}
     if isinstance(value, Mapping):
         return {key: _flat(each) for key, each in value.items()}
-    return [_flat(each) for each in value] if type(value) in (list, tuple) else value
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):  # no named tuples, which have names to keep
+        return [_flat(each) for each in value]
+    return value
 
 
-def in_a_line(value: Any, most: int = 120) -> str:
+def in_a_line(value: object, most: int = 120) -> str:
     """Return a value for people, in a line of at most so many characters; a text as it is."""
     text = " ".join((value if isinstance(value, str) else _json(plain(value))).split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
@@ -43,5 +45,5 @@ def message_in_a_line(message: Mapping[str, Any], most: int) -> str:
     return in_a_line(f"{message['type']}: {'  '.join(each for each in (content, *calls) if each)}", most)
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)

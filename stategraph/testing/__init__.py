@@ -3,8 +3,10 @@
 This package replaces the parts of an agent that a test cannot control: the
 language model (:class:`ScriptedChatModel` in the process,
 :class:`FakeOpenAIServer` behind a real socket), time (:class:`FakeClock`), ids
-(:class:`CountedIds`) and the order in which a reader sees a run
-(:class:`StreamRecorder`). One vocabulary, :mod:`stategraph.testing.script`, says what a scripted model does.
+(:class:`CountedIds`), the order in which a reader sees a run
+(:class:`StreamRecorder`) and the death of a process
+(:func:`crash_at_every_save`). One vocabulary, :mod:`stategraph.testing.script`,
+says what a scripted model does.
 
 This package imports no other package of stategraph when it is imported,
 nothing in stategraph imports it but the demo of the development server, and it
@@ -13,6 +15,8 @@ must never need a test framework.
 
 from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.testing.clock import FakeClock, VirtualTimeLoop
+from stategraph.testing.crashes import CrashReport, DivergedError, crash_at_every_save
+from stategraph.testing.differences import explain
 from stategraph.testing.ids import CountedIds
 from stategraph.testing.openai_server import FakeOpenAIServer, RecordedRequest
 from stategraph.testing.recorder import Recorded, StreamRecorder, stable
@@ -40,6 +44,8 @@ from stategraph.testing.script import (
 __all__ = [
     "CallPart",
     "CountedIds",
+    "CrashReport",
+    "DivergedError",
     "Drop",
     "Failure",
     "FakeClock",
@@ -63,6 +69,8 @@ __all__ = [
     "Usage",
     "VirtualTimeLoop",
     "call",
+    "crash_at_every_save",
+    "explain",
     "reply",
     "stable",
 ]

@@ -225,7 +225,7 @@ class Shown:
             self._write(f"{self._style.bold('/'.join([*path[:-1], str(metadata.get('langgraph_node', ''))]))}  ")
         self._write(text)
 
-    def _update(self, path: list[str], update: Any) -> None:
+    def _update(self, path: list[str], update: object) -> None:
         if path[-1].startswith("__"):
             return
         told = [] if isinstance(update, Mapping) else [in_a_line(update)]
@@ -238,7 +238,7 @@ class Shown:
         text = "\n".join(f"{name}  {each}" for each in told)
         self._event("update", path, update, text)
 
-    def _event(self, event: str, path: list[str], data: Any, text: str) -> None:
+    def _event(self, event: str, path: list[str], data: object, text: str) -> None:
         if self._quiet:
             return
         if self._output.as_json:
@@ -298,7 +298,7 @@ class Shown:
         return FAILED
 
 
-def _without_questions(values: Any) -> Any:
+def _without_questions(values: object) -> object:
     if isinstance(values, Mapping) and _INTERRUPT in values:
         return {key: value for key, value in values.items() if key != _INTERRUPT}
     return values
@@ -315,7 +315,7 @@ def _said(message: Any, streamed: set[str]) -> str:
     return "  ".join(each for each in (text.strip('"'), *calls) if each)
 
 
-def _result(values: Any) -> str:
+def _result(values: object) -> str:
     """Return a result for people: a line for each key, a conversation by its last message."""
     if not isinstance(values, Mapping):
         return json.dumps(plain(values), ensure_ascii=False) if not isinstance(values, str) else values

@@ -17,7 +17,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -203,7 +203,7 @@ def _is_graph(value: object) -> bool:
     return not inspect.isclass(value) and callable(getattr(value, "astream", None)) and hasattr(value, "nodes")
 
 
-def _target(path: str, value: Any) -> Target:
+def _target(path: str, value: object) -> Target:
     made = ""
     if inspect.isfunction(value):
         value, made = _called(path, value), " returned"
@@ -230,7 +230,7 @@ def _is_agent(value: object) -> bool:
     return isinstance(value, AgentInputs)
 
 
-def _called(path: str, make: Any) -> Any:
+def _called(path: str, make: Callable[[], object]) -> object:
     needed = [
         each.name
         for each in inspect.signature(make).parameters.values()

@@ -187,7 +187,7 @@ def _state(view: ThreadView) -> str:
     return f"checkpoint {view.checkpoint_id}\n\n{_values(view.values)}"
 
 
-def _values(values: Any) -> str:
+def _values(values: object) -> str:
     return json.dumps(plain(values), ensure_ascii=False, indent=2)
 
 

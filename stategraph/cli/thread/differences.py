@@ -29,8 +29,8 @@ class Difference:
     """
 
     path: str
-    old: Any = _ABSENT
-    new: Any = _ABSENT
+    old: object = _ABSENT
+    new: object = _ABSENT
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON: `old` and `new` are left out where there is no value."""
@@ -38,12 +38,12 @@ class Difference:
         return {"path": self.path, **{name: value for name, value in sides.items() if value is not _ABSENT}}
 
 
-def differences(old: Any, new: Any, path: str = "") -> list[Difference]:
+def differences(old: object, new: object, path: str = "") -> list[Difference]:
     """Return the differences between two values of JSON, in the order of the new one."""
     return list(_differences(old, new, path))
 
 
-def _differences(old: Any, new: Any, path: str) -> Iterator[Difference]:
+def _differences(old: object, new: object, path: str) -> Iterator[Difference]:
     if old == new and type(old) is type(new):
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -87,7 +87,7 @@ def as_text(found: Sequence[Difference], style: Style) -> str:
     return "\n".join(lines)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, Mapping) and isinstance(value.get("type"), str) and "content" in value:
         return message_in_a_line(value, _MOST)
     return in_a_line(value if not isinstance(value, str) else f'"{value}"', _MOST)

@@ -1,0 +1,91 @@
+"""Fixtures of the test kit for pytest, which finds them by the entry point `pytest11`.
+
+    scripted_model   makes chat models that answer by a script
+    fake_openai      starts servers with OpenAI's HTTP API, to which the environment points while the test runs
+    fake_clock       an event loop in which hours take no time
+    counted_ids      ids that are the same in every run
+
+Loading this module imports neither the engine nor LangChain: a fixture does, when a test asks for it. A fixture of the
+same name in a `conftest.py` wins over one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from stategraph.testing import CountedIds, FakeClock, FakeOpenAIServer, ScriptedChatModel
+
+
+@pytest.fixture
+def scripted_model() -> Iterator[Callable[..., ScriptedChatModel]]:
+    """Make chat models of replies, `scripted_model("Hello.", reply(call("search")))`.
+
+    The test fails at its end if a script has replies that nobody asked for.
+    """
+    from stategraph.testing import Script, ScriptedChatModel
+
+    made: list[tuple[ScriptedChatModel, int]] = []
+
+    def make(*replies: Any, **settings: Any) -> ScriptedChatModel:
+        model = ScriptedChatModel(replies=Script.of(list(replies)), **settings)
+        made.append((model, len(replies)))
+        return model
+
+    yield make
+    for model, number in made:
+        if len(model.requests) < number:
+            pytest.fail(
+                f"a scripted model was asked {len(model.requests)} times and has {number} replies: the program asked "
+                "it less often than the test expects"
+            )
+
+
+@pytest.fixture
+def fake_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeOpenAIServer]]:
+    """Start servers of replies, `fake_openai("Hello.")`, on 127.0.0.1; the environment points to the newest one."""
+    from stategraph.testing import FakeOpenAIServer
+
+    with ExitStack() as started:
+
+        def start(*replies: Any, **settings: Any) -> FakeOpenAIServer:
+            server = started.enter_context(FakeOpenAIServer(list(replies), **settings))
+            monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+            monkeypatch.setenv("OPENAI_API_KEY", "none")
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """Return a clock in whose event loop waiting takes no time; runs under `fake_clock.for_runs()` ask it too."""
+    from stategraph.testing import FakeClock
+
+    return FakeClock(1_700_000_000)
+
+
+@pytest.fixture
+def counted_ids() -> CountedIds:
+    """Return ids for runs that are compared with earlier ones."""
+    from stategraph.testing import CountedIds
+
+    return CountedIds()
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain where two recordings of events begin to differ."""
+    if op != "==" or not _is_recording(left) or not _is_recording(right):
+        return None
+    from stategraph.testing.differences import explain
+
+    return explain(left, right)
+
+
+def _is_recording(value: object) -> bool:
+    """Return whether this is a list of recorded events; the test kit need not be there for that."""
+    return isinstance(value, list) and bool(value) and all(type(each).__name__ == "Recorded" for each in value)

@@ -1,0 +1,167 @@
+"""A graph that dies at every save, one after the other, and goes on from what is stored.
+
+Rules
+-----
+* The process dies where the saver is asked to store something: before that is stored, or just after it.
+* What goes on has nothing but the saver: the graph is made anew, and called with None, or with its input if nothing is
+  stored yet.
+* The state in the end is compared with that of a run in which nobody died. Generated ids and times do not count.
+
+Nodes run again that had not stored their writes: the states are equal for a graph whose nodes may run twice. What a
+node adds to outside of the state is not compared: the test looks at that itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from stategraph.testing.recorder import stable
+
+#: Calls of a graph until it must have come to its end.
+MOST_CALLS: Final = 1_000
+
+_THREAD: Final = {"configurable": {"thread_id": "crash"}}
+
+
+class ProcessDied(BaseException):
+    """Stands for a process that is killed: no program handles it."""
+
+
+class DivergedError(AssertionError):
+    """A graph came to another state after a crash than without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashReport:
+    """Crashes that a graph survived.
+
+    Attributes:
+        saves: How often the undisturbed run asked its saver to store something.
+        crashes: How many runs were killed.
+        state: The state in the end, the same for all.
+    """
+
+    saves: int
+    crashes: int
+    state: object
+
+
+def crash_at_every_save(
+    make: Callable[[Any], Any], inputs: object, *, answers: Sequence[object] = (), config: dict[str, Any] | None = None
+) -> CrashReport:
+    """Run a graph once for each of its saves, dying there, and see that it comes to the same state.
+
+    Args:
+        make: Compiles the graph with a saver, as `lambda saver: builder.compile(checkpointer=saver)`.
+        inputs: The graph's input.
+        answers: Answers to its interrupts, in their order.
+        config: Laid over the config of each call; its thread is chosen here.
+
+    Returns:
+        How much was tried.
+
+    Raises:
+        DivergedError: The state was another one after a crash; the message says after which, and how it differs.
+    """
+    trial = _Trial(make, inputs, answers, config or {})
+    saver = _saver(None)
+    state = trial.to_the_end(saver)
+    for at in range(1, saver.asked + 1):
+        for when in ("before", "after"):
+            _see_same(trial, state, at, when)
+    return CrashReport(saver.asked, 2 * saver.asked, state)
+
+
+def _see_same(trial: _Trial, state: object, at: int, when: Literal["before", "after"]) -> None:
+    saver = _saver((at, when))
+    found = trial.to_the_end(saver)
+    if not saver.has_died:
+        raise DivergedError(
+            f"The run did not get to save {at} when it was repeated, so it does not do the same each time: give its "
+            "model a script, and its nodes no chance and no clock"
+        )
+    if found != state:
+        raise DivergedError(f"After a crash {when} save {at} the state is\n  {found}\nand without one\n  {state}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A graph, and what it is called with."""
+
+    make: Callable[[Any], Any]
+    inputs: object
+    answers: Sequence[object]
+    config: dict[str, Any]
+
+    def to_the_end(self, saver: object) -> object:
+        """Call the graph until its thread has ended, after each crash anew, and return the state."""
+        config = {**self.config, "configurable": {**self.config.get("configurable", {}), **_THREAD["configurable"]}}
+        answered: dict[str, int] = {}
+        for _ in range(MOST_CALLS):
+            graph = self.make(saver)
+            try:
+                snapshot = graph.get_state(config)
+                if snapshot.created_at is None:
+                    graph.invoke(self.inputs, config, durability="sync")
+                elif snapshot.interrupts:
+                    graph.invoke(self._answer(snapshot.interrupts, answered), config, durability="sync")
+                elif snapshot.next:
+                    graph.invoke(None, config, durability="sync")
+                else:
+                    return stable(snapshot.values)
+            except ProcessDied:
+                continue
+        raise DivergedError(f"The graph did not come to its end in {MOST_CALLS} calls")
+
+    def _answer(self, interrupts: Sequence[Any], answered: dict[str, int]) -> Any:
+        """Return the command that answers what waits; an answer that a crash may have lost is given again."""
+        from stategraph.types import Command
+
+        for each in interrupts:
+            answered.setdefault(each.id, len(answered))
+        if len(answered) > len(self.answers):
+            raise DivergedError(
+                f"The graph asks {interrupts[-1].value!r}, and there are {len(self.answers)} answers: give one more"
+            )
+        return Command(resume={each.id: self.answers[answered[each.id]] for each in interrupts})
+
+
+def _saver(crash: tuple[int, Literal["before", "after"]] | None) -> Any:
+    """Return a saver in memory that dies once, at a save; None: never."""
+    from stategraph.engine.checkpoints.saver_interfaces import InMemorySaver
+
+    class DyingSaver(InMemorySaver):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked = 0
+            self.has_died = False
+
+        def put(self, *args, **named):  # type: ignore[no-untyped-def] # as the saver declares it
+            return self._store(super().put, *args, **named)
+
+        def put_writes(self, *args, **named):  # type: ignore[no-untyped-def]
+            return self._store(super().put_writes, *args, **named)
+
+        async def aput(self, *args, **named):  # type: ignore[no-untyped-def]
+            return self._store(super().put, *args, **named)
+
+        async def aput_writes(self, *args, **named):  # type: ignore[no-untyped-def]
+            return self._store(super().put_writes, *args, **named)
+
+        def _store(self, store: Callable[..., object], *args: object, **named: object) -> object:
+            if self.has_died:
+                return store(*args, **named)
+            self.asked += 1
+            is_here = crash is not None and self.asked == crash[0]
+            if is_here and crash is not None and crash[1] == "before":
+                self.has_died = True
+                raise ProcessDied
+            stored = store(*args, **named)
+            if is_here:
+                self.has_died = True
+                raise ProcessDied
+            return stored
+
+    return DyingSaver()

@@ -1,0 +1,73 @@
+"""The test kit's crashes at every save, on graphs that survive them and on one that does not."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+import pytest
+
+from stategraph import END, START, Send, StateGraph, interrupt
+from stategraph.testing.crashes import DivergedError, crash_at_every_save
+
+
+class State(TypedDict, total=False):
+    done: Annotated[list[str], operator.add]
+    answer: str
+
+
+def graph(ask: Any, third: Any) -> Any:
+    builder = StateGraph(State)
+    builder.add_node("first", lambda state: {"done": ["first"]})
+    builder.add_node("each", lambda state: {"done": [f"each {state['done'][0]}"]})
+    builder.add_node("ask", ask)
+    builder.add_node("third", third)
+    builder.add_edge(START, "first")
+    builder.add_conditional_edges("first", lambda state: [Send("each", {"done": [name]}) for name in "ab"], ["each"])
+    builder.add_edge("each", "ask")
+    builder.add_edge("ask", "third")
+    builder.add_edge("third", END)
+    return lambda saver: builder.compile(checkpointer=saver)
+
+
+def test_a_graph_comes_to_the_same_state_wherever_its_process_dies() -> None:
+    runs: list[str] = []
+
+    def third(state: State) -> State:
+        runs.append("third")
+        return {"done": ["third"]}
+
+    report = crash_at_every_save(
+        graph(lambda state: {"answer": interrupt("go?")}, third), {"done": []}, answers=["yes"]
+    )
+    assert report.state == {"done": ["first", "each a", "each b", "third"], "answer": "yes"}
+    assert report.crashes == 2 * report.saves
+    assert report.saves >= 8
+    assert len(runs) > report.crashes  # some ran twice: their process had died before their write was stored
+
+
+def test_a_node_that_remembers_outside_of_the_state_is_found() -> None:
+    seen: list[str] = []
+
+    def third(state: State) -> State:
+        seen.append("third")
+        return {"done": [f"call {len(seen)}"]}
+
+    with pytest.raises(DivergedError, match=r"After a crash before save 1 the state is\n.*'call 2'"):
+        crash_at_every_save(graph(lambda state: {}, third), {"done": []})
+
+
+def test_a_missing_answer_is_said() -> None:
+    with pytest.raises(DivergedError, match=r"The graph asks 'go\?', and there are 0 answers: give one more"):
+        crash_at_every_save(graph(lambda state: {"answer": interrupt("go?")}, lambda state: {}), {"done": []})
+
+
+def test_a_run_that_does_not_repeat_itself_is_said() -> None:
+    calls: list[int] = []
+
+    def ask(state: State) -> Any:
+        calls.append(1)
+        return {"answer": interrupt("go?")} if len(calls) < 2 else {"answer": "yes"}
+
+    with pytest.raises(DivergedError):
+        crash_at_every_save(graph(ask, lambda state: {}), {"done": []}, answers=["yes"])
