@@ -365,6 +365,7 @@ class AgentContext:
         fading_tiers: How far earlier runs shortened tool results, by agent.
         context: For the host's own tools: what they get as the context of their `ToolRuntime`.
         within: The subagent whose graph it is; None: an agent of the run.
+        max_turns: How often the model of this subagent may be called; None: as often as limits let it.
     """
 
     run_id: str = ""
@@ -379,6 +380,7 @@ class AgentContext:
     fading_tiers: Mapping[str, FadingTier] = field(default_factory=dict)
     context: Any = None
     within: Delegation | None = None
+    max_turns: int | None = None
 
 
 NO_CONTEXT = AgentContext()

@@ -380,13 +380,22 @@ async def test_limits_of_the_run_hold_in_subagents(on_limit: str) -> None:
     assert len(requests(one)) == 1
 
 
-async def test_a_subagent_has_so_many_turns() -> None:
-    endless = [calls(("get_weather", {"city": "Rome"}))] * 9
-    one = helper(*endless, tools=[get_weather], how={"max_turns": 2})
+@pytest.mark.parametrize("turns", [1, 2, 3, 8])
+async def test_a_subagent_has_so_many_turns(turns: int) -> None:
+    endless = [calls(("get_weather", {"city": "Rome"}))] * 20
+    one = helper(*endless, tools=[get_weather], how={"max_turns": turns})
     run = await run_with([script.reply(delegate()), "Done."], one)
     await run.process_stream(ask(), THREAD)
-    assert "Error: " in said(run)[1]
-    assert 2 <= len(requests(one)) <= 3
+    assert f"has used all of its turns (max_turns={turns})" in said(run)[1]
+    assert len(requests(one)) == turns
+
+
+async def test_a_subagent_that_ends_with_its_last_turn_has_an_answer() -> None:
+    replies = [calls(("get_weather", {"city": "Rome"})), "Sunny."]
+    one = helper(*replies, tools=[get_weather], how={"max_turns": 2})
+    run = await run_with([script.reply(delegate()), "Done."], one)
+    await run.process_stream(ask(), THREAD)
+    assert said(run)[1] == "Sunny."
 
 
 # Ways to call.

@@ -34,6 +34,10 @@ class UnknownSubagentError(LookupError):
     """A call names no task, or a type of subagent that there is not."""
 
 
+class SubagentTurnsError(Exception):
+    """The model of a subagent has been called as often as `max_turns` says, and has given no last answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subagent:
     """An agent that is called as a tool.

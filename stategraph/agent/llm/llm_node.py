@@ -16,13 +16,14 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.agent.agent import Agent, Route
 from stategraph.agent.context import context_window
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Prompt, Window
+from stategraph.agent.context.subagent import SubagentTurnsError
 from stategraph.agent.facts import ContextUsed, Logged, ModelCall, Place
 from stategraph.agent.llm import model_calls, model_gates, summaries
 from stategraph.agent.messages import history as histories
@@ -92,7 +93,12 @@ class LlmNode:
     def _asking(
         self, state: AgentState, context: AgentContext
     ) -> Generator[Prompt, model_gates.Outcome, tuple[Prompt, ModelReview | None]]:
-        """Yield one prompt after another; return the last one and what came of it, None if a summary comes first."""
+        """Yield one prompt after another; return the last one and what came of it, None if a summary comes first.
+
+        Raises:
+            SubagentTurnsError: It is a subagent, whose model has been called as often as it may be.
+        """
+        _check_turns(state, context, self._agent.id)
         prompt = self._prepare(state, context, self._context_state(state))
         while not prompt.context_state.wanted:
             answer = yield prompt
@@ -182,6 +188,16 @@ class LlmNode:
             update |= context_state.update(self._agent.id)
         memory = None if listener is None else listener.memory()
         return update if memory is None else {**update, "memory": memory}
+
+
+def _check_turns(state: AgentState, context: AgentContext, agent_id: str) -> None:
+    """See whether the model of a subagent may be called once more; its conversation has its own answers alone."""
+    if context.max_turns is None:
+        return
+    if sum(isinstance(each, AIMessage) for each in state["messages"]) >= context.max_turns:
+        raise SubagentTurnsError(
+            f"The agent '{agent_id}' has used all of its turns (max_turns={context.max_turns}) and has not ended"
+        )
 
 
 def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> ContextState:

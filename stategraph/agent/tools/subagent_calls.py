@@ -27,8 +27,9 @@ from stategraph.agent.output import record
 from stategraph.agent.ports import AgentContext
 from stategraph.errors import GraphBubbleUp, HandlerError
 
-#: Steps that the graph of an agent takes for one call of its model: the model, its tools, perhaps a summary.
-_STEPS = 3
+#: Steps that the graph of an agent takes at most for one call of its model: one that asks for a summary, the summary,
+#: the model, its tools, its output. Turns are counted by the node of the model.
+_STEPS = 5
 
 #: Errors that are none of a subagent, and end the run.
 ENDING: Final = (HandlerError, LimitReachedError)
@@ -77,9 +78,8 @@ class SubagentCall:
             call_id=call["id"] or "",
             above=context.within,
         )
-        steps = _STEPS if subagent.agent.output is None else _STEPS + 1  # it is taken in one of its own
-        config = cast("RunnableConfig", {**values.config, "recursion_limit": subagent.max_turns * steps})
-        return cls(call, caller, subagent, task, config, replace(context, within=within))
+        config = cast("RunnableConfig", {**values.config, "recursion_limit": (subagent.max_turns + 1) * _STEPS})
+        return cls(call, caller, subagent, task, config, replace(context, within=within, max_turns=subagent.max_turns))
 
     def run(self) -> ToolMessage:
         """Have the subagent work and return its answer, in a sync run.
