@@ -285,6 +285,10 @@ def check() -> int:
                 wrong.append(f"{here}: {address}: no such file")
             elif parts.fragment and target in pages and parts.fragment not in pages[target].anchors:
                 wrong.append(f"{here}: {address}: no such anchor")
+    for name, (_, packages) in REFERENCE.items():
+        there = pages[SITE / "reference" / f"{name}.html"].anchors
+        told = (f"{package}.{each}" for package, names in grouped(packages).items() for each in names)
+        wrong += [f"reference/{name}.html lacks {each}" for each in told if each not in there]
     for style in SITE.rglob("*.css"):
         outside = re.findall(r"(?:@import|url\()\s*[\"']?(https?://[^\"')]+)", style.read_text(encoding="utf-8"))
         wrong += [f"{style.relative_to(SITE)} loads {each}" for each in outside]
