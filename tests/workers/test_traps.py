@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -23,7 +24,7 @@ from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Event, Submission, ThreadBusy
 from tests.workers.restarting import Server
-from tests.workers.savers import sync_saver
+from tests.workers.savers import OWN, sync_saver
 
 LEASE_S = 15.0
 
@@ -175,6 +176,15 @@ class Ours:
 
     def has_ended(self, run: str) -> bool:
         return self.store.show(run).finished_at is not None
+
+
+@pytest.fixture(params=["sqlite", "own sqlite", "postgres", "own postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, which also says whose savers are used on it."""
+    own, _, kind = request.param.rpartition(" ")
+    if kind == "sqlite":
+        return f"sqlite:///{tmp_path / ('own.db' if own else 'runs.db')}"
+    return str(request.getfixturevalue("postgres")) + (OWN if own else "")
 
 
 @pytest.fixture
