@@ -87,7 +87,8 @@ class CheckpointMaker:
         self.journal = journal
         self._outbox = outbox
         # In a namespace that the checkpoint does not come from, no value is stored yet.
-        self._stored_versions: checkpoints.Versions = {} if thread.moved else dict(state.versioning.by_channel)
+        stored = settings.saves != "never" and not thread.moved
+        self._stored_versions: checkpoints.Versions = dict(state.versioning.by_channel) if stored else {}
 
     def make(self, source: Source, step: int, updated: Collection[str] | None) -> None:
         """Make the checkpoint of a step, and ask for it to be saved unless it waits for the end of the run.
@@ -114,6 +115,14 @@ class CheckpointMaker:
             self.checkpoint = {**self.checkpoint, "id": checkpoint_id}
             self._waits = True
         self._ids.anchor(checkpoint_id, checkpoints.FORMAT_VERSION)
+
+    def take_input(self, step: int, updated: Collection[str]) -> None:
+        """Make the checkpoint of the input of a run that takes the short way, as far as anybody will see it."""
+        settings = self._settings
+        if settings.is_apart:
+            self.undescribed = "input"
+        elif settings.saves != "never":
+            self.make("input", step, updated)
 
     def finish(self, step: int, updated: Collection[str] | None) -> None:
         """Ask for the checkpoint that waited for the end of the run to be saved.

@@ -25,9 +25,10 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final, Literal, assert_never
 
-from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID, TASKS
+from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID
 from stategraph.core import moves, plan, status
 from stategraph.core.checkpoint import Checkpoint, Metadata
 from stategraph.core.checkpointing import CheckpointMaker
@@ -48,12 +49,12 @@ from stategraph.core.moves import (
     Status,
     Told,
 )
-from stategraph.core.opening import Opening
+from stategraph.core.opening import Opening, take_plainly
 from stategraph.core.outcomes import Outcomes
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
 from stategraph.core.records import Records
-from stategraph.core.settings import Settings, Start, Thread, takes_short_way
+from stategraph.core.settings import UNHEARD, Settings, Start, Thread, takes_short_way
 from stategraph.core.state import State
 from stategraph.core.state.versioning import count_up
 from stategraph.core.task import Draft, IdMaker, ResumeMap, Task, Write
@@ -163,7 +164,7 @@ class Machine:
             self._journal = DeltaJournal(program, settings.deltas, at_exit=settings.saves == "exit")
         self._records = Records(pending, self.outbox, program.untracked, at_once=settings.saves == "step")
         self.checkpoints = CheckpointMaker(self.state, thread, settings, self._ids, self._journal, self.outbox)
-        self._outcomes = Outcomes(settings, self._records, self.checkpoints, self._journal, self.outbox)
+        self._outcomes: Outcomes | None = None
         self._planner = Planner(
             self.state, self._ids, settings.ns, settings.parent, pending, None, self.step, self.stop
         )
@@ -175,12 +176,13 @@ class Machine:
         self._tells_values = watch.values
         self._tells_ends = watch.ended
         # Whether planning needs to look at nothing but the tasks themselves.
-        self._quiet = not (settings.interrupt_before or settings.deltas or program.due) and takes_short_way(watch)
+        quiet = not (settings.interrupt_before or settings.deltas or program.due)
+        self._quiet = quiet and (watch is UNHEARD or takes_short_way(watch))
         # Whether steps of one task may take the short way.
         self._plain = self._quiet and not settings.interrupt_after
         # Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
-        self._apart = settings.is_apart
+        self._apart = settings.saves == "exit" and settings.is_apart
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -211,7 +213,7 @@ class Machine:
     @property
     def interrupts(self) -> list[Interrupt]:
         """The interrupts that the run's tasks have raised."""
-        return self._outcomes.interrupts
+        return [] if self._outcomes is None else self._outcomes.interrupts
 
     @property
     def values_seen(self) -> bool:
@@ -222,6 +224,15 @@ class Machine:
     def resume_map(self) -> ResumeMap | None:
         """Answers by interrupt id, for this run and those inside it."""
         return self._planner.resume_map
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """The ends of its tasks; made for the first that does not take the short way."""
+        outcomes = self._outcomes
+        if outcomes is None:
+            parts = self.settings, self._records, self.checkpoints, self._journal, self.outbox
+            outcomes = self._outcomes = Outcomes(*parts)
+        return outcomes
 
     def _move(self, move: str, target: Status) -> None:
         self.status = moves.follow(self.status, move, target)
@@ -239,17 +250,28 @@ class Machine:
                 strict resuming is on.
         """
         moves.check(self.status, "start")
-        opened = Opening(
-            start, self.step, self.thread, self.settings, self.state, self._planner, self._records, self.checkpoints
-        )
+        taken = None
+        if self._plain:
+            taken = take_plainly(start, self.step, self.thread, self.state, self._planner, self.checkpoints)
+        if taken is None:
+            self._open_run(start)
+            self.child_resuming = start.resuming if self.settings.nested else self.resuming
+        else:
+            (self.updated, self.step, first), self._fresh = taken, True
+            self.child_resuming = (start.resuming if self.settings.nested else False) if first else None
+            if not self._output_set.isdisjoint(taken[0]):
+                self._tell_values()
+        self.status = _STARTED
+
+    def _open_run(self, start: Start) -> None:
+        parts = self.thread, self.settings, self.state, self._planner, self._records, self.checkpoints
+        opened = Opening(start, self.step, *parts)
         opened.take(plain=self._plain, apart=self._apart)
         self.resuming, self.leaves_records = opened.resuming, opened.leaves_records
         self.step, self.updated, self._fresh = opened.step, opened.updated, opened.took_input
         self.replay_id, self._namespaces_before = opened.replay_id, opened.namespaces_before
         if self.resuming:
             self._tell_values()
-        self.child_resuming = start.resuming if self.settings.nested else self.resuming
-        self.status = _STARTED
 
     # -- the conversation ------------------------------------------------
 
@@ -318,13 +340,13 @@ class Machine:
         task, handler = self._tasks[told.task_id], None
         match told:
             case Draft():
-                self._outcomes.take_draft(told, self._tasks)
+                self.outcomes.take_draft(told, self._tasks)
             case Cached():
-                self._outcomes.take_cached(task, told, self._tasks)
+                self.outcomes.take_cached(task, told, self._tasks)
             case Interrupted():
-                self._outcomes.take_questions(task, told, self._tasks)
+                self.outcomes.take_questions(task, told, self._tasks)
             case Failed():
-                if self._outcomes.take_failure(task, told, self._tasks):
+                if self.outcomes.take_failure(task, told, self._tasks):
                     handler = self._handle(task, told.error)
             case Left(_, writes, _):
                 task.writes = writes
@@ -385,10 +407,10 @@ class Machine:
             return None
         if self._records.pending and not self.leaves_records:
             for task in list(self._tasks.values()):
-                self._restore(task)
+                self._records.restore(task)
             self._restart_handlers()
         if NULL_TASK_ID in self._records.pending:
-            self._follow_command()
+            self._planner.follow_command(self._records.pending, self._tasks.values())
         if self.settings.interrupt_before and self._breaks_at(self.settings.interrupt_before):
             self._move("next", "interrupt_before")
             return Pause("interrupt_before")
@@ -399,25 +421,12 @@ class Machine:
             self.outbox.append(TasksPlanned(tuple(self._tasks.values())))
         for task in self._tasks.values():
             if task.writes:
-                self._outcomes.tell(TaskSettled(task, task.writes, True))
+                self.outcomes.tell(TaskSettled(task, task.writes, True))
         return None
 
-    def _follow_command(self) -> None:
-        """Let the tasks that a command sent have the answer that came with it, if they replaced the one that asked."""
-        if not self._planner.null_resume_for or all(
-            channel != TASKS for channel, _ in self._records.pending[NULL_TASK_ID]
-        ):
-            return
-        if any(status.of(self._records.pending.get(task_id, ())).waiting for task_id in self._tasks):
-            return
-        self._planner.null_resume_for = None
-        for task in self._tasks.values():
-            task.null_resume_for = None
-
     def _prepare(self) -> None:
-        planner = self._planner
-        planner.pending, planner.step = self._records.pending, self.step
-        tasks = planner.next_tasks(self.updated, fresh=self._fresh)
+        self._sync_planner()
+        tasks = self._planner.next_tasks(self.updated, fresh=self._fresh)
         self._tasks = {task.id: task for task in tasks}
         if self._namespaces_before is not None:
             for task in tasks:
@@ -434,12 +443,6 @@ class Machine:
         """Return the writes recorded for the next task of a name that a task calls."""
         self._sync_planner()
         return () if self.leaves_records else self._planner.recorded(caller, name)
-
-    def _restore(self, task: Task) -> None:
-        """Give a task back the output recorded for it, so that it does not run again."""
-        recorded = self._records.pending.get(task.id)
-        if recorded:
-            task.writes.extend(status.of(recorded).output)
 
     def _restart_handlers(self) -> None:
         """Start the error handlers of tasks that failed before the run was cut off."""
@@ -476,7 +479,7 @@ class Machine:
         """Add a task to the open step; it is finished already if its output was recorded."""
         self._tasks[task.id] = task
         if not self.leaves_records:
-            self._restore(task)
+            self._records.restore(task)
         if not task.writes:
             self._open.add(task.id)
 
@@ -559,12 +562,8 @@ class Machine:
 
     def _breaks_at(self, names: Literal["*"] | Sequence[str]) -> bool:
         """Return whether the run should pause at one of the current tasks."""
-        if not self.state.versioning.changed_since_seen_by(INTERRUPT):
-            return False
-        tasks = self._tasks.values()
-        if names == "*":
-            return any(t.node is None or not t.node.hidden for t in tasks)
-        return any(t.name in names for t in tasks)
+        news = self.state.versioning.changed_since_seen_by(INTERRUPT)
+        return news and any(map(partial(plan.is_named, names), self._tasks.values()))
 
     def pause(self, *, asks: bool) -> None:
         """Pause the run, and show what the finished tasks of the open step changed.

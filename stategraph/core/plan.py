@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from stategraph.constants import MISSING, NS_END, NS_SEP, PULL, PUSH, TASKS
-from stategraph.core import explain
+from stategraph.constants import MISSING, NS_END, NS_SEP, NULL_TASK_ID, PULL, PUSH, TASKS
+from stategraph.core import explain, status
 from stategraph.core.program import Mapper, Node
 from stategraph.core.state import State
 from stategraph.core.status import Pending
@@ -261,6 +261,21 @@ class Planner:
             task.load_answers(self.pending, self.resume_map, self.null_resume_for)
         return task
 
+    def follow_command(self, pending: Pending, tasks: Collection[Task]) -> None:
+        """Let the tasks that a command sent have the answer that came with it, if they replaced the one that asked.
+
+        Args:
+            pending: Recorded writes of the open step, by task id, with those of the command.
+            tasks: The step's tasks.
+        """
+        if not self.null_resume_for or all(channel != TASKS for channel, _ in pending[NULL_TASK_ID]):
+            return
+        if any(status.of(pending.get(task.id, ())).waiting for task in tasks):
+            return
+        self.null_resume_for = None
+        for task in tasks:
+            task.null_resume_for = None
+
     @staticmethod
     def _child_ns(ns: str, name: str) -> str:
         return f"{ns}{NS_SEP}{name}" if ns else name
@@ -286,3 +301,10 @@ def in_order(tasks: tuple[Task, ...]) -> Sequence[Task]:
     # go first, by name, and then packets, in the order in which they were planned.
     nodes = sorted([task for task in tasks if task.path[0] == PULL], key=lambda t: t.name)
     return nodes if len(nodes) == len(tasks) else nodes + [t for t in tasks if t.path[0] != PULL]
+
+
+def is_named(names: Literal["*"] | Sequence[str], task: Task) -> bool:
+    """Return whether a run that pauses at these nodes pauses at a task; "*" are all but those that streams leave out."""
+    if names == "*":
+        return task.node is None or not task.node.hidden
+    return task.name in names

@@ -29,6 +29,7 @@ from stategraph.core.channels.binop import BinaryOperatorAggregate, ChangedAggre
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
+from stategraph.core.task import Write
 from stategraph.core.views import Keys, Layout
 
 Mapper = Callable[[Any], Any]
@@ -53,6 +54,8 @@ class Node:
         error_handler: Node to start when this one fails, or None.
         has_subgraphs: Whether the node holds a graph with checkpoints of its own.
         body: The driver's record of how to execute the node.
+        copies: Returns what the node writes for a dict that it is given, if that is all it does: no code of an author
+            runs. None for any other node.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Node:
     error_handler: str | None
     has_subgraphs: bool
     body: Any
+    copies: Callable[[dict[str, Any]], list[Write]] | None = None
     hidden: bool = field(init=False)
     """Whether streams leave this node out."""
     path: tuple[str, str] = field(init=False)
@@ -91,6 +95,7 @@ class Program:
         triggers: For each channel the nodes its update starts.
         starts: The same, for a step that starts one node: the node, or None for a channel that takes a closer look,
             as it may start several.
+        entry: The node that a run's input starts, if it only copies what it is given; None if there is more to it.
         due: Nodes that a channel may start without having been written, as it has a value from the beginning.
         input_channels: Where the input of a run is written.
         reacts_to_empty: Channels to tell of a step that did not write them.
@@ -113,6 +118,7 @@ class Program:
     managed: ManagedValues
     triggers: Mapping[str, tuple[str, ...]]
     starts: Mapping[str, Node | None]
+    entry: Node | None
     due: tuple[str, ...]
     input_channels: str | Sequence[str]
     reacts_to_empty: frozenset[str]
@@ -167,6 +173,7 @@ def build(
         managed=managed,
         triggers={channel: tuple(names) for channel, names in triggers.items()},
         starts=starts,
+        entry=None if consume or not isinstance(input_channels, str) else _entry(starts.get(input_channels)),
         due=_due(nodes, specs),
         input_channels=input_channels,
         reacts_to_empty=frozenset(empty),
@@ -181,6 +188,13 @@ def build(
         deltas=deltas.names(specs),
         replayable={name: specs[name] for name in where(lambda kind: issubclass(kind, deltas.REPLAYABLE))},
     )
+
+
+def _entry(node: Node | None) -> Node | None:
+    """Return the node that a run's input starts, if it copies just that, and nobody is told of it."""
+    if node is None or node.copies is None or node.mapper is not None or not node.hidden:
+        return None
+    return node if node.triggers == (node.reads,) else None
 
 
 _EMPTY_AT_FIRST = (LastValue, EphemeralValue, NamedBarrierValue)

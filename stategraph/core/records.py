@@ -95,6 +95,12 @@ class Records:
         self._written.add(task.id)
         self.pending = {task.id: list(task.writes)}
 
+    def restore(self, task: Task) -> None:
+        """Give a task back the output recorded for it, so that it does not run again."""
+        recorded = self.pending.get(task.id)
+        if recorded:
+            task.writes.extend(status.of(recorded).output)
+
     def drop(self, channel: str) -> None:
         """Forget all writes to a channel."""
         for task_id in list(self.pending):

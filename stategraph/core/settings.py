@@ -132,6 +132,8 @@ class Start(NamedTuple):
         resume_map: Answers by interrupt id handed down by an enclosing run.
         named: Checkpoints the caller named, by namespace, or None.
         ns: The namespace of the checkpoint; None for the run's own.
+        copies: Whether a step that only copies the input may be taken with it: nobody wants to stop before it, or to see
+            that it was planned.
     """
 
     input: Any
@@ -141,3 +143,4 @@ class Start(NamedTuple):
     resume_map: ResumeMap | None = None
     named: Mapping[str, str] | None = None
     ns: str | None = None
+    copies: bool = False

@@ -326,7 +326,7 @@ class GraphDefinition(
         Raises:
             RuntimeError: If a root graph was compiled with ``checkpointer=True``.
         """
-        return self.spec.saver_of(config)
+        return self.spec.saver_of(config.get(CONF, {}))
 
     def own_checkpoint_config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config of a subgraph with one history per thread: no task ids in its namespace."""

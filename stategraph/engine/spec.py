@@ -83,24 +83,27 @@ class GraphSpec:
     output_mapper: Callable[[Any], Any] | None
     state_mapper: Callable[[Any], Any] | None
 
-    def saver_of(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+    def saver_of(self, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any] | None:
         """Return the saver of a run: its parent's if it has one, else the graph's own.
+
+        Args:
+            conf: What is `configurable` in the run's config.
 
         Raises:
             RuntimeError: If a root graph was compiled with ``checkpointer=True``.
         """
         if self.checkpointer is False:
             return None
-        conf = config.get(CONF, {})
+        saver: BaseCheckpointSaver[Any] | None
         if CONFIG_KEY_CHECKPOINTER in conf:
             saver = conf[CONFIG_KEY_CHECKPOINTER]
         elif self.checkpointer is True:
             raise RuntimeError("checkpointer=True cannot be used for root graphs.")
         else:
             saver = self.checkpointer
-        if self.trusting is not None:
-            saver = self.trusting(saver)
-        return cast("BaseCheckpointSaver[Any] | None", saver)
+        if saver is None or self.trusting is None:
+            return saver
+        return self.trusting(saver)  # type: ignore[no-any-return]
 
     def own_config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config of a subgraph with one history per thread: no task ids in its namespace."""

@@ -3,6 +3,6 @@
 It must never know the machine that it opens, nor how a task ends: it leaves a run that can be planned.
 """
 
-from stategraph.core.opening.opening import Opening
+from stategraph.core.opening.opening import Opening, take_plainly
 
-__all__ = ("Opening",)
+__all__ = ("Opening", "take_plainly")

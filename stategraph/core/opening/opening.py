@@ -23,9 +23,49 @@ from stategraph.core.plan import Planner
 from stategraph.core.records import Records
 from stategraph.core.settings import Settings, Start, Thread
 from stategraph.core.state import State
+from stategraph.core.state.reading import writes_twice
 from stategraph.core.task import Task, Write
 from stategraph.errors import EmptyInputError
 from stategraph.types import Command
+
+
+def take_plainly(
+    start: Start, step: int, thread: Thread, state: State, planner: Planner, checkpoints: CheckpointMaker
+) -> tuple[Collection[str], int, bool] | None:
+    """Take in the input of a run that begins a thread, and whose steps may take the short way.
+
+    As `Opening` does for it, which has nothing else to look at. If nothing is stored, a node that only copies the input
+    has its step at once.
+
+    Args:
+        start: How the run begins.
+        step: The number of its first step.
+        thread: What it starts from.
+        state: Its channels.
+        planner: Plans its tasks.
+        checkpoints: Those of the run.
+
+    Returns:
+        The channels that changed, the number of the next step, and whether that is the first one; None if the run takes
+        an `Opening`: nothing has been changed then.
+    """
+    if thread.found or thread.addressed or thread.superseded or thread.pending or checkpoints.journal is not None:
+        return None
+    value, program = start.input, state.program
+    channel, entry = program.input_channels, program.entry
+    if value is None or type(channel) is not str or isinstance(value, Command):
+        return None
+    planner.resume_map, planner.renames = start.resume_map, planner.ids.counts
+    if entry is not None and start.copies and type(value) is dict:
+        try:
+            writes = entry.copies(value)  # type: ignore[misc]
+        except Exception:
+            writes = []  # what it refuses, its task will refuse
+        if writes and not writes_twice(writes):
+            return state.enter(entry, writes), step + 2, False
+    updated = state.take_input([(channel, value)])
+    checkpoints.take_input(step, updated)
+    return updated, step + 1, True
 
 
 class Opening:

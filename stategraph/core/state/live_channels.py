@@ -28,7 +28,6 @@ class Channels(dict[str, AnyChannel]):
         values: Mapping[str, Any],
         signals: frozenset[str],
     ) -> None:
-        super().__init__()
         self._specs = specs
         self._values = values
         self._signals = signals

@@ -30,8 +30,9 @@ from stategraph.core.checkpoint import Values, Versions
 from stategraph.core.program import Node, Program
 from stategraph.core.state.live_channels import Channels
 from stategraph.core.state.reading import Grouped, Reader, group_by_channel, writes_twice
-from stategraph.core.state.versioning import MOST_OPEN, NextVersion, Versioning
+from stategraph.core.state.versioning import MOST_OPEN, NextVersion, OpenStep, Versioning
 from stategraph.core.task import Fresh, Task, Write
+from stategraph.core.views import Keys, View
 from stategraph.errors import InvalidUpdateError
 
 _NOT_CHANNELS = frozenset((NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR, ERROR_SOURCE_NODE))
@@ -41,11 +42,10 @@ class State(Reader):
     """The channels of one run with their versions, and who has seen what.
 
     Attributes:
-        versioning: Their versions.
         ignored: What was asked for and cannot be done, in words, each said once.
     """
 
-    __slots__ = ("_active", "_frozen", "ignored", "versioning")
+    __slots__ = ("_active", "_checkpoint", "_frozen", "_later", "_rule", "_stored", "_versioning", "ignored")
 
     def __init__(
         self,
@@ -68,17 +68,37 @@ class State(Reader):
             stored: Whether the run stores anything, and so needs versions.
         """
         values = checkpoint["channel_values"]
-        super().__init__(program, Channels(program.specs, values, program.signals))
+        # As the constructor of a reader does; to call it would take as long again.
+        self.program = program
+        self.channels = Channels(program.specs, values, program.signals)
+        self._views: dict[Keys, View] = {}
+        self._last_view: View | None = None
+        self._shown = None
         if histories:
             for name, history in histories.items():
                 self.channels[name] = deltas.replay(program.specs[name], history)
-        self.versioning = Versioning(program, checkpoint, next_version, stored=stored)
+        self._checkpoint = checkpoint
+        self._rule = next_version
+        self._stored = stored
+        self._versioning: Versioning | None = None
+        # The steps of one task that have no version yet; None if nothing is stored.
+        self._later: list[OpenStep] | None = self.versioning.open if stored else None
         # Channels that hear of steps without a write, as far as they have a value.
-        heeding = program.reacts_to_empty.intersection(values).difference(program.signals)
-        self._active = {name for name in heeding if self.channels[name].is_available()} if heeding else set()
+        self._active: set[str] = set()
+        if len(values) and (heeding := program.reacts_to_empty.intersection(values).difference(program.signals)):
+            self._active.update(name for name in heeding if self.channels[name].is_available())
         self.ignored: dict[str, None] = {}
         # The stored form of every written channel, as of the last freeze.
         self._frozen: Values = {}
+
+    @property
+    def versioning(self) -> Versioning:
+        """The versions of its channels; made when somebody asks, which may be never in a run that stores nothing."""
+        versioning = self._versioning
+        if versioning is None:
+            versioning = Versioning(self.program, self._checkpoint, self._rule, stored=self._stored)
+            self._versioning = versioning
+        return versioning
 
     @property
     def versions(self) -> Versions:
@@ -147,7 +167,7 @@ class State(Reader):
 
         It leaves versions, and who has seen them, for later, or for the checkpoint that is made next.
         """
-        writes, later = task.writes, self.versioning.open
+        writes, later = task.writes, self._later
         # Mostly there are two, and no call is needed to compare them.
         twice = len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and writes_twice(writes)))
         if twice or (later is not None and len(later) > MOST_OPEN):
@@ -181,8 +201,21 @@ class State(Reader):
         updated: dict[str, None] = {}
         emptied: list[str] = []
         self._write_once(writes, None, None, updated, emptied)
-        if self.versioning.open is not None:
-            self.versioning.open.append((INPUT, (), updated, emptied, ()))
+        if self._later is not None:
+            self._later.append((INPUT, (), updated, emptied, ()))
+        return updated
+
+    def enter(self, entry: Node, writes: Sequence[Write]) -> Collection[str]:
+        """Take in what the first node of a run that stores nothing writes for the run's input, each channel once.
+
+        As :meth:`take_input` and :meth:`apply_single` one after the other, but for the channel of the input: it is
+        empty again after the step that it starts.
+        """
+        updated: dict[str, None] = {}
+        emptied: list[str] = []
+        self._write_once(writes, None, entry.name, updated, emptied)
+        if self._active or self.program.reacts_to_finish:
+            self._end_step(updated, emptied)
         return updated
 
     def _write(self, grouped: Grouped, fresh: Fresh | None, updated: dict[str, None], emptied: list[str]) -> None:
@@ -302,9 +335,10 @@ class State(Reader):
 
     def freeze(self) -> Values:
         """Return the values to store: those of every channel that was ever written. Versions are complete after it."""
-        if self.versioning.open:
-            self.versioning.catch_up()
-        frozen, channels, signals, moved = self._frozen, self.channels, self.program.signals, self.versioning.moved
+        versioning = self.versioning
+        if versioning.open:
+            versioning.catch_up()
+        frozen, channels, signals, moved = self._frozen, self.channels, self.program.signals, versioning.moved
         for name in moved:
             # A signal holds what it was written; no channel need be made to say so.
             value = channels.raised.get(name, MISSING) if name in signals else channels[name].checkpoint()

@@ -202,6 +202,8 @@ class _Line(ABC):
         self._calls = calls
         self._together: Callable[[Sequence[Save]], Any] | None = getattr(calls.saver, together, None)
         self._in_place = in_place or is_in_memory(calls.saver)
+        # Whether each is stored as it comes, by one call that nobody hears of.
+        self._one_by_one = self._in_place and self._together is None and calls.saved is None
         self._waiting: deque[Save] = deque()
         # What a save has failed with; there are no more after it.
         self._error: BaseException | None = None
@@ -217,8 +219,13 @@ class _Line(ABC):
                 return
             raise self._error
         call = self._calls.call(effect)
-        self._waiting.append(call)
-        if not self._in_place:
+        waiting = self._waiting
+        # It waits until it is done: an exception of a signal handler must not lose it.
+        waiting.append(call)
+        if self._one_by_one and len(waiting) == 1:
+            self._store(call)
+            waiting.popleft()
+        elif not self._in_place:
             self._go_on()
         elif self._together is None or not (call[0] == "put_writes" and self._calls.step_has_ended()):
             self._store_in_place()
@@ -245,19 +252,31 @@ class _Line(ABC):
 
     def _perform(self, saves: Sequence[Save]) -> int:
         """Have saves stored in place, the first ones that can be; returns how many."""
+        with self._calls.timed(saves) as stored:
+            if len(saves) == 1 or self._together is None:
+                self._store(saves[0])
+                return 1
+            try:
+                count: int = self._together(saves)
+            except Exception as error:
+                self._refuse(saves[0], error)
+                raise
+            stored[0] = count
+            return count
+
+    def _store(self, save: Save) -> None:
+        """Have one save stored in place."""
+        name, args = save
         try:
-            with self._calls.timed(saves) as stored:
-                if len(saves) > 1 and self._together is not None:
-                    count: int = self._together(saves)
-                    stored[0] = count
-                    return count
-                name, args = saves[0]
-                getattr(self._calls.saver, name)(*args)
+            getattr(self._calls.saver, name)(*args)
         except Exception as error:
-            self._error = error
-            self._calls.explain(saves[0], error)
+            self._refuse(save, error)
             raise
-        return 1
+
+    def _refuse(self, save: Save, error: Exception) -> None:
+        """Note that a save has failed: no other is stored after it."""
+        self._error = error
+        self._calls.explain(save, error)
 
 
 class Saves(_Line):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -18,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.core import program as programs
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.program import Node, Program
+from stategraph.core.task import Draft, Write
 from stategraph.core.views import Keys
 from stategraph.engine.compile.cache_keys import CacheNamespace
 from stategraph.engine.compile.functions import CallPlan, RunnableSeq, plan_call
@@ -100,6 +102,14 @@ class CompiledNode:
 
 def _copies(writer: object) -> bool:
     return bool(getattr(writer, "copies_dicts", False))
+
+
+def _copied(writers: Sequence[FastWriter], value: dict[str, Any]) -> list[Write]:
+    """Return what the writers of a node without work write for a dict."""
+    draft = Draft(cast(Any, None))
+    for writer in writers:
+        writer.write_into(value, cast(Any, draft))
+    return draft.writes
 
 
 def of_node(name: str, node: PregelNode) -> CompiledNode | None:
@@ -185,6 +195,7 @@ def compile_program(
             error_handler=node.error_handler_node,
             has_subgraphs=bool(node.subgraphs),
             body=body,
+            copies=partial(_copied, body.writers or ()) if body is not None and body.copies else None,
         )
     specs = {k: c for k, c in channels.items() if isinstance(c, BaseChannel)}
     managed = {k: c for k, c in channels.items() if k not in specs}

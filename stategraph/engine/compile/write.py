@@ -468,13 +468,13 @@ def reader(config: RunnableConfig) -> Callable[[str | Sequence[str], bool], Any]
         RuntimeError: The config is not that of a task.
     """
     try:
-        return cast(Callable[[str | Sequence[str], bool], Any], config[CONF][CONFIG_KEY_READ])
+        return config[CONF][CONFIG_KEY_READ]  # type: ignore[no-any-return]
     except KeyError:
         raise RuntimeError("There is no state to read here: this works only inside a task of a running graph") from None
 
 
 def _sender(config: RunnableConfig | None) -> Callable[[Sequence[Pair]], None]:
-    return cast(Callable[[Sequence[Pair]], None], (config or ensure_config())[CONF][CONFIG_KEY_SEND])
+    return (config or ensure_config())[CONF][CONFIG_KEY_SEND]  # type: ignore[no-any-return]
 
 
 def _target(entry: WriteEntry) -> str:

@@ -169,7 +169,10 @@ class _Overrides(TypedDict, Generic[ContextT], total=False):
 
 
 class _Origin:
-    """The arguments of `_fields_of_attempt`, from which the fields of an attempt's runtime are computed."""
+    """What the fields of a runtime are computed from, when one is read: the arguments of `_fields_of_attempt`.
+
+    Of a run: None, and the arguments of `_fields_of_run`.
+    """
 
     __slots__ = ("_origin",)
 
@@ -222,15 +225,16 @@ class Runtime(_Origin, Generic[ContextT]):
 
         def __getattr__(self, name: str) -> Any:
             """Work out fields of an attempt's runtime, when one that is not there yet is read."""
-            if (put_one := _PUT_OF_RUN.get(name)) is not None:
-                # Most nodes read no other: of these, none is worked out for the attempt.
-                of_run = getattr(self._origin[0].runtime, name)
-                put_one(self, of_run)
-                return of_run
             if name not in _FIELDS:
                 raise AttributeError(f"'Runtime' object has no attribute '{name}'")
+            facts, *rest = self._origin
+            if facts is not None and (put_one := _PUT_OF_RUN.get(name)) is not None:
+                # Most nodes read no other: of these, none is worked out for the attempt.
+                of_run = getattr(facts.runtime, name)
+                put_one(self, of_run)
+                return of_run
             # Two threads may do so at once: what they find out is equal.
-            values = _fields_of_attempt(*self._origin)
+            values = _fields_of_run(self.control, *rest) if facts is None else _fields_of_attempt(facts, *rest)
             for put, value in zip(_PUT_FIELDS, values):  # noqa: B905  `strict` takes as long as a field
                 put(self, value)
             return values[_FIELDS.index(name)]
@@ -332,12 +336,20 @@ def _fields_of_attempt(
     )
 
 
+def _fields_of_run(
+    control: RunControl | None, store: BaseStore | None, stream_writer: StreamWriter, server_info: ServerInfo | None
+) -> tuple[object, ...]:
+    """Work out the values of the `Runtime` of a run around which there is none, in the order of its fields."""
+    return (None, store, stream_writer, _no_op_heartbeat, None, None, server_info, control)
+
+
 _FIELDS: Final = tuple(field.name for field in fields(Runtime))
 _new = object.__new__
 # Without a call of `object.__setattr__`, which looks the slot up by its name.
 _PUT_FIELDS: Final = tuple(Runtime.__dict__[field].__set__ for field in _FIELDS)
 _PUT_OF_RUN: Final = {name: Runtime.__dict__[name].__set__ for name in ("context", "store", "server_info", "control")}
 """Fields whose values are those of the run."""
+_put_control: Callable[[Runtime, RunControl], None] = _PUT_OF_RUN["control"]
 _set_origin: Callable[[Runtime[Any], tuple[Any, ...]], None] = _Origin.__dict__["_origin"].__set__
 
 
@@ -361,6 +373,22 @@ def attempt_runtime(
     """
     runtime: Runtime[Any] = _new(Runtime)
     _set_origin(runtime, (facts, checkpoint_id, task.ns, task.id, attempt, started_at, stream_writer))
+    return runtime
+
+
+def new_runtime(
+    store: BaseStore | None, stream_writer: StreamWriter, server_info: ServerInfo | None
+) -> Runtime[Any]:
+    """Make the runtime of a run around which there is none, and whose caller passed no context and no switch.
+
+    Args:
+        store: Its store.
+        stream_writer: Writes to its custom stream.
+        server_info: What a server says about it.
+    """
+    runtime: Runtime[Any] = _new(Runtime)
+    _set_origin(runtime, (None, store, stream_writer, server_info))
+    _put_control(runtime, RunControl())  # at once: of two that are made when it is read, one would be lost
     return runtime
 
 

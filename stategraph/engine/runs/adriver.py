@@ -83,7 +83,7 @@ class AsyncDriver(RunProcedure):
         # task, as it may open spans there.
         self._goes_ahead = not self._in_place and plan.cache is None and plan.spec.step_timeout is None
         self._plans_ahead = plan.saver is None and not pregel_loop.is_wrapped(self.loop)
-        self._calls = LoopCalls(execution.plan.max_concurrency, self._news)
+        self._calls = LoopCalls(plan.max_concurrency, self._news, self._loop)
 
     def awaited(self, done: Awaitable[T]) -> Asking[T]:
         """Return what a call returns, once it has been awaited."""

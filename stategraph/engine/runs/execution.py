@@ -172,16 +172,17 @@ class Execution:
         plan, loaded = self.plan, self.loaded
         thread = loaded.thread(plan)
         self.lineage = loaded.lineage(plan, thread)
-        self.machine = Machine(plan.spec.program, thread, _settings(plan, self._watch()))
+        watch = self._watch() if self.outlet.modes or self._sink is not None else UNHEARD
+        self.machine = Machine(plan.spec.program, thread, _settings(plan, watch))
 
     def _watch(self) -> Watch:
         modes, sink = self.outlet.modes, self._sink
-        if not modes and sink is None:
-            return UNHEARD
         watch = display_of(modes).watch if modes else UNHEARD
         return watch if sink is None else Watch(*map(operator.or_, watch, sink.watch))
 
-    def begin(self, callbacks: Any, quiet: type[Quiet], calls: Calls, saves: Storing | None) -> None:
+    def begin(
+        self, callbacks: Any, quiet: type[Quiet], calls: Calls, saves: Storing | None, *, ticks: bool
+    ) -> None:
         """Start the machine with the run's input, and pass on what it asks for.
 
         Args:
@@ -189,12 +190,13 @@ class Execution:
             quiet: The class of the managers that its tasks have if nobody listens.
             calls: Starts the functions that tasks call.
             saves: Stores what the machine asks for; None without a saver.
+            ticks: Whether somebody wants to see each step planned.
         """
         self.traced = callbacks is not None
         self.whole = self.traced or sequences_are_wrapped()
         self.callbacks = callbacks
         self.saves = saves
-        plan, loaded, begin = self.plan, self.loaded, self._start()
+        plan, loaded, begin = self.plan, self.loaded, self._start(ticks)
         if loaded.found is None:
             self.machine.start(begin)
         else:
@@ -207,11 +209,16 @@ class Execution:
             shown = _Shown(plan, self.machine, loaded, self.configs)
             self._projector = Projector(shown, outlet.modes, outlet.emitter, bare=outlet.bare)
             self._project_end = self._projector.end_projector()
-        self.flush()
+        if self.machine.outbox:
+            self.flush()
 
-    def _start(self) -> Start:
+    def _start(self, ticks: bool) -> Start:
         plan, loaded, machine = self.plan, self.loaded, self.machine
         conf = plan.config[CONF]
+        copies = plan.saver is None and not ticks and plan.control.drain_reason is None
+        given = foreign_types.ours(plan.input) if foreign_types.exist() else plan.input
+        if not conf:
+            return Start(given, copies=copies)
         # A replayed subgraph takes its input again instead of continuing.
         resuming = None if loaded.how == "replay" else conf.get(CONFIG_KEY_RESUMING)
         if resuming and loaded.around is not None and loaded.found is not None:
@@ -222,13 +229,14 @@ class Execution:
             run_id = plan.config.get("metadata", {}).get("run_id")
             same_run = run_id == machine.metadata.get("run_id", MISSING)
         return Start(
-            foreign_types.ours(plan.input) if foreign_types.exist() else plan.input,
+            given,
             resuming,
             same_run,
             plan.ns in named or loaded.ns is not None,
             conf.get(CONFIG_KEY_RESUME_MAP),
             named,
             loaded.ns,
+            copies,
         )
 
     def save_calls(self, put_writes: str) -> SaveCalls:
@@ -301,7 +309,8 @@ class Execution:
 
     def flush(self) -> None:
         """Do what the machine asked for: hand over saves, build chunks."""
-        outbox, projector, project_end = self.machine.outbox, self._projector, self._project_end
+        outbox, saves, sink = self.machine.outbox, self.saves, self._sink
+        projector, project_end = self._projector, self._project_end
         try:
             while outbox:
                 # It stays there until it is done: an exception of a signal handler must not lose it.
@@ -310,12 +319,12 @@ class Execution:
                     if project_end is not None:
                         project_end(effect)
                 elif kind in _SAVES:
-                    if self.saves is not None:
-                        self.saves.put(effect)
+                    if saves is not None:
+                        saves.put(effect)
                 elif projector is not None:
                     projector.project(effect)
-                if self._sink is not None:
-                    self._report(self._sink, effect)
+                if sink is not None:
+                    self._report(sink, effect)
                 del outbox[0]
         except Exception:
             # It would be refused again, and what follows must not be stored without it.
@@ -414,7 +423,7 @@ def _settings(plan: RunPlan, watch: Watch) -> Settings:
         plan.spec.strict or bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
         watch,
         plan.parent,
-        histories.codec(plan.spec.program),
+        histories.codec(plan.spec.program) if plan.spec.program.deltas else None,
     )
 
 

@@ -34,12 +34,17 @@ class Outlet:
 
     def __init__(self, plan: RunPlan) -> None:
         form, outer = plan.form, plan.config[CONF].get(CONFIG_KEY_STREAM)
-        own = form.wanted() if form.modes or form.printed else _NONE
-        self.own_modes = own
-        self.modes = own if outer is None else own | frozenset(outer.modes)
         self.outer: StreamProtocol | None = outer
         self.chunks: deque[Any] = deque()
         self._wake: Callable[[], object] | None = None
+        if outer is None and not (form.modes or form.printed or form.subgraphs or plan.spec.stream_eager):
+            # Nobody reads.
+            self.own_modes = self.modes = _NONE
+            self.eager, self.bare, self.view, self.stream = False, True, None, None
+            return
+        own = form.wanted() if form.modes or form.printed else _NONE
+        self.own_modes = own
+        self.modes = own if outer is None else own | frozenset(outer.modes)
         self.eager = bool(plan.spec.stream_eager or form.subgraphs or display_of(own).in_nodes)
         self.bare = outer is None and not self.eager and (form.bare or not own)
         self.view = None if self.bare else form.viewer()

@@ -157,11 +157,11 @@ class RunProcedure(ABC):
                 execution.load((yield from self.awaited(self.perform(loading.load(plan)))))
             try:
                 self._open(callbacks)
-                if (told := execution.lifecycle("resume")) is not None:
+                if execution.graph_callbacks is not None and (told := execution.lifecycle("resume")) is not None:
                     yield from self.awaited(told)
                 yield from self._steps()
                 outlet.wake_by(None)
-                if self._calls.called or not (plan.leaves_nothing or self._has_stored()):
+                if self._calls.called or not (plan.saver is None or plan.leaves_nothing or self._has_stored()):
                     yield from self._leave(None)
             except BaseException as error:
                 if not (yield from self._leave(error)):
@@ -183,7 +183,8 @@ class RunProcedure(ABC):
             execution.outlet.wake_by(self._waker())
         if execution.plan.saver is not None:
             self._saves = self._open_saves()
-        execution.begin(callbacks, self.quiet, self._calls, self._saves)
+        ticks = pregel_loop.is_wrapped(self.loop)
+        execution.begin(callbacks, self.quiet, self._calls, self._saves, ticks=ticks)
 
     def _has_stored(self) -> bool:
         """Return whether a run that has ended well has stored everything: nothing waits for its end."""
@@ -221,7 +222,8 @@ class RunProcedure(ABC):
                 yield from self._step([], outcome)
             else:
                 ahead = yield from self._run_step(moves.tasks_of(directive))
-        yield from teardown.last_results(execution)
+        if chunks:
+            yield from teardown.last_results(execution)
         teardown.pause_at_breakpoint(execution)
 
     # -- one step ------------------------------------------------------------

@@ -23,12 +23,13 @@ from stategraph.core.task import Task
 from stategraph.core.views import Keys
 from stategraph.engine.config import environment
 from stategraph.engine.config.environment import Environment
-from stategraph.engine.config.runnable_config import patch_configurable
+from stategraph.engine.config.runnable_config import DEFAULT_RECURSION_LIMIT, patch_configurable
 from stategraph.engine.config.runtime import (
     RunControl,
     Runtime,
     adopt_runtime,
     coerce_context,
+    new_runtime,
     run_runtime,
     server_info_from,
 )
@@ -157,9 +158,9 @@ def decide(
         RuntimeError: If a root graph was compiled with ``checkpointer=True``.
     """
     limit, conf = config["recursion_limit"], config[CONF]
-    if type(limit) is not int or limit < 1:
+    if limit is not DEFAULT_RECURSION_LIMIT and (type(limit) is not int or limit < 1):
         _check_limit(limit)
-    saver = spec.saver_of(config)
+    saver = spec.saver_of(conf)
     if saver is not None and not conf:
         raise ValueError(
             "Checkpointer requires one or more of the following 'configurable' "
@@ -172,6 +173,11 @@ def decide(
     placed = _placed(config, parent, nested) if parent is not None or conf.get(CONFIG_KEY_CHECKPOINT_NS) else config
     outer: Any = conf.get(CONFIG_KEY_RUNTIME)
     store = outer.store if CONFIG_KEY_RUNTIME in conf else spec.store
+    runtime: Runtime[Any]
+    if outer is None and options.context is None and options.control is None:
+        runtime = new_runtime(store, _to_nobody, server_info_from(placed) if conf else None)
+    else:
+        runtime = _runtime(spec, options, placed, outer, store)
     # By position: so many names take as long again to pass as all that is passed to make.
     return RunPlan(
         spec,
@@ -191,7 +197,7 @@ def decide(
         store,
         conf.get(CONFIG_KEY_CACHE, spec.cache),
         None if (most := config.get("max_concurrency")) is None else _limit_of(most),
-        _runtime(spec, options, placed, outer, store),
+        runtime,
     )
 
 

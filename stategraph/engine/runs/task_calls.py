@@ -148,14 +148,14 @@ class LoopCalls:
         open: Those that have not ended.
     """
 
-    def __init__(self, limit: int | None, news: News) -> None:
-        """Args: limit: How many work at once, or None; news: Wakes the driver when one has ended."""
+    def __init__(self, limit: int | None, news: News, loop: asyncio.AbstractEventLoop) -> None:
+        """Args: limit: How many work at once, or None; news: Wakes the driver when one has ended; loop: The running one."""
         self.called: set[asyncio.Task[Any]] = set()
         self.open: set[asyncio.Task[Any]] = set()
         self._asked: list[step.Asked] = []
         self._slots = asyncio.Semaphore(limit) if limit else None
         self._news = news
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._thread = threading.get_ident()
 
     def start(self, run: Execution, caller: Task, func: Callable[..., Any], input: object, **options: Any) -> _Answer:

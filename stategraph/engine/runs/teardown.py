@@ -60,7 +60,8 @@ def pause_at_breakpoint(execution: Execution) -> None:
     Raises:
         GraphInterrupt: If it paused at a breakpoint.
     """
-    execution.flush()
+    if execution.machine.outbox:
+        execution.flush()
     if execution.machine.status in ("interrupt_before", "interrupt_after"):
         raise foreign_types.pause()
 

@@ -34,6 +34,11 @@ _MESSAGES: Final = frozenset((AIMessage, HumanMessage, SystemMessage, ToolMessag
 """Kinds of messages that most messages are; asking `isinstance` of one takes three times as long."""
 
 
+_MOST_KNOWN: Final = 64
+"""Lists of messages of which a handler remembers what it has seen: one for each list of the graphs that run beside each
+other."""
+
+
 class StreamMessagesHandler(StreamFeed):
     """Shows the pieces of a model's answer as they arrive, and whole messages that nodes return.
 
@@ -50,6 +55,9 @@ class StreamMessagesHandler(StreamFeed):
         self.metadata: dict[UUID, Source] = {}
         self.seen: set[str] = set()
         self._latest: tuple[UUID | None, Source | None] = (None, None)
+        # The lists of messages that nodes were given last, as far as all in them are messages with ids: by the graph's
+        # namespace, and the position in the state.
+        self._known: dict[tuple[Namespace, int], list[Any]] = {}
 
     # -- models --
 
@@ -118,18 +126,38 @@ class StreamMessagesHandler(StreamFeed):
         ns = graph_namespace(metadata)
         if self.shows(ns):
             self.metadata[run_id] = ns, metadata
-            self._have_seen(inputs)
+            self._have_seen(inputs, ns)
 
-    def _have_seen(self, state: object) -> None:
-        """Note the messages of a state; mostly there are many, and they are asked for with every node."""
+    def _have_seen(self, state: object, ns: Namespace) -> None:
+        """Note the messages of a state."""
         seen = self.seen
-        for value in _parts(state):
-            if isinstance(value, BaseMessage):
+        for position, value in enumerate(_parts(state)):
+            if type(value) is list:
+                self._have_seen_all(value, (ns, position))
+            elif isinstance(value, BaseMessage):
                 if value.id is not None:
                     seen.add(value.id)
             elif _is_list(value):
-                ids = [item.id for item in value if type(item) in _MESSAGES or isinstance(item, BaseMessage)]
-                seen.update(ids if None not in ids else (each for each in ids if each is not None))
+                seen.update(each for each in _ids(value) if each is not None)
+
+    def _have_seen_all(self, messages: list[Any], place: tuple[Namespace, int]) -> None:
+        """Note the messages of a list: mostly it is that of the node before, with some behind it."""
+        known = self._known.get(place)
+        if known is not None and _begins_with(messages, known):
+            messages = messages[len(known) :]
+        else:
+            known = None
+        ids: list[Any] = _ids(messages)
+        without = None in ids
+        self.seen.update((each for each in ids if each is not None) if without else ids)
+        if without or len(ids) != len(messages):
+            self._known.pop(place, None)  # an id may be given to one, or what is no message be changed
+        elif known is not None:
+            known += messages
+        else:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[place] = messages.copy()
 
     def on_chain_end(self, outputs: object, *, run_id: UUID, **kwargs: object) -> None:
         """Show the new messages that a node returned."""
@@ -254,17 +282,32 @@ def _messages_among(values: Iterable[Any]) -> Iterator[BaseMessage]:
             yield value
         elif _is_list(value):
             for item in value:
-                if isinstance(item, BaseMessage):
+                if type(item) in _MESSAGES or isinstance(item, BaseMessage):
                     yield item
 
 
+def _ids(values: Iterable[Any]) -> list[str | None]:
+    """Return the ids of the messages among values."""
+    return [item.id for item in values if type(item) in _MESSAGES or isinstance(item, BaseMessage)]
+
+
+def _begins_with(messages: list[Any], known: list[Any]) -> bool:
+    """Return whether a list begins with messages that are known; mostly they are the same objects."""
+    try:
+        return messages[: len(known)] == known
+    except Exception:
+        # Messages hold anything, arrays too, whose comparison raises.
+        return False
+
+
 def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    kind = type(value)
+    return kind is list or (kind is not str and isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
 
 
 def _parts(state: object) -> Iterable[Any]:
     """Return the values of a state's fields; nothing if it is no state with fields."""
-    if isinstance(state, Mapping):
+    if type(state) is dict or isinstance(state, Mapping):
         return tuple(state.values())
     if isinstance(state, BaseModel):
         return [getattr(state, name) for name in type(state).model_fields]

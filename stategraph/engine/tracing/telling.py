@@ -159,6 +159,8 @@ def begin(handlers: Sequence[BaseCallbackHandler], event: str, *args: object, **
     Raises:
         BaseException: What a handler with `raise_error` raised, if nobody is left to be told.
     """
+    if len(handlers) == 1 and is_own_feed(cast(Any, type(handlers[0]))):
+        return _tell_feed(handlers[0], event, args, told)
     in_threads: list[_InThread] = []
     order = _inline_first(handlers)
     for place, handler in enumerate(order):
@@ -178,6 +180,19 @@ def begin(handlers: Sequence[BaseCallbackHandler], event: str, *args: object, **
         return None
     noted = _all_noted(in_threads, event)
     return noted if event is START else asyncio.shield(asyncio.get_running_loop().create_task(noted))
+
+
+def _tell_feed(
+    feed: BaseCallbackHandler, event: str, args: tuple[object, ...], told: dict[str, Any]
+) -> Awaitable[object] | None:
+    """Tell the only handler, which feeds a stream mode of ours: it runs inline, and sets nothing in its context."""
+    try:
+        # What a subclass makes async is awaited; ours are not.
+        return None if feed.ignore_chain else getattr(feed, event)(*args, **told)
+    except Exception as error:
+        if _is_to_raise(feed, event, error):
+            raise
+        return None
 
 
 def in_a_task(handlers: Sequence[BaseCallbackHandler], event: str, *args: object, **told: Any) -> Awaitable[object]:
