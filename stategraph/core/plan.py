@@ -304,7 +304,7 @@ def in_order(tasks: tuple[Task, ...]) -> Sequence[Task]:
 
 
 def is_named(names: Literal["*"] | Sequence[str], task: Task) -> bool:
-    """Return whether a run that pauses at these nodes pauses at a task; "*" are all but those that streams leave out."""
+    """Return whether a run that pauses at these nodes does so at a task; "*": all but those that streams leave out."""
     if names == "*":
         return task.node is None or not task.node.hidden
     return task.name in names

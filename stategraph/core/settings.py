@@ -132,8 +132,8 @@ class Start(NamedTuple):
         resume_map: Answers by interrupt id handed down by an enclosing run.
         named: Checkpoints the caller named, by namespace, or None.
         ns: The namespace of the checkpoint; None for the run's own.
-        copies: Whether a step that only copies the input may be taken with it: nobody wants to stop before it, or to see
-            that it was planned.
+        copies: Whether a step that only copies the input may be taken with it: nobody wants to stop before it, or to
+            see that it was planned.
     """
 
     input: Any

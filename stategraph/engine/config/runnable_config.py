@@ -520,6 +520,15 @@ def has_listeners(config: RunnableConfig) -> bool:
     )
 
 
+def is_traced_inside() -> bool:
+    """Return whether the code around is traced by LangSmith's own decorators: its tags and its run are taken over."""
+    helpers = sys.modules.get("langsmith.run_helpers")
+    if helpers is None:
+        return False
+    around = helpers.get_tracing_context()
+    return around["parent"] is not None or bool(around["tags"])
+
+
 def _managers_are_patched() -> bool:
     """Instrumentation libraries wrap the constructor of callback managers, or what configures them: to add handlers."""
     constructor = BaseCallbackManager.__dict__["__init__"]

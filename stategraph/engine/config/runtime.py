@@ -376,9 +376,7 @@ def attempt_runtime(
     return runtime
 
 
-def new_runtime(
-    store: BaseStore | None, stream_writer: StreamWriter, server_info: ServerInfo | None
-) -> Runtime[Any]:
+def new_runtime(store: BaseStore | None, stream_writer: StreamWriter, server_info: ServerInfo | None) -> Runtime[Any]:
     """Make the runtime of a run around which there is none, and whose caller passed no context and no switch.
 
     Args:

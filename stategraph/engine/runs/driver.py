@@ -21,6 +21,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from stategraph.core.moves import Directive
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import pump
 from stategraph.engine.checkpoints.saving import Saves
@@ -31,6 +32,7 @@ from stategraph.engine.runs.procedure import RunProcedure
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.runs.task_calls import THREADS_A_RUN, ThreadCalls
 from stategraph.engine.runs.teardown import Asking
+from stategraph.engine.streams.payloads import NOTHING
 from stategraph.engine.tasks import attempt, threads
 
 T = TypeVar("T")
@@ -59,6 +61,8 @@ class Driver(RunProcedure):
         self._runner = plan.environment.runner
         # Whether none of the tasks that wait for a thread may begin until the driver has heard of a failure.
         self._halted = False
+        # Whether a lone task runs in a thread while what it shows is passed on, and nothing else can end its step.
+        self._alone = not self._in_place and plan.cache is None and plan.spec.step_timeout is None
         # Whether threads may take tasks by themselves: not if a task's end has to be shown or stored before others do
         # something that is.
         self._goes_on = not outlet.eager and outlet.outer is None and not plan.stores_steps
@@ -131,6 +135,37 @@ class Driver(RunProcedure):
                     self._ended.popleft()
                     raise
                 self._ended.popleft()
+            yield from execution.outlet.shown()
+
+    def _run_step(self, tasks: list[Task]) -> Asking[Directive | None]:
+        if not self._alone or len(tasks) != 1:
+            return super()._run_step(tasks)
+        return self._run_alone(tasks[0])
+
+    def _run_alone(self, task: Task) -> Asking[None]:
+        """Take a step of one task to its end, and show what comes meanwhile."""
+        execution, ended, get = self._execution, self._ended, self._inbox.get
+        chunks, take = execution.outlet.chunks, execution.outlet.taker
+        self._submit(task)
+        while True:
+            is_over = bool(ended)
+            while chunks:
+                if (seen := take()) is not NOTHING:
+                    yield seen
+            if is_over:
+                break
+            get()
+        outcome = ended[0]
+        if self._calls.called or not isinstance(outcome, Draft):
+            yield from self._step([])
+            return
+        try:
+            execution.tell(outcome)
+        except Exception:
+            ended.popleft()
+            raise
+        ended.popleft()
+        if chunks:
             yield from execution.outlet.shown()
 
     def _wait(self, deadline: float | None) -> None:

@@ -180,9 +180,7 @@ class Execution:
         watch = display_of(modes).watch if modes else UNHEARD
         return watch if sink is None else Watch(*map(operator.or_, watch, sink.watch))
 
-    def begin(
-        self, callbacks: Any, quiet: type[Quiet], calls: Calls, saves: Storing | None, *, ticks: bool
-    ) -> None:
+    def begin(self, callbacks: Any, quiet: type[Quiet], calls: Calls, saves: Storing | None, *, ticks: bool) -> None:
         """Start the machine with the run's input, and pass on what it asks for.
 
         Args:

@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForChainRun,
+    BaseCallbackManager,
+    CallbackManager,
+    CallbackManagerForChainRun,
+)
+
 # A run takes in what the environment and the context ask for even if it is nested; the engine's own function, for what
 # runs within it, leaves a manager as it is.
 from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
 from langchain_core.utils.uuid import uuid7
 
 from stategraph.constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2, CONFIG_KEY_TASK_ID, NS_SEP
-from stategraph.engine.config.runnable_config import has_listeners
+from stategraph.engine.config.runnable_config import has_listeners, is_traced_inside
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.streams import messages
 from stategraph.engine.streams.modes import display_of
-from stategraph.engine.tracing import graph_runs
+from stategraph.engine.tracing import graph_runs, telling
 from stategraph.engine.tracing.chain_run import taps_streams
 from stategraph.engine.tracing.graph_callbacks import (
     get_async_graph_callback_manager_for_config,
@@ -35,14 +43,30 @@ class Makers(NamedTuple):
     Attributes:
         manager: Makes the manager that a run starts with.
         graph_callbacks: Makes the one that hears of pauses and resumptions.
+        kind: The class of the manager that a run starts with.
+        run: The class of the manager of a run that has started.
     """
 
     manager: Callable[..., Any]
     graph_callbacks: Callable[..., Any]
+    kind: type[BaseCallbackManager]
+    run: type[Any]
 
 
-SYNC: Final = Makers(get_callback_manager_for_config, get_sync_graph_callback_manager_for_config)
-ASYNC: Final = Makers(get_async_callback_manager_for_config, get_async_graph_callback_manager_for_config)
+SYNC: Final = Makers(
+    get_callback_manager_for_config,
+    get_sync_graph_callback_manager_for_config,
+    CallbackManager,
+    CallbackManagerForChainRun,
+)
+ASYNC: Final = Makers(
+    get_async_callback_manager_for_config,
+    get_async_graph_callback_manager_for_config,
+    AsyncCallbackManager,
+    AsyncCallbackManagerForChainRun,
+)
+_INTEGRATION: Final = {"ls_integration": "langgraph"}
+"""What tells tracers which library a run belongs to; a caller's own word for it goes before this."""
 
 
 def needed(execution: Execution) -> bool:
@@ -65,7 +89,7 @@ def _prepare(execution: Execution, manager: Any) -> Any:
     manager.handlers = [h for h in manager.handlers if stays(h)]
     manager.inheritable_handlers = [h for h in manager.inheritable_handlers if stays(h)]
     if "ls_integration" not in manager.metadata:
-        manager.add_metadata({"ls_integration": "langgraph"})
+        manager.add_metadata(_INTEGRATION)
     return manager
 
 
@@ -96,3 +120,30 @@ def start(execution: Execution, makers: Makers) -> Any:
         for observer in observers:
             observer.on_graph_start(GraphRun(run_id, spec.name, spec.nodes))
     return manager.on_chain_start(None, execution.plan.input, name=config.get("run_name", spec.name), run_id=run_id)
+
+
+def start_unheard(execution: Execution, makers: Makers) -> Any:
+    """Start a run that only its own stream modes listen to, which are told of what is inside of it.
+
+    Returns:
+        The manager of the run, as `start` would make it; None if somebody else may listen.
+    """
+    config = execution.plan.config
+    if config["callbacks"] or has_listeners(config) or is_traced_inside() or not telling.is_ordinary(makers.kind):
+        return None
+    tags, metadata = config["tags"], {**config["metadata"]}
+    metadata.setdefault("ls_integration", _INTEGRATION["ls_integration"])
+    return makers.run(
+        run_id=config.get("run_id") or uuid7(),
+        handlers=[],
+        inheritable_handlers=[],
+        tags=tags.copy(),
+        inheritable_tags=tags.copy(),
+        metadata=metadata,
+        inheritable_metadata=metadata.copy(),
+    )
+
+
+def hears_the_end(makers: Makers, run_manager: Any) -> bool:
+    """Return whether anybody is to be told that a run has ended well, other than who is told of what is inside."""
+    return bool(run_manager.handlers) or not telling.is_ordinary(makers.kind)

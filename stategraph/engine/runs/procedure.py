@@ -146,7 +146,9 @@ class RunProcedure(ABC):
         execution, plan, outlet = self._execution, self._execution.plan, self._execution.outlet
         callbacks: Any = None
         if listeners.needed(execution):
-            callbacks = yield from self.awaited(listeners.start(execution, self.makers))
+            callbacks = listeners.start_unheard(execution, self.makers)
+            if callbacks is None:
+                callbacks = yield from self.awaited(listeners.start(execution, self.makers))
             listeners.attach(execution, self.makers, callbacks)
         try:
             if plan.saver is None:
@@ -169,7 +171,7 @@ class RunProcedure(ABC):
             if outlet.chunks:
                 yield from outlet.shown()
             teardown.raise_unless_finished(execution)
-            if callbacks is not None:
+            if callbacks is not None and listeners.hears_the_end(self.makers, callbacks):
                 yield from self.awaited(callbacks.on_chain_end(execution.output()))
         except BaseException as error:
             if callbacks is not None:

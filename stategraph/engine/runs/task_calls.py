@@ -149,7 +149,7 @@ class LoopCalls:
     """
 
     def __init__(self, limit: int | None, news: News, loop: asyncio.AbstractEventLoop) -> None:
-        """Args: limit: How many work at once, or None; news: Wakes the driver when one has ended; loop: The running one."""
+        """Args: limit: How many work at once, or None; news: Wakes the driver when one has ended; loop: The run's."""
         self.called: set[asyncio.Task[Any]] = set()
         self.open: set[asyncio.Task[Any]] = set()
         self._asked: list[step.Asked] = []
