@@ -17,10 +17,12 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langsmith.run_helpers import tracing_context
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import PULL, PUSH, START, TAG_NOSTREAM
+from stategraph.engine.runs import listeners
 from stategraph.engine.streams.messages import StreamMessagesHandler, StreamMessagesHandlerV2
 from stategraph.engine.streams.tools import StreamToolCallHandler
 from stategraph.engine.tasks.interrupts import interrupt
@@ -199,6 +201,89 @@ def test_messages_that_were_in_a_nodes_input_are_not_shown(driver: Driver) -> No
         return {"messages": [*state["messages"], AIMessage("new", id="new")]}
 
     assert texts(driver.stream(graph_of(a=node, b=node), ASKED, stream_mode="messages")) == ["new"]
+
+
+class Kept(TypedDict):
+    messages: list[Any]
+
+
+def kept(**nodes: Any) -> Any:
+    """A chain of nodes over a list that each of them may replace."""
+    builder, before = StateGraph(Kept), START
+    for name, node in nodes.items():
+        builder.add_node(name, node)
+        builder.add_edge(before, name)
+        before = name
+    return builder.compile()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda old, new: [*old, new],
+        lambda old, new: [new, *old],
+        lambda old, new: [*old[:1], new, *old[2:]],
+        lambda old, new: [new],
+        lambda old, new: [*old, "no message", new],
+    ],
+    ids=["behind", "before", "in place of one", "instead", "beside others"],
+)
+def test_messages_of_each_nodes_input_are_known_wherever_they_are_in_it(driver: Driver, change: Any) -> None:
+    old, hidden = [AIMessage("old", id=f"old-{number}") for number in range(3)], AIMessage("hidden", id="hidden")
+
+    def put(state: Kept) -> Any:
+        # Behind the back of the stream: in the list that the state holds.
+        state["messages"][:] = change(state["messages"].copy(), hidden)
+
+    def show(_: Kept) -> Any:
+        return {"messages": [*old, hidden, AIMessage("new", id="new")]}
+
+    graph = kept(a=lambda _: None, b=put, c=lambda _: None, d=show)
+    assert texts(driver.stream(graph, {"messages": old.copy()}, stream_mode="messages")) == ["new"]
+
+
+def test_a_message_that_gets_its_id_later_is_known_by_it(driver: Driver) -> None:
+    late = AIMessage("late")
+
+    def name(_: Kept) -> None:
+        late.id = "late"
+
+    graph = kept(a=lambda _: None, b=name, c=lambda _: None, d=lambda _: {"messages": [late, AIMessage("new", id="n")]})
+    assert texts(driver.stream(graph, {"messages": [HumanMessage("x", id="x"), late]}, stream_mode="messages")) == [
+        "new"
+    ]
+
+
+def test_messages_that_cannot_be_compared_are_known(driver: Driver) -> None:
+    class Odd(AIMessage):
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("no comparison")
+
+    def put(state: Kept) -> Any:
+        return {"messages": [Odd("again", id=each.id) for each in state["messages"]]}
+
+    graph = kept(a=lambda _: None, b=put, c=put)
+    assert driver.stream(graph, {"messages": [Odd("old", id="o")]}, stream_mode="messages") == []
+
+
+@pytest.mark.parametrize("tags", [None, ["around"]])
+def test_a_run_without_other_listeners_is_told_of_the_same(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, tags: list[str] | None
+) -> None:
+    graph = graph_of(answer=asks(talker("hey")))
+    config: Any = {"tags": ["own"], "metadata": {"given": 1}, "run_name": "named"}
+
+    def shown() -> list[Any]:
+        with tracing_context(tags=tags, enabled=False):
+            chunks = driver.stream(graph, ASKED, config, stream_mode="messages")
+        changing = ("langgraph_checkpoint_ns", "checkpoint_ns")
+        return [{k: v for k, v in metadata.items() if k not in changing} for _, metadata in chunks]
+
+    alone = shown()
+    monkeypatch.setattr(listeners, "start_unheard", lambda *_: None)
+    assert alone == shown()
+    assert alone[0]["given"] == 1
+    assert set(alone[0]["tags"]) == {"own", *(tags or ())}
 
 
 def test_a_message_without_an_id_gets_one_that_the_state_keeps(driver: Driver) -> None:

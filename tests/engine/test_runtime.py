@@ -30,6 +30,7 @@ from stategraph.engine.config.runtime import (
     attempt_runtime,
     coerce_context,
     get_runtime,
+    new_runtime,
     run_runtime,
     server_info_from,
 )
@@ -284,3 +285,14 @@ def test_a_run_has_its_own_values_before_those_of_the_run_around_it() -> None:
     assert values(run_runtime(outer, **own)) == {**values(outer), **own}
     alone = run_runtime(Runtime(), context=None, store=None, stream_writer=written, server_info=None, control=None)
     assert isinstance(alone.control, RunControl)
+
+
+def test_a_run_with_nothing_around_it_has_the_runtime_that_merging_makes() -> None:
+    store, written, info = InMemoryStore(), print, ServerInfo("assistant", "graph")
+    own: dict[str, Any] = {"store": store, "stream_writer": written, "server_info": info}
+    merged, made = run_runtime(DEFAULT_RUNTIME, context=None, control=None, **own), new_runtime(store, written, info)
+    made_control = made.control
+    assert isinstance(made_control, RunControl)
+    assert replace(made, control=merged.control) == merged
+    assert made.control is made_control
+    assert new_runtime(None, written, None).control is not made_control
