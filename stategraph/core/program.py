@@ -29,7 +29,6 @@ from stategraph.core.channels.binop import BinaryOperatorAggregate, ChangedAggre
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
-from stategraph.core.task import Write
 from stategraph.core.views import Keys, Layout
 
 Mapper = Callable[[Any], Any]
@@ -67,7 +66,7 @@ class Node:
     error_handler: str | None
     has_subgraphs: bool
     body: Any
-    copies: Callable[[dict[str, Any]], list[Write]] | None = None
+    copies: Callable[[dict[str, Any]], list[tuple[str, Any]]] | None = None
     hidden: bool = field(init=False)
     """Whether streams leave this node out."""
     path: tuple[str, str] = field(init=False)

@@ -135,7 +135,7 @@ class StateGraphEngine(
         execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return self.invoke(input, config)
-        return entrypoints.run_inside(execution)
+        return entrypoints.collect(entrypoints.follow(execution), entrypoints.InsideResult(execution))
 
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """Like :meth:`invoke_inside`, async."""
@@ -144,7 +144,7 @@ class StateGraphEngine(
         execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
-        return await entrypoints.arun_inside(execution)
+        return await entrypoints.arun(execution, entrypoints.InsideResult(execution))
 
     def stream(  # type: ignore[override]
         self,

@@ -1,4 +1,4 @@
-"""The first step of most runs only copies their input. If nothing is stored it is taken with it, and nobody sees that."""
+"""The first step of most runs only copies their input. If nothing is stored, it is taken with it: nobody sees that."""
 
 from __future__ import annotations
 

@@ -94,6 +94,7 @@ class Calls:
         self.saver = saver
         self.explained: list[tuple[Any, BaseException]] = []
         self.method = "put"
+        self.saved = None
         self.step_has_ended = lambda: False
 
     def call(self, effect: Any) -> Any:

@@ -104,6 +104,11 @@ def _copies(writer: object) -> bool:
     return bool(getattr(writer, "copies_dicts", False))
 
 
+def _copier(body: CompiledNode | None) -> Callable[[dict[str, Any]], list[Write]] | None:
+    """Return what makes the writes of a node that only copies what it is given; None for any other."""
+    return None if body is None or not body.copies else partial(_copied, body.writers or ())
+
+
 def _copied(writers: Sequence[FastWriter], value: dict[str, Any]) -> list[Write]:
     """Return what the writers of a node without work write for a dict."""
     draft = Draft(cast(Any, None))
@@ -195,7 +200,7 @@ def compile_program(
             error_handler=node.error_handler_node,
             has_subgraphs=bool(node.subgraphs),
             body=body,
-            copies=partial(_copied, body.writers or ()) if body is not None and body.copies else None,
+            copies=_copier(body),
         )
     specs = {k: c for k, c in channels.items() if isinstance(c, BaseChannel)}
     managed = {k: c for k, c in channels.items() if k not in specs}

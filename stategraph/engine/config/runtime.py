@@ -169,7 +169,7 @@ class _Overrides(TypedDict, Generic[ContextT], total=False):
 
 
 class _Origin:
-    """What the fields of a runtime are computed from, when one is read: the arguments of `_fields_of_attempt`.
+    """The arguments of `_fields_of_attempt`, from which the fields of a runtime are computed when one is read.
 
     Of a run: None, and the arguments of `_fields_of_run`.
     """

@@ -15,7 +15,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -32,7 +32,6 @@ from stategraph.engine.runs.procedure import RunProcedure
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.runs.task_calls import THREADS_A_RUN, ThreadCalls
 from stategraph.engine.runs.teardown import Asking
-from stategraph.engine.streams.payloads import NOTHING
 from stategraph.engine.tasks import attempt, threads
 
 T = TypeVar("T")
@@ -66,10 +65,6 @@ class Driver(RunProcedure):
         # Whether threads may take tasks by themselves: not if a task's end has to be shown or stored before others do
         # something that is.
         self._goes_on = not outlet.eager and outlet.outer is None and not plan.stores_steps
-
-    def run(self) -> Iterator[object]:
-        """Run the execution to its end; see `RunProcedure.procedure`."""
-        return self.procedure()
 
     def awaited(self, done: T) -> Asking[T]:
         """Return what a call returned: it is there."""
@@ -138,23 +133,15 @@ class Driver(RunProcedure):
             yield from execution.outlet.shown()
 
     def _run_step(self, tasks: list[Task]) -> Asking[Directive | None]:
-        if not self._alone or len(tasks) != 1:
-            return super()._run_step(tasks)
-        return self._run_alone(tasks[0])
+        return self._run_alone(tasks[0]) if self._alone and len(tasks) == 1 else super()._run_step(tasks)
 
     def _run_alone(self, task: Task) -> Asking[None]:
         """Take a step of one task to its end, and show what comes meanwhile."""
-        execution, ended, get = self._execution, self._ended, self._inbox.get
-        chunks, take = execution.outlet.chunks, execution.outlet.taker
+        execution, outlet, ended = self._execution, self._execution.outlet, self._ended
         self._submit(task)
-        while True:
-            is_over = bool(ended)
-            while chunks:
-                if (seen := take()) is not NOTHING:
-                    yield seen
-            if is_over:
-                break
-            get()
+        while not ended:
+            self._inbox.get()
+            yield from outlet.shown()
         outcome = ended[0]
         if self._calls.called or not isinstance(outcome, Draft):
             yield from self._step([])
@@ -165,8 +152,7 @@ class Driver(RunProcedure):
             ended.popleft()
             raise
         ended.popleft()
-        if chunks:
-            yield from execution.outlet.shown()
+        yield from outlet.shown()
 
     def _wait(self, deadline: float | None) -> None:
         if deadline is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from langchain_core.runnables import RunnableConfig
 
@@ -131,7 +131,7 @@ def abegin(
 
 def follow(execution: Execution) -> Iterator[object]:
     """Run an execution, reporting to whoever listens; returns an iterator of what the caller asked to see."""
-    return driver.Driver(execution).run()
+    return driver.Driver(execution).procedure()
 
 
 _INSIDE = Options()
@@ -155,46 +155,35 @@ def open_inside(spec: GraphSpec, input: object, config: RunnableConfig) -> Execu
     return Execution(run_plan.decide(spec, input, inherited_config(config), _INSIDE, _QUIET, keys))
 
 
-def run_inside(execution: Execution) -> Any:
-    """Run to its end what :func:`open_inside` has opened; a pause of it is an exception."""
-    for _ in driver.Driver(execution).procedure():
-        pass  # it builds no chunks
-    return _read_once(execution) if execution.machine.values_seen else None
-
-
-async def arun_inside(execution: Execution) -> Any:
-    """Run an execution as :func:`run_inside`."""
-    await adriver.run(execution, _no_chunk)
-    return _read_once(execution) if execution.machine.values_seen else None
-
-
 # -- invoke ------------------------------------------------------------------
 
 
 def invoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
     """Run a graph to its end, or to its next interrupt."""
-    if not reads_at_end(spec, options):
-        collector = Collector(options.shown)
-        return collect(follow(open_run(spec, input, config, options, collector.modes)), collector)
-    execution = open_run(spec, input, config, options, AT_END)
-    for _ in driver.Driver(execution).procedure():
-        pass  # it builds no chunks
-    return result(execution, options)
+    execution, collector = _opened_to_collect(spec, input, config, options)
+    return collect(follow(execution), collector)
 
 
 async def ainvoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
     """Run a graph as :func:`invoke`."""
-    if not reads_at_end(spec, options):
-        collector = Collector(options.shown)
-        await adriver.run(open_run(spec, input, config, options, collector.modes), collector.add)
-        return collector.result()
-    execution = open_run(spec, input, config, options, AT_END)
-    await adriver.run(execution, _no_chunk)
-    return result(execution, options)
+    execution, collector = _opened_to_collect(spec, input, config, options)
+    return await arun(execution, collector)
 
 
-def _no_chunk(_: object) -> None:
-    """Take in nothing: a run whose result is read at its end builds no chunks."""
+def _opened_to_collect(
+    spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options
+) -> tuple[Execution, Collecting]:
+    """Open a run for an ``invoke``, and return it with what puts its result together."""
+    modes = _modes_to_collect(spec, options)
+    execution = open_run(spec, input, config, options, modes)
+    return execution, _AtEnd(execution, options) if modes is AT_END else Collector(options.shown)
+
+
+def _modes_to_collect(spec: GraphSpec, options: Options) -> Modes:
+    """Return the modes that an ``invoke`` follows; the caller's own if None."""
+    if reads_at_end(spec, options):
+        return AT_END
+    return Collector(options.shown).modes
 
 
 def reads_at_end(spec: GraphSpec, options: Options) -> bool:
@@ -237,10 +226,43 @@ class Collecting(Protocol):
         """Return what ``invoke`` returns."""
 
 
+class _AtEnd(NamedTuple):
+    """Reads the result of a run from the channels when it has ended."""
+
+    execution: Execution
+    options: Options
+
+    def add(self, chunk: object) -> None:
+        """Take in nothing: such a run builds no chunks."""
+
+    def result(self) -> Any:
+        """Return what ``invoke`` returns."""
+        return result(self.execution, self.options)
+
+
+class InsideResult(NamedTuple):
+    """Reads the result of a run that :func:`open_inside` has opened: it has not paused, or it would have raised."""
+
+    execution: Execution
+
+    def add(self, chunk: object) -> None:
+        """Take in nothing: such a run builds no chunks."""
+
+    def result(self) -> Any:
+        """Return what ``invoke`` returns."""
+        return _read_once(self.execution) if self.execution.machine.values_seen else None
+
+
 def collect(chunks: Iterator[object], collector: Collecting) -> Any:
     """Return the result of a run whose chunks a collector takes in."""
     for chunk in chunks:
         collector.add(chunk)
+    return collector.result()
+
+
+async def arun(execution: Execution, collector: Collecting) -> Any:
+    """Run an execution to its end where an event loop runs; returns its result."""
+    await adriver.run(execution, collector.add)
     return collector.result()
 
 

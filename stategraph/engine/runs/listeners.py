@@ -145,5 +145,5 @@ def start_unheard(execution: Execution, makers: Makers) -> Any:
 
 
 def hears_the_end(makers: Makers, run_manager: Any) -> bool:
-    """Return whether anybody is to be told that a run has ended well, other than who is told of what is inside."""
-    return bool(run_manager.handlers) or not telling.is_ordinary(makers.kind)
+    """Return whether anybody is to be told that a run has ended well; not of a run that nobody listens to (None)."""
+    return run_manager is not None and (bool(run_manager.handlers) or not telling.is_ordinary(makers.kind))

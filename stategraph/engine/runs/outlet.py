@@ -37,8 +37,7 @@ class Outlet:
         self.outer: StreamProtocol | None = outer
         self.chunks: deque[Any] = deque()
         self._wake: Callable[[], object] | None = None
-        if outer is None and not (form.modes or form.printed or form.subgraphs or plan.spec.stream_eager):
-            # Nobody reads.
+        if outer is None and form.is_empty and not plan.spec.stream_eager:
             self.own_modes = self.modes = _NONE
             self.eager, self.bare, self.view, self.stream = False, True, None, None
             return

@@ -146,10 +146,7 @@ class RunProcedure(ABC):
         execution, plan, outlet = self._execution, self._execution.plan, self._execution.outlet
         callbacks: Any = None
         if listeners.needed(execution):
-            callbacks = listeners.start_unheard(execution, self.makers)
-            if callbacks is None:
-                callbacks = yield from self.awaited(listeners.start(execution, self.makers))
-            listeners.attach(execution, self.makers, callbacks)
+            callbacks = yield from self._listen()
         try:
             if plan.saver is None:
                 execution.load(loading.nothing(plan))
@@ -159,11 +156,11 @@ class RunProcedure(ABC):
                 execution.load((yield from self.awaited(self.perform(loading.load(plan)))))
             try:
                 self._open(callbacks)
-                if execution.graph_callbacks is not None and (told := execution.lifecycle("resume")) is not None:
+                if (told := execution.lifecycle("resume")) is not None:
                     yield from self.awaited(told)
                 yield from self._steps()
                 outlet.wake_by(None)
-                if self._calls.called or not (plan.saver is None or plan.leaves_nothing or self._has_stored()):
+                if self._calls.called or not (plan.leaves_nothing or self._has_stored()):
                     yield from self._leave(None)
             except BaseException as error:
                 if not (yield from self._leave(error)):
@@ -171,12 +168,21 @@ class RunProcedure(ABC):
             if outlet.chunks:
                 yield from outlet.shown()
             teardown.raise_unless_finished(execution)
-            if callbacks is not None and listeners.hears_the_end(self.makers, callbacks):
+            if listeners.hears_the_end(self.makers, callbacks):
                 yield from self.awaited(callbacks.on_chain_end(execution.output()))
         except BaseException as error:
             if callbacks is not None:
                 yield from self.awaited(self.report(callbacks, error))
             raise
+
+    def _listen(self) -> Asking[Any]:
+        """Start the run for its listeners; returns its run manager."""
+        execution, makers = self._execution, self.makers
+        callbacks = listeners.start_unheard(execution, makers)
+        if callbacks is None:
+            callbacks = yield from self.awaited(listeners.start(execution, makers))
+        listeners.attach(execution, makers, callbacks)
+        return callbacks
 
     def _open(self, callbacks: Any) -> None:
         """Connect the run to this driver, and start it."""
@@ -224,8 +230,7 @@ class RunProcedure(ABC):
                 yield from self._step([], outcome)
             else:
                 ahead = yield from self._run_step(moves.tasks_of(directive))
-        if chunks:
-            yield from teardown.last_results(execution)
+        yield from teardown.last_results(execution)
         teardown.pause_at_breakpoint(execution)
 
     # -- one step ------------------------------------------------------------

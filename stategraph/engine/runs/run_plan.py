@@ -158,7 +158,7 @@ def decide(
         RuntimeError: If a root graph was compiled with ``checkpointer=True``.
     """
     limit, conf = config["recursion_limit"], config[CONF]
-    if limit is not DEFAULT_RECURSION_LIMIT and (type(limit) is not int or limit < 1):
+    if limit is not DEFAULT_RECURSION_LIMIT:
         _check_limit(limit)
     saver = spec.saver_of(conf)
     if saver is not None and not conf:
@@ -173,11 +173,6 @@ def decide(
     placed = _placed(config, parent, nested) if parent is not None or conf.get(CONFIG_KEY_CHECKPOINT_NS) else config
     outer: Any = conf.get(CONFIG_KEY_RUNTIME)
     store = outer.store if CONFIG_KEY_RUNTIME in conf else spec.store
-    runtime: Runtime[Any]
-    if outer is None and options.context is None and options.control is None:
-        runtime = new_runtime(store, _to_nobody, server_info_from(placed) if conf else None)
-    else:
-        runtime = _runtime(spec, options, placed, outer, store)
     # By position: so many names take as long again to pass as all that is passed to make.
     return RunPlan(
         spec,
@@ -197,7 +192,7 @@ def decide(
         store,
         conf.get(CONFIG_KEY_CACHE, spec.cache),
         None if (most := config.get("max_concurrency")) is None else _limit_of(most),
-        runtime,
+        _runtime(spec, options, placed, outer, store),
     )
 
 
@@ -230,6 +225,8 @@ def _limit_of(value: Any) -> int:
 def _runtime(
     spec: GraphSpec, options: Options, config: RunnableConfig, outer: Any, store: BaseStore | None
 ) -> Runtime[Any]:
+    if outer is None and options.context is None and options.control is None:
+        return new_runtime(store, _to_nobody, server_info_from(config))
     if (
         type(outer) is Runtime
         and outer.stream_writer is _to_nobody

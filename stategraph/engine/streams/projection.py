@@ -144,6 +144,11 @@ class Format(NamedTuple):
         return frozenset((*modes, *((self.printed,) if isinstance(self.printed, str) else self.printed)))
 
     @property
+    def is_empty(self) -> bool:
+        """True if the caller gets none."""
+        return not (self.modes or self.printed or self.subgraphs)
+
+    @property
     def bare(self) -> bool:
         """True if the caller gets the payloads of one mode, and nothing around them."""
         return isinstance(self.modes, str) and not (self.printed or self.subgraphs or self.version == "v2")
