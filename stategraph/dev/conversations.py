@@ -71,6 +71,7 @@ class Conversations:
         target: What they talk to.
         changes: Is told when something begins or ends.
         prices: Finds the cost of answers that were stored; None: it is not told.
+        log: Names the event logs of this process: a run that goes on in another one is numbered anew.
 
     Args:
         runtime: Runs them.
@@ -93,6 +94,7 @@ class Conversations:
         self.target = target
         self.changes = changes
         self.prices = prices
+        self.log = uuid4().hex[:8]
         self._tells_errors = tells_errors
         self._newest: OrderedDict[str, Turn] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -111,6 +113,7 @@ class Conversations:
         run = self.runtime.get_run(turn.run_id)
         told: dict[str, Any] = {
             "id": turn.run_id,
+            "log": self.log,
             "thread": turn.thread_id,
             "content": turn.content,
             "previous": turn.previous,

@@ -1,12 +1,13 @@
 """Event streams of a thread: the events of its newest run, then of the next, for as long as the page is open.
 
-A frame of a run has the id `run/number`, which a browser that lost the connection sends back as `Last-Event-ID`
+A frame of a run has the id `run~log/number`, which a browser that lost the connection sends back as `Last-Event-ID`
 (https://html.spec.whatwg.org/#server-sent-events); the stream goes on behind it. Frames:
 
 - `run`: a run has begun, or one that the reader does not know; its events follow from the first.
 - `event`: an event of the run, `{"run", "seq", "event", "data"}`.
 - `paused`: an execution of the run is over: `run` as `Conversations.shown` has it, with its error, if there was one.
-- `gone`: the run that the reader named is not known here, as after a restart of the server: it reads the thread again.
+- `gone`: the run or the log that the reader named is not of this process, as after a restart of the server, so its
+  numbers say nothing: it reads the thread again.
 - `threads`: something has changed in the list of threads.
 """
 
@@ -45,7 +46,7 @@ class ThreadStream:
         conversations: The conversations.
         changes: Tells when something has begun or ended.
         thread_id: The thread; None: only changes of the list are told.
-        run_id: The run that the reader has; None: none.
+        run_id: The run that the reader has, with the log that its numbers are of, `run~log`; None: none.
         after_seq: The number of the run's last event that it has; None: it has all that there are.
     """
 
@@ -60,7 +61,7 @@ class ThreadStream:
         self._conversations = conversations
         self._changes = changes
         self._thread_id = thread_id
-        self._run_id = run_id
+        self._run_id, _, self._log = (run_id or "").partition("~")
         self._after_seq = after_seq
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +112,7 @@ class ThreadStream:
             if turn is not None and conversations.runtime.get_run(turn.run_id) is not None:
                 if turn.run_id != known:
                     known, seq = turn.run_id, 0
-                    await write(frame("run", {"run": conversations.shown(turn)}, f"{known}/0"))
+                    await write(frame("run", {"run": conversations.shown(turn)}, f"{known}~{conversations.log}/0"))
                 before, seq = seq, await self._write_events(turn.run_id, seq, write)
                 if seq != before or not told_end:
                     await turn.over()
@@ -122,10 +123,10 @@ class ThreadStream:
     async def _begin(self, write: Write) -> tuple[str | None, int]:
         """Return the run that the reader has, and the number of its last event there."""
         runtime, known = self._conversations.runtime, self._run_id
-        if known is None:
+        if not known:
             return None, 0
         run = runtime.get_run(known)
-        if run is None:
+        if run is None or self._log not in ("", self._conversations.log):
             await write(frame("gone", {"run": known}))
             return None, 0
         if self._after_seq is not None:
@@ -141,6 +142,6 @@ class ThreadStream:
         async for event in self._conversations.runtime.runs.events(run_id, seq):
             if event.event in FRONT_END_EVENTS:
                 told = {"run": run_id, "seq": event.seq, "event": event.event, "data": event.data}
-                await write(frame("event", told, f"{run_id}/{event.seq}"))
+                await write(frame("event", told, f"{run_id}~{self._conversations.log}/{event.seq}"))
             seq = event.seq
         return seq

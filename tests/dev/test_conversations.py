@@ -164,6 +164,23 @@ async def test_a_question_is_answered_after_a_restart_of_the_server(tmp_path: Pa
         assert parts == ["text", "tool_call", "text"]
 
 
+async def test_numbers_of_another_process_are_not_taken_for_those_of_this_one(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/threads.db"
+    async with serving(asking(reply("I pay. ", call("pay", amount=5, id="c1"))), store=store) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "Pay.", "r1")
+        async with reading(client, thread) as reader:
+            waiting = (await reader.until("paused"))[-1][1]["run"]["waiting"]
+            seen = reader.last_id
+    async with serving(asking("Done."), store=store) as client:
+        await answered(client, thread, {waiting[0]["id"]: [{"type": "approve"}]})
+        async with reading(client, thread) as reader:
+            await reader.until("paused")
+        async with reading(client, thread, headers={"Last-Event-ID": seen}) as reader:
+            assert await reader.frame() == ("gone", {"run": "r1"})
+            assert text_of(await reader.until("paused")) == "Done."
+
+
 async def test_a_turn_is_stopped_and_what_was_said_stays() -> None:
     agent = an_agent(reply("one ", Hold(Gate()), "two"), "And on.")
     async with serving(agent) as client:

@@ -470,7 +470,7 @@ def accessible(stage: Stage) -> None:
 
 def done(page: Page) -> None:
     """Wait until the newest message has its answer."""
-    expect(page.locator("article").last.locator(".turn-foot, .note")).to_have_count(1)
+    expect(page.locator("article").last.locator(".turn-foot, .note").first).to_be_visible()
 
 
 def at(page: Page, where: str) -> list[str]:

@@ -23,6 +23,7 @@ export class Session {
     this.waiting = [];
     this.files = [];
     this.run = null; // the newest run that is known: its id
+    this.log = null; // the log that its events are numbered in, of one process of the server
     this.seq = 0; // its last event that is shown
     this.answer = null; // the turn that its events write
     this.running = false;
@@ -36,18 +37,21 @@ export class Session {
     this.queued = null; // sends a message once the answer has come
     this.source = null;
     this.attempts = 0;
+    this.loads = 0;
     this.retry = null;
     this.closed = false;
   }
 
   async load() {
+    const number = (this.loads += 1);
     try {
       const told = await api.thread(this.threadId);
-      if (this.closed) return;
+      if (this.closed || number !== this.loads) return; // a later one brings more
+      this.pause(); // the stream that there is has told its events to what is replaced now
       this.take(told);
       this.connect();
     } catch (error) {
-      if (this.closed) return;
+      if (this.closed || number !== this.loads) return;
       this.loading = false;
       this.missing = error.status === 404;
       if (!this.missing) {
@@ -66,6 +70,7 @@ export class Session {
     this.unfinished = told.thread.status === "unfinished" ? "cut off" : null;
     this.loading = false;
     this.run = told.run?.id ?? null;
+    this.log = told.run?.log ?? null;
     this.seq = 0;
     this.answer = null;
     this.running = false;
@@ -87,6 +92,7 @@ export class Session {
       this.answer.version += 1;
     }
     this.run = run.id;
+    this.log = run.log;
     this.seq = 0;
     this.lastRun = run;
     this.waiting = [];
@@ -137,7 +143,7 @@ export class Session {
 
   connect() {
     if (this.closed || this.source || document.hidden) return;
-    const source = new EventSource(api.eventsPath(this.threadId, this.run, this.answer ? this.seq : "end"));
+    const source = new EventSource(api.eventsPath(this.threadId, this.run && `${this.run}~${this.log}`, this.answer ? this.seq : "end"));
     this.source = source;
     source.addEventListener("open", () => {
       this.attempts = 0;
@@ -291,7 +297,7 @@ export class Session {
 
   resumed(run) {
     this.unfinished = null;
-    if (run.id !== this.run || !this.answer) this.goOnWith(run);
+    if (run.id !== this.run || run.log !== this.log || !this.answer) this.reload();
     else {
       this.running = true;
       if (this.answer.live.status === "interrupted") this.answer.live.status = "running";
