@@ -57,7 +57,8 @@ def test_nodes_and_readers_see_the_same_with_and_without_a_saver(
     def shown(saver: Any) -> list[Any]:
         chunks = driver.stream(graph(saver, starts), given, THREAD, stream_mode=modes)
         plain = [chunk for chunk in chunks if isinstance(modes, str) or chunk[0] in ("values", "updates")]
-        return [sorted(chunk["log"]) if isinstance(chunk, dict) and "log" in chunk else chunk for chunk in plain]
+        # Of nodes that run beside each other either may end first.
+        return sorted(plain, key=repr) if len(starts) > 1 else plain
 
     assert shown(None) == shown(InMemorySaver())
     assert driver.invoke(graph(None, starts), given) == driver.invoke(graph(InMemorySaver(), starts), given, THREAD)
