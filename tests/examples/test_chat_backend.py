@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import runpy
 import socket
 from collections.abc import AsyncIterator
@@ -151,10 +150,3 @@ async def test_requests_that_cannot_be_read_are_refused(backend: tuple[Any, Fake
         assert [event async for event in frames(response)]
     for number in ("x", "-1", "1.5", ""):
         assert (await client.get("/chat/m1", headers={"Last-Event-ID": number})).status_code == 400
-
-
-def test_the_readme_shows_this_backend() -> None:
-    shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    source = EXAMPLE.read_text()
-    body = source[source.index("agent = AgentInputs(") : source.index("\n\nif __name__")].strip()
-    assert any(body in block for block in shown)
