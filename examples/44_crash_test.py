@@ -40,15 +40,20 @@ report = crash_at_every_save(graph(lambda state: {"log": ["charged"]}), {"order"
 print(f"survived: the state is {report.state}")
 print(f"it died twice at each of its saves: {report.crashes == 2 * report.saves}")
 
-charges = []
+tills: dict[Any, list[int]] = {}  # outside of the state; each trial has a saver of its own, and here a till
 
 
-def count(state: Order) -> Order:
-    charges.append(state["order"])
-    return {"log": [f"charge {len(charges)}"]}
+def with_till(saver: Any) -> Any:
+    charges = tills.setdefault(saver, [])
+
+    def count(state: Order) -> Order:
+        charges.append(state["order"])
+        return {"log": [f"charge {len(charges)}"]}
+
+    return graph(count)(saver)
 
 
 try:
-    crash_at_every_save(graph(count), {"order": 7}, answers=["yes"])
+    crash_at_every_save(with_till, {"order": 7}, answers=["yes"])
 except DivergedError:
     print("found: a node that counts outside of the state")

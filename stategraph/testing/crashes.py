@@ -2,7 +2,8 @@
 
 Rules
 -----
-* The process dies where the saver is asked to store something: before that is stored, or just after it.
+* The process dies where the saver is asked to store something: before that is stored, or just after it. Nothing more of
+  that run is stored.
 * What goes on has nothing but the saver: the graph is made anew, and called with None, or with its input if nothing is
   stored yet.
 * The state in the end is compared with that of a run in which nobody died. Generated ids and times do not count.
@@ -95,11 +96,12 @@ class _Trial:
     answers: Sequence[object]
     config: dict[str, Any]
 
-    def to_the_end(self, saver: object) -> object:
+    def to_the_end(self, saver: Any) -> object:
         """Call the graph until its thread has ended, after each crash anew, and return the state."""
         config = {**self.config, "configurable": {**self.config.get("configurable", {}), **_THREAD["configurable"]}}
         answered: dict[str, int] = {}
         for _ in range(MOST_CALLS):
+            saver.revive()
             graph = self.make(saver)
             try:
                 snapshot = graph.get_state(config)
@@ -129,7 +131,7 @@ class _Trial:
 
 
 def _saver(crash: tuple[int, Literal["before", "after"]] | None) -> Any:
-    """Return a saver in memory that dies once, at a save; None: never."""
+    """Return a saver in memory that dies once, at a save, and stores nothing until it is revived; None: never."""
     from stategraph.engine.checkpoints.saver_interfaces import InMemorySaver
 
     class DyingSaver(InMemorySaver):
@@ -137,6 +139,11 @@ def _saver(crash: tuple[int, Literal["before", "after"]] | None) -> Any:
             super().__init__()
             self.asked = 0
             self.has_died = False
+            self.is_dead = False
+
+        def revive(self) -> None:
+            """Store again, for the process that goes on."""
+            self.is_dead = False
 
         def put(self, *args, **named):  # type: ignore[no-untyped-def] # as the saver declares it
             return self._store(super().put, *args, **named)
@@ -151,17 +158,16 @@ def _saver(crash: tuple[int, Literal["before", "after"]] | None) -> Any:
             return self._store(super().put_writes, *args, **named)
 
         def _store(self, store: Callable[..., object], *args: object, **named: object) -> object:
+            if self.is_dead:
+                raise ProcessDied  # a run that has failed stores what it still holds as it ends
             if self.has_died:
                 return store(*args, **named)
             self.asked += 1
-            is_here = crash is not None and self.asked == crash[0]
-            if is_here and crash is not None and crash[1] == "before":
-                self.has_died = True
-                raise ProcessDied
-            stored = store(*args, **named)
-            if is_here:
-                self.has_died = True
-                raise ProcessDied
-            return stored
+            if crash is None or self.asked != crash[0]:
+                return store(*args, **named)
+            self.has_died = self.is_dead = True
+            if crash[1] == "after":
+                store(*args, **named)
+            raise ProcessDied
 
     return DyingSaver()
