@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.messages import BaseMessage, ToolMessage
@@ -35,13 +36,14 @@ _UNNAMED: Final = "LangGraph"
 _STEP_TAG: Final = "graph:step:"
 
 
-class _Run(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Run:
     """A run of LangChain.
 
     Attributes:
         measured: What measures it, or what is around it.
         is_own: Whether it has a span of its own.
-        around: The run that it is in; None: the handler knows of none.
+        around: The run that it is in; None: the handler knows of none. If that ends first, it is the one around that.
         inside: Runs in it that go on.
     """
 
@@ -328,7 +330,10 @@ class TelemetryHandler(GraphRunHandler):
             around.inside.pop(run_id, None)
         if error is None and around is not None:
             # Something that a node has begun may go on after it.
-            around.inside.update(run.inside)
+            for each in list(run.inside):
+                if (begun := self._runs.get(each)) is not None:
+                    begun.around = run.around
+                    around.inside[each] = None
         else:
             self._stopped(run.inside)
         if run.is_own:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from stategraph.constants import START
@@ -102,4 +103,39 @@ async def test_a_model_that_a_node_stops_ends_with_the_graph_and_is_forgotten() 
     handler: Any = collected.telemetry(nodes=True).handler()
     await asyncio.wait_for(graph_of("handled", asyncio.Event()).ainvoke(ASK, {"callbacks": [handler]}), 20)
     assert ends(collected) == {"invoke_workflow": None, "node node": None, "chat scripted": "cancellation"}
+    assert not handler._runs
+
+
+@pytest.mark.parametrize("nodes", [True, False])
+async def test_a_model_in_a_chain_that_goes_on_after_its_node_is_not_stopped_with_the_chain(nodes: bool) -> None:
+    collected, ending, gate, begun = Collected(), asyncio.Event(), Gate(), list[asyncio.Future[Any]]()
+    handler: Any = collected.telemetry(nodes=nodes).handler()
+    model = ScriptedChatModel(replies=[reply("Hello. ", Hold(gate), "And more.")])
+
+    async def chain(_: Any) -> None:
+        begun.append(asyncio.ensure_future(model.ainvoke("hi")))
+        await ending.wait()
+
+    async def first(state: MessagesState) -> dict[str, Any]:
+        begun.append(asyncio.ensure_future(RunnableLambda(chain).ainvoke(None)))
+        async for _ in _until(lambda: bool(model.requests)):
+            pass
+        return {}
+
+    async def second(state: MessagesState) -> dict[str, Any]:
+        ending.set()
+        await begun[0]
+        gate.open()
+        await begun[1]
+        return {}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("first", first)
+    builder.add_node("second", second)
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "second")
+    await asyncio.wait_for(builder.compile().ainvoke(ASK, {"callbacks": [handler]}), 20)
+    found = ends(collected)
+    assert found["chat scripted"] is None
+    assert ("node first" in found) == nodes
     assert not handler._runs
