@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.limits.prices import PriceBook
 from stategraph.dev import attachments, history
@@ -21,7 +23,8 @@ from stategraph.dev.target import Target
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run import pauses
 from stategraph.run.graphs import reviews
-from stategraph.run.pauses import RunInterrupt
+from stategraph.run.graphs.hosted_graph import HostedGraph
+from stategraph.run.pauses import Pause, RunInterrupt
 from stategraph.run.run import Run
 from stategraph.run.runtime import AgentRuntime
 from stategraph.types import Command
@@ -98,6 +101,7 @@ class Conversations:
         self._tells_errors = tells_errors
         self._newest: OrderedDict[str, Turn] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def newest(self, thread_id: str) -> Turn | None:
         """Return the newest run of a thread; None if none began in this process."""
@@ -140,18 +144,22 @@ class Conversations:
 
         Raises:
             LookupError: There is no such thread.
-            RefusedError: Another turn goes on in the thread.
+            RefusedError: Another turn goes on in the thread, or this one was begun before its newest, or in an
+                earlier process.
             ConfigurationError: The target makes no run.
         """
-        thread = await self.runtime.threads.info(thread_id)
-        known = self._newest.get(thread_id)
-        if known is not None and known.run_id == run_id:
-            return known
-        self._check_idle(thread_id)
-        run = await self._make(run_id)
-        message = HumanMessage(content=_as_sent(content), id=history.input_id(run_id))
-        turn = self._remember(thread_id, run_id, content)
-        self._start(run, turn, {"messages": [message]})
+        async with self._lock(thread_id):
+            thread = await self.runtime.threads.info(thread_id)
+            known = self._newest.get(thread_id)
+            if known is not None and known.run_id == run_id:
+                return known
+            self._check_idle(thread_id)
+            await self._check_new(thread_id, run_id)
+            run = await self._make(run_id)
+            message = HumanMessage(content=_as_sent(content), id=history.input_id(run_id))
+            task = self._start(run, thread_id, {"messages": [message]})
+            turn = self._remember(thread_id, run_id, content)
+            self._watch(turn, task)
         if thread.title is None:
             await self._name(thread_id, content)
         return turn
@@ -169,10 +177,13 @@ class Conversations:
             InvalidAnswerError: An answer does not fit.
             RefusedError: The run goes on already.
         """
-        run, turn, waiting = await self._paused(thread_id)
-        graph = self.target.graph
-        checked = pauses.answers(waiting, answers) if graph is None else reviews.answers(waiting, answers, graph)
-        self._start(run, turn, Command(resume=checked))
+        async with self._lock(thread_id):
+            run, known, waiting = await self._paused(thread_id)
+            graph = self.target.graph
+            checked = pauses.answers(waiting, answers) if graph is None else reviews.answers(waiting, answers, graph)
+            task = self._start(run, thread_id, Command(resume=checked))
+            turn = known or self._remember(thread_id, run.id, [])
+            self._watch(turn, task)
         return turn
 
     async def go_on(self, thread_id: str) -> Turn:
@@ -180,10 +191,17 @@ class Conversations:
 
         Raises:
             LookupError: There is no such thread.
-            RefusedError: It goes on already.
+            RefusedError: It goes on already, waits for an answer, or nothing is unfinished.
         """
-        run, turn, _ = await self._paused(thread_id)
-        self._watch(turn, asyncio.create_task(run.resume(None, self._config(thread_id))))
+        async with self._lock(thread_id):
+            run, known, _ = await self._paused(thread_id)
+            pause = await self._pause(run, thread_id)
+            if pause.interrupts:
+                raise RefusedError(409, "This session waits for an answer: give it, and it goes on")
+            if not pause.unfinished:
+                raise RefusedError(409, "Nothing is unfinished in this session: send a message to begin a turn")
+            turn = known or self._remember(thread_id, run.id, [])
+            self._watch(turn, asyncio.create_task(run.resume(None, self._config(thread_id))))
         return turn
 
     async def stop(self, run_id: str) -> bool:
@@ -199,8 +217,15 @@ class Conversations:
         self._newest.pop(thread_id, None)
         self.changes.notify()
 
-    async def _paused(self, thread_id: str) -> tuple[Run, Turn, Sequence[RunInterrupt]]:
-        """Return the run that a thread waits with: the one of this process, or one that takes its place."""
+    def _lock(self, thread_id: str) -> asyncio.Lock:
+        """Return what is held from the look at a thread until something goes on in it."""
+        return self._locks.setdefault(thread_id, asyncio.Lock())
+
+    async def _paused(self, thread_id: str) -> tuple[Run, Turn | None, Sequence[RunInterrupt]]:
+        """Return the run that a thread waits with, its turn, and its questions.
+
+        It is the run of this process, or one that takes its place, of which no turn is known yet.
+        """
         self._check_idle(thread_id)
         turn = self._newest.get(thread_id)
         run = None if turn is None else self.runtime.get_run(turn.run_id)
@@ -208,13 +233,23 @@ class Conversations:
             return run, turn, run.get_interrupts()
         view = await self.runtime.threads.get(thread_id)
         run_id = history.last_run_id(view.messages) or uuid4().hex
-        return await self._make(run_id), self._remember(thread_id, run_id, []), view.interrupts
+        return await self._make(run_id), None, view.interrupts
 
     def _check_idle(self, thread_id: str) -> None:
         turn = self._newest.get(thread_id)
         run = None if turn is None else self.runtime.get_run(turn.run_id)
-        if run is not None and run.running:
+        begins = turn is not None and turn.task is not None and not turn.task.done()
+        if begins or (run is not None and run.running):
             raise RefusedError(409, "An answer is being written in this session: wait for its end, or stop it")
+
+    async def _check_new(self, thread_id: str, run_id: str) -> None:
+        """Check that no turn of this name was begun in a thread: its message would replace that one's."""
+        run = self.runtime.get_run(run_id)
+        if run is None or run.thread_id != thread_id:
+            view = await self.runtime.threads.get(thread_id)
+            if all(message.id != history.input_id(run_id) for message in view.messages):
+                return
+        raise RefusedError(409, f"The turn '{run_id}' was begun before: read the session, or send another 'run_id'")
 
     async def _make(self, run_id: str) -> Run:
         return await self.runtime.create_run(run_id=run_id, **self.target.settings)
@@ -228,6 +263,13 @@ class Conversations:
             "configurable": {**given.get("configurable", {}), "thread_id": thread_id},
         }
 
+    async def _pause(self, run: Run, thread_id: str) -> Pause:
+        """Return what a thread waits for, and whether it is unfinished, as its store has it."""
+        thread: RunnableConfig = {"configurable": self._config(thread_id)["configurable"]}
+        if isinstance(run.graph, HostedGraph):
+            return await run.graph.pause(thread)
+        return await Pause.of(run.graph.compiled, thread)
+
     def _remember(self, thread_id: str, run_id: str, content: Sequence[Mapping[str, Any]]) -> Turn:
         before = self._newest.pop(thread_id, None)
         turn = Turn(run_id, thread_id, content, None if before is None else before.run_id, datetime.now(UTC))
@@ -236,12 +278,11 @@ class Conversations:
             self._newest.popitem(last=False)
         return turn
 
-    def _start(self, run: Run, turn: Turn, inputs: Mapping[str, Any] | Command[Any]) -> None:
+    def _start(self, run: Run, thread_id: str, inputs: Mapping[str, Any] | Command[Any]) -> asyncio.Task[Any]:
         try:
-            task = self.runtime.start(run, inputs, self._config(turn.thread_id))
+            return self.runtime.start(run, inputs, self._config(thread_id))
         except ConfigurationError as error:
             raise RefusedError(409, str(error)) from None
-        self._watch(turn, task)
 
     def _watch(self, turn: Turn, task: asyncio.Task[Any]) -> None:
         """Notice the end of an execution."""
@@ -258,12 +299,15 @@ class Conversations:
         self.changes.notify()
 
     async def _name(self, thread_id: str, content: Sequence[Mapping[str, Any]]) -> None:
-        """Give a thread the beginning of its first message as its title."""
+        """Give a thread the beginning of its first message as its title; the turn has begun, so no error is raised."""
         text = next((part["text"] for part in content if part["type"] == "text"), "")
         words = " ".join(text.split()) if not text.startswith("<file ") else ""
         if words:
             title = words if len(words) <= _TITLE else f"{words[: _TITLE - 1].rstrip()}…"
-            await self.runtime.threads.rename(thread_id, title.replace("\0", ""))
+            try:
+                await self.runtime.threads.rename(thread_id, title.replace("\0", ""))
+            except Exception:
+                _log.exception("Thread '%s' was given no title of its first message", thread_id)
             self.changes.notify()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from stategraph.run.json_safe import to_json
 
 #: Bytes of a request's body at most; a file is a third longer in it.
 LARGEST_BODY = 24 * 1024 * 1024
+
+#: Surrogates, of which a lone one is in no encoding: neither a database nor a model's API takes it.
+_HALVES = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -43,7 +47,7 @@ def refusal(status: int, problem: str) -> Response:
 
 
 async def body_of(request: Request, *known: str) -> dict[str, Any]:
-    """Return the JSON object in a request.
+    """Return the JSON object in a request; halves of characters (lone surrogates) become U+FFFD.
 
     Args:
         request: The request.
@@ -63,6 +67,8 @@ async def body_of(request: Request, *known: str) -> dict[str, Any]:
             raise RefusedError(413, f"The request is larger than {LARGEST_BODY // 1024**2} MiB; send smaller files")
     try:
         value = json.loads(bytes(body))
+        if _HALVES.search(body):
+            value = json.loads(_whole(json.dumps(value, ensure_ascii=False)))
     except (ValueError, RecursionError) as error:
         raise RefusedError(400, f"The body is no JSON: {error}") from None
     if not isinstance(value, dict):
@@ -137,3 +143,7 @@ HANDLERS: Mapping[Any, Any] = dict.fromkeys(
 
 def _shown(value: object) -> str:
     return "missing" if value is None else f"{value!r:.60}"
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
