@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, SystemMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from stategraph.agent.ports import Halt
 from stategraph.constants import END, START
@@ -377,6 +377,33 @@ async def test_a_fallback_within_the_gates_is_one_call_to_them() -> None:
     await run.process_stream(ask(), THREAD)
     assert seen == ["before", "Whole."]
     assert (said(run), "".join(deltas(host))) == (["Whole."], "Whole.")
+
+
+async def test_the_models_of_a_chain_are_one_call_to_the_gates_until_it_has_returned() -> None:
+    prompt, model, late = model_of("A prompt."), model_of("Fine."), model_of("Never.")
+    seen: list[Any] = []
+    returned, begun = asyncio.Event(), list[asyncio.Future[Any]]()
+
+    async def call_late() -> None:
+        await returned.wait()
+        await late.ainvoke("And now?")
+
+    async def chain(messages: list[Any]) -> AIMessage:
+        begun.append(asyncio.ensure_future(call_late()))
+        return await model.ainvoke([await prompt.ainvoke(messages)])
+
+    async def node(state: MessagesState) -> dict[str, Any]:
+        answer = await run_model(RunnableLambda(chain), state["messages"])
+        returned.set()
+        await asyncio.gather(*begun, return_exceptions=True)
+        return {"messages": [answer]}
+
+    hooks = registry(AfterModel=lambda about: seen.append(about["text"]))
+    run = await run_of(graph_of(node), hooks=hooks)
+    with pytest.raises(ConfigurationError, match="past the hooks and gates of the run"):
+        await run.process_stream(ask(), THREAD)
+    assert seen == ["Fine."]
+    assert (len(prompt.requests), len(model.requests), late.requests) == (1, 1, [])
 
 
 async def test_one_branch_that_is_denied_ends_the_others() -> None:

@@ -4,6 +4,8 @@ Rules
 -----
 * A call of a model that is made by one of the functions below passes the gates as an agent's does: they see what is
   sent and the answer, may change both, answer in the model's place, hold the answer back from readers, or end the turn.
+* Models that are called inside of such a call are a part of it, such as those of a chain, or a fallback: gates see what
+  the whole is given and returns. Tasks that go on after it are no part of it.
 * Where a run has gates, any other call of a model is refused before the model is asked, and ends the run: a guardrail
   must not be missing without a word. The tag `UNGUARDED` of a model says that its calls pass them by.
 * Gates are asked in the event loop of the run. Where a caller blocks that loop, they are asked in one of their own, and
@@ -122,7 +124,7 @@ class RunModels:
         """Return whether a model may be called that is about to be: gates have let it, or it needs none to."""
         if self.ended is not None:
             return False
-        if recorder.guarding.get() is not None or UNGUARDED in tags:
+        if recorder.open_guard() is not None or UNGUARDED in tags:
             return True
         name, node = metadata.get("ls_model_name"), metadata.get("langgraph_node")
         which, where = f"The model '{name}'" if name else "A model", f" in the node '{node}'" if node else ""
@@ -458,6 +460,7 @@ def _passing(
         try:
             response = yield partial(ask, verdict)
         finally:
+            guard.is_open = False
             recorder.guarding.reset(before)
         given = shape.answer(response)
         call = _call_of(guard, given)

@@ -118,15 +118,23 @@ class Guard:
         passage: The way through the gates.
         hold: How much of an answer they hold back.
         ended: Calls that have an answer, in their order.
+        is_open: Whether models may be called still: until the guarded call has returned.
     """
 
     passage: Passage
     hold: Hold
     ended: list[HeardCall] = field(default_factory=list)
+    is_open: bool = True
 
 
 guarding: ContextVar[Guard | None] = ContextVar("stategraph_model_guard", default=None)
-"""The gates that have let the models be called that are called here; None: none have."""
+"""The gates that have let a model be called, in whose call this is; None: none have. Tasks that it began keep it."""
+
+
+def open_guard() -> Guard | None:
+    """Return the gates that have let the models be called that are called here; None: none have."""
+    guard = guarding.get()
+    return guard if guard is not None and guard.is_open else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +376,7 @@ class Recorder(BaseCallbackHandler):
         now = environment.current().clock.monotonic()
         about, queue = metadata or {}, self.queue_of(metadata or {})
         call = self._calls[run_id] = HeardCall(
-            messages[0] if messages else (), about, now, queue, shown, guard=guarding.get()
+            messages[0] if messages else (), about, now, queue, shown, guard=open_guard()
         )
         queue.append(CallBegan(call))
 
