@@ -7,6 +7,7 @@ Rules
   of a program, and keeps its traceback.
 * What is told while runs are executed is written by threads (`lines`): a reader that is slow holds up no heartbeat.
 * Passwords and tokens in addresses are not shown.
+* What steers a terminal is shown there as escapes (`style`), and goes to files and other programs as it is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import parse_qsl, unquote, urlencode
+
+from stategraph.cli.style import for_terminal
 
 if TYPE_CHECKING:
     from stategraph.agent.settings.secrets import Secrets
@@ -77,7 +80,8 @@ def write(text: str, end: str = "\n") -> None:
 
 
 def encodable(text: str, stream: TextIO) -> str:
-    """Return a text with escapes for what a stream cannot encode, as on a terminal without UTF-8."""
+    """Return a text with escapes for what a stream cannot encode, as on a terminal without UTF-8, or must not show."""
+    text = for_terminal(text, stream)
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -119,14 +123,14 @@ class Output:
 
     def _write(self, text: str, *, optional: bool = False) -> None:
         if (lines := self._lines.get(sys.stdout)) is not None:
-            lines.put(text, optional=optional)
+            lines.put(for_terminal(text, sys.stdout), optional=optional)
         else:
             write(text)
 
     def complain(self, text: str) -> None:
         """Print a line on standard error."""
         if (lines := self._lines.get(sys.stderr)) is not None:
-            lines.put(text, optional=True)
+            lines.put(for_terminal(text, sys.stderr), optional=True)
         else:
             print(encodable(text, sys.stderr) if sys.stderr else text, file=sys.stderr, flush=True)
 

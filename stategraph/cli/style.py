@@ -1,13 +1,40 @@
-"""Colours of a terminal, or none.
+"""Colours of a terminal, or none; and texts that cannot steer it.
 
 There are none where the stream is no terminal, where `NO_COLOR` is set (https://no-color.org), and on terminals that
 say they are dumb.
+
+Texts of models, tools and stored threads may hold sequences that clear the screen, move the cursor or fill the
+clipboard (ECMA-48, xterm's OSC 52), and characters that show text in another order than it is in (CVE-2021-42574).
+They are shown as escapes.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TextIO
+import re
+from typing import Final, TextIO
+
+#: Control characters other than the tab and the end of a line, and those that reorder text.
+_STEERING: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)"
+
+_FOREIGN: Final = re.compile(f"({_STEERING})")
+
+#: What `Style` writes, or a character that steers.
+_WRITTEN: Final = re.compile(rf"\x1b\[(?:0|1|2|31|32|33)m|({_STEERING})")
+
+
+def harmless(text: str) -> str:
+    """Return a text with escapes, as JSON has them, for all that would steer a terminal."""
+    return _FOREIGN.sub(_escape, text)
+
+
+def for_terminal(text: str, stream: TextIO) -> str:
+    """Return a text as `harmless` does if a stream is a terminal, but with the colours of a `Style`."""
+    return _WRITTEN.sub(_escape, text) if stream.isatty() else text
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[1]):04x}" if found[1] else found[0]
 
 
 class Style:

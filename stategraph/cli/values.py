@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from stategraph.cli.style import harmless
+
 #: Fields of a message that are shown if they are not empty, in this order.
 _FIELDS: Final = ("type", "id", "name", "content", "tool_calls", "tool_call_id", "status", "usage_metadata")
 
@@ -33,8 +35,8 @@ def _flat(value: object) -> object:
 
 
 def in_a_line(value: object, most: int = 120) -> str:
-    """Return a value for people, in a line of at most so many characters; a text as it is."""
-    text = " ".join((value if isinstance(value, str) else _json(plain(value))).split())
+    """Return a value for people, in a line of at most so many characters; a text is itself, made harmless."""
+    text = harmless(" ".join((value if isinstance(value, str) else _json(plain(value))).split()))
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.cli.chat.markdown import MarkdownStream, is_available
 from stategraph.cli.output import write
-from stategraph.cli.style import Style
+from stategraph.cli.style import Style, harmless
 from stategraph.cli.values import in_a_line
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Screen:
                 self._write(kind, text)
 
     def _write(self, kind: str, text: str) -> None:
+        if self.style.is_terminal:
+            text = harmless(text)
         if self._writing != kind:
             self.close()
             self._writing = kind

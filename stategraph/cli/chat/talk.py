@@ -10,7 +10,6 @@ Rules
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
 from collections.abc import Mapping
@@ -106,12 +105,15 @@ class Talk:
         """Ask what an older thread waits for."""
         if is_new:
             return
-        with contextlib.suppress(LookupError):
+        try:
             view = self._runtime.threads_sync.get(self._thread_id)
-            self._screen.line(f"({len(view.messages)} messages before)", dim=True)
-            if view.interrupts:
-                run = self._made(_last_run(view.messages))
-                self._answer(run, {each.interrupt_id: each.payload for each in view.interrupts})
+        except LookupError:  # a new thread with an id of the person's choice
+            return
+        self._screen.line(f"({len(view.messages)} messages before)", dim=True)
+        if view.interrupts:
+            run = self._made(_last_run(view.messages))
+            if self._answer(run, {each.interrupt_id: each.payload for each in view.interrupts}):
+                self._ask(run)
 
     def _turn(self, text: str) -> None:
         from langchain_core.messages import HumanMessage
@@ -130,26 +132,29 @@ class Talk:
 
     def _answer(self, run: Run, waiting: Mapping[str, object]) -> bool:
         """Ask, go on with the answers, and return whether that went on to an end or to another question."""
-        from stategraph.errors import InvalidAnswerError
         from stategraph.types import Command
 
-        answers = {}
         try:
-            for id_, payload in waiting.items():
-                answers[id_] = questions.ask(payload, self._person, self._screen)
+            answers = self._asked(waiting)
         except GoneError:
             raise _WaitsError from None
         except KeyboardInterrupt:
             self._screen.line("\n(not answered: say something else, or come back with --thread)", dim=True)
             return False
-        try:
-            checked = self._checked(run, waiting, answers)
-        except InvalidAnswerError as error:
-            self._screen.line(f"    {error}")
-            return not self._failed
-        return self._execute(run, Command(resume=checked))
+        return self._execute(run, Command(resume=answers))
 
-    def _checked(self, run: Run, waiting: Mapping[str, object], answers: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _asked(self, waiting: Mapping[str, object]) -> Mapping[str, Any]:
+        """Ask until the answers are ones that the run expects, and return them."""
+        from stategraph.errors import InvalidAnswerError
+
+        while True:
+            answers = {id_: questions.ask(payload, self._person, self._screen) for id_, payload in waiting.items()}
+            try:
+                return self._checked(waiting, answers)
+            except InvalidAnswerError as error:
+                self._screen.line(f"    {error}")
+
+    def _checked(self, waiting: Mapping[str, object], answers: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return answers as the run expects them.
 
         Raises:
