@@ -16,6 +16,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.limits.prices import PriceBook
+from stategraph.agent.settings.secrets import without_logins
 from stategraph.dev import attachments, history
 from stategraph.dev.changes import Changes
 from stategraph.dev.replies import RefusedError
@@ -130,7 +131,7 @@ class Conversations:
         if run is not None and not run.running and (files := attachments.of_results(run.get_run_messages())):
             told["files"] = files
         if turn.error is not None:
-            text = str(turn.error) if self._tells_errors else ""
+            text = without_logins(str(turn.error)) if self._tells_errors else ""
             told["error"] = {"type": type(turn.error).__name__, "message": text}
         return told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -14,11 +15,16 @@ from starlette.responses import Response
 from stategraph.errors import ConfigurationError, InvalidAnswerError, UnknownInterruptError
 from stategraph.run.json_safe import to_json
 
+_log = logging.getLogger(__name__)
+
 #: Bytes of a request's body at most; a file is a third longer in it.
 LARGEST_BODY = 24 * 1024 * 1024
 
 #: Surrogates, of which a lone one is in no encoding: neither a database nor a model's API takes it.
 _HALVES = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+
+#: Numbers of events have fewer digits; Python refuses to read thousands.
+_NUMBER = re.compile(r"[0-9]{1,16}")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -105,9 +111,15 @@ def number_of(request: Request, name: str, default: int, most: int) -> int:
     given = request.query_params.get(name)
     if given is None or given == "":
         return default
-    if not (given.isascii() and given.isdecimal()) or int(given) > most:
+    number = as_number(given)
+    if number is None or number > most:
         raise RefusedError(400, f"'{name}' is {given!r:.40}; send a number from 0 to {most}")
-    return int(given)
+    return number
+
+
+def as_number(text: str) -> int | None:
+    """Return the number that a text of 1 to 16 digits is; None: it is no such text."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 async def failed(_: Request, error: Exception) -> Response:
@@ -117,6 +129,8 @@ async def failed(_: Request, error: Exception) -> Response:
             return refusal(error.status, str(error))
         case HTTPException():
             return refusal(error.status_code, f"{error.detail}: there is nothing at this address that can do this")
+        case KeyError() | IndexError():  # a fault of the program, not a thing that is missing
+            _log.error("A request failed", exc_info=error)
         case LookupError():
             return refusal(404, str(error.args[0]) if error.args else "There is no such thing")
         case UnknownInterruptError():

@@ -101,7 +101,7 @@ async def test_of_two_messages_at_once_one_begins_a_turn(monkeypatch: pytest.Mon
     make = Conversations._make
 
     async def slowly(self: Conversations, run_id: str) -> Any:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)  # as where a package is imported or a server is asked
         return await make(self, run_id)
 
     monkeypatch.setattr(Conversations, "_make", slowly)

@@ -226,6 +226,16 @@ async def test_an_error_is_told_with_its_text_unless_that_was_turned_off() -> No
             assert ended["error"] == {"type": "RuntimeError", "message": message}
 
 
+async def test_an_error_does_not_tell_the_password_of_an_address() -> None:
+    async with serving(an_agent(RuntimeError("no answer of https://ada:hunter2@models.example/v1"))) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "Hi.", "r1")
+        async with reading(client, thread) as reader:
+            frames = await reader.until("paused")
+        assert frames[-1][1]["run"]["error"]["message"] == "no answer of https://ada:[redacted]@models.example/v1"
+        assert "hunter2" not in str(frames)
+
+
 async def test_the_events_of_one_run_can_be_read_alone() -> None:
     async with serving(an_agent("Hello.")) as client:
         thread = await new_thread(client)

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from stategraph.run.threads.threads import Threads
 from stategraph.testing import call, reply
 from tests.dev.serving import an_agent, new_thread, reading, send, serving
 
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.anyio
         ("GET", "/api/threads/none/events", 404, "no thread 'none'"),
         ("GET", "/api/runs/none", 404, "no run 'none'"),
         ("GET", "/api/threads?limit=x", 400, "a number from 0 to 200"),
+        ("GET", f"/api/threads?limit={'9' * 5000}", 400, "a number from 0 to 200"),
+        ("GET", f"/api/runs/none/events?after_seq={'9' * 5000}", 400, "a number from 0 to"),
         ("GET", "/api/threads?after=x", 400, "'next' of the page before"),
         ("GET", "/static/../application.py", 404, "nothing at this address"),
         ("GET", "/static/%2e%2e/application.py", 404, "nothing at this address"),
@@ -60,6 +63,36 @@ async def test_a_body_that_cannot_be_read_is_refused(body: bytes, says: str) -> 
         answer = await client.post(f"/api/threads/{thread}/turns", content=body, headers=headers)
         assert answer.status_code == 400
         assert says in answer.json()["error"]
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u00b2".encode("latin-1"), "-1", ""])
+async def test_the_id_of_a_frame_that_is_no_number_is_no_fault_of_the_server(number: str | bytes) -> None:
+    async with serving(an_agent("Hello.")) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "Hi.", "r1")
+        last = number if isinstance(number, bytes) else number.encode()
+        async with client.stream("GET", "/api/runs/r1/events", headers={"Last-Event-ID": last}) as response:
+            assert response.status_code == 200
+            lines = [line async for line in response.aiter_lines() if line.startswith("data: ")]
+        assert "on_run_end" in lines[-1]
+        refused = await client.get(f"/api/threads/{thread}/events", headers={"Last-Event-ID": b"r1/" + last})
+        assert (refused.status_code, "send the id of a frame" in refused.json()["error"]) == (400, True)
+
+
+async def test_a_fault_of_the_program_is_no_missing_thing_and_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(*_: Any) -> None:
+        raise KeyError("column")
+
+    monkeypatch.setattr(Threads, "export", failing)
+    async with serving(an_agent()) as client:
+        answer = await client.get("/api/threads/any/export")
+    assert (answer.status_code, answer.json()["error"]) == (
+        500,
+        "The server failed with KeyError; its log has the details",
+    )
+    assert "KeyError: 'column'" in caplog.text
 
 
 async def test_a_form_of_another_page_is_no_request() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -109,6 +110,21 @@ def two_calls(stage: Stage) -> None:
     page.get_by_label(re.compile("Result that the model")).fill("paid by hand")
     card(page).get_by_role("button", name="Send this result").click()
     expect(answer(page)).to_contain_text("The result is: paid by hand")
+
+
+@scene("an answer that does not arrive leaves the calls to be decided about")
+def lost_decision(stage: Stage) -> None:
+    page = stage.open()
+    send(page, "pay-twice now")
+    expect(card(page)).to_contain_text("2 approvals needed")
+    refused = json.dumps({"error": "try again later"})
+    page.route("**/answers", lambda route: route.fulfill(status=503, content_type="application/json", body=refused))
+    card(page).get_by_role("button", name="Approve all").click()
+    expect(page.get_by_text("try again later")).to_be_visible()
+    expect(card(page)).not_to_contain_text("Decided")
+    page.unroute("**/answers")
+    card(page).get_by_role("button", name="Approve all").click()
+    expect(answer(page)).to_contain_text("The result is: paid 2")
 
 
 @scene("a question of a tool is answered")

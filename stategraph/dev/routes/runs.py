@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from stategraph.dev.replies import number_of, reply
+from stategraph.dev.replies import as_number, number_of, reply
 from stategraph.dev.routes.threads import conversations_of
 from stategraph.run.events.run_log import sse
 
@@ -24,8 +24,8 @@ async def events(request: Request) -> Response:
     """Stream the events of one run until its execution ends, as `AgentRuntime.attach` yields them."""
     runtime, run_id = conversations_of(request).runtime, request.path_params["run_id"]
     seq = number_of(request, "after_seq", 0, 2**53)
-    if (last := request.headers.get("last-event-id", "")).isdecimal():
-        seq = int(last)
+    if (last := as_number(request.headers.get("last-event-id", ""))) is not None:
+        seq = last
     runtime.runs.known(run_id)
     frames = sse(runtime.runs.events(run_id, seq))
     return StreamingResponse(frames, media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from stategraph.dev import attachments, history
 from stategraph.dev.conversations import Conversations
 from stategraph.dev.following import ThreadStream
-from stategraph.dev.replies import RefusedError, body_of, number_of, reply, text_of
+from stategraph.dev.replies import RefusedError, as_number, body_of, number_of, reply, text_of
 from stategraph.run.json_safe import to_json
 
 PAGE = 50
@@ -136,10 +136,11 @@ async def events(request: Request) -> ASGIApp:
     has_all = request.query_params.get("after_seq") == "end"
     seq = None if has_all else number_of(request, "after_seq", 0, 2**53)
     if last := request.headers.get("last-event-id"):
-        named, _, number = last.rpartition("/")
-        if not named or not (number.isascii() and number.isdecimal()):
+        named, _, digits = last.rpartition("/")
+        number = as_number(digits)
+        if not named or number is None:
             raise RefusedError(400, f"'Last-Event-ID' is {last!r:.80}; send the id of a frame, such as 'run/17'")
-        run_id, seq = named, int(number)
+        run_id, seq = named, number
     return ThreadStream(conversations, conversations.changes, thread_id, run_id, seq)
 
 

@@ -35,9 +35,11 @@ function card(icon, title, body) {
 function approval(payload, draft, answer, busy) {
   const isOwn = payload.type === "tool_approval";
   const requests = payload.action_requests;
-  const send = () => {
+  const send = async () => {
     const decisions = requests.map((_, at) => draft.decisions.get(at));
-    answer(isOwn ? decisions : { decisions });
+    if (await answer(isOwn ? decisions : { decisions })) return;
+    draft.decisions.clear(); // it was refused, or the connection was lost: the buttons come back
+    changed();
   };
   const decide = (at, decision) => {
     draft.decisions.set(at, decision);
@@ -50,7 +52,7 @@ function approval(payload, draft, answer, busy) {
     icons.shield,
     title,
     html`${requests.map((request, at) => requestView(request, at, payload, draft, (decision) => decide(at, decision), busy, isOwn))}
-    ${requests.length > 1 && draft.decisions.size === 0
+    ${requests.length > 1 && draft.decisions.size === 0 && requests.every((each) => allowedFor(each, payload, isOwn).includes("approve"))
       ? html`<div class="row end">
           <button
             type="button"
@@ -67,12 +69,16 @@ function approval(payload, draft, answer, busy) {
   );
 }
 
-function requestView(request, at, payload, draft, decide, busy, isOwn) {
-  const args = request.arguments ?? request.args ?? {};
+function allowedFor(request, payload, isOwn) {
   const config = payload.review_configs?.find((each) =>
     isOwn ? each.tool_call_id === request.tool_call_id : each.action_name === request.name,
   );
-  const allowed = config?.allowed_decisions ?? ["approve", "edit", "reject"];
+  return config?.allowed_decisions ?? ["approve", "edit", "reject"];
+}
+
+function requestView(request, at, payload, draft, decide, busy, isOwn) {
+  const args = request.arguments ?? request.args ?? {};
+  const allowed = allowedFor(request, payload, isOwn);
   const done = draft.decisions.get(at);
   const open = draft.open.get(at);
   const toggle = (kind) => {

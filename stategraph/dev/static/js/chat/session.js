@@ -281,8 +281,9 @@ export class Session {
     state.opened?.(this);
   }
 
+  // Whether the server took the answer.
   async reply(questionId, answer) {
-    await this.command(async () => {
+    return this.command(async () => {
       const run = await api.answer(this.threadId, { [questionId]: answer });
       this.waiting = this.waiting.filter((question) => question.id !== questionId);
       this.resumed(run);
@@ -314,8 +315,10 @@ export class Session {
     changed();
     try {
       await work();
+      return true;
     } catch (error) {
       fail(error);
+      return false;
     } finally {
       this.busy = false;
       changed();
