@@ -20,12 +20,22 @@ import pytest
 if TYPE_CHECKING:
     from stategraph.testing import CountedIds, FakeClock, FakeOpenAIServer, ScriptedChatModel
 
+#: Whether a test was left by an exception: it has failed, or was skipped.
+_WAS_LEFT = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Keep how a test ended, for fixtures that check something after it."""
+    if call.when == "call":
+        item.stash[_WAS_LEFT] = call.excinfo is not None
+
 
 @pytest.fixture
-def scripted_model() -> Iterator[Callable[..., ScriptedChatModel]]:
+def scripted_model(request: pytest.FixtureRequest) -> Iterator[Callable[..., ScriptedChatModel]]:
     """Make chat models of replies, `scripted_model("Hello.", reply(call("search")))`.
 
-    The test fails at its end if a script has replies that nobody asked for.
+    A test that has passed fails at its end if a script has replies that nobody asked for.
     """
     from stategraph.testing import Script, ScriptedChatModel
 
@@ -37,6 +47,8 @@ def scripted_model() -> Iterator[Callable[..., ScriptedChatModel]]:
         return model
 
     yield make
+    if request.node.stash.get(_WAS_LEFT, False):  # the test failed, and so asked for less
+        return
     for model, number in made:
         if len(model.requests) < number:
             pytest.fail(

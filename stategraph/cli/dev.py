@@ -16,7 +16,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "target", nargs="?", metavar="MODULE:NAME", help="an agent, a graph, or settings (default: the embedded demo)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, help="port; 0: any free one (default: 8123, or the next that is free)")
+    parser.add_argument("--port", type=_port, help="port; 0: any free one (default: 8123, or the next that is free)")
     parser.add_argument(
         "--store",
         metavar="URL",
@@ -29,6 +29,17 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.epilog = "Ctrl-C stops the server. Exit code: 0 stopped as asked, 2 it does not work."
     parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    """Read an argument that is the number of a port, or 0.
+
+    Raises:
+        ArgumentTypeError: There is no such port.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; expected a number from 0 to 65535")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.dev.target import TEXTS, Target
-from stategraph.errors import ConfigurationError
+from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.run.graphs import loading
 from stategraph.run.runtime_settings import RunKeywords
 
@@ -31,7 +32,8 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
         files: Kinds of files that it takes; None: texts, and what the profile of its model says.
 
     Raises:
-        ConfigurationError: It is something else, cannot be imported, or holds no conversation.
+        ConfigurationError: It is something else, cannot be imported, holds no conversation, or is the path of a
+            function that fails.
     """
     if given is None:
         from stategraph.dev import demo  # a scripted model, which no other target needs
@@ -39,7 +41,7 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
         return demo.target()
     found, name = (_imported(given), given) if isinstance(given, str) else (given, "")
     if _is_maker(found):
-        found = found()
+        found = _made(found, name)
         if inspect.iscoroutine(found):
             found.close()
             raise ConfigurationError(
@@ -79,6 +81,22 @@ def _conversing(given: Any, name: str) -> Any:
 def _is_maker(found: Any) -> bool:
     """Return whether this is a function that makes a target."""
     return callable(found) and not isinstance(found, type) and not hasattr(found, "astream")
+
+
+def _made(make: Callable[[], Any], name: str) -> Any:
+    """Return what a function makes; for one that was named by its path, an error of its own is told in a sentence."""
+    try:
+        return make()
+    except (ConfigurationError, MissingPackageError):
+        raise
+    except Exception as error:
+        if not name:  # who passes a function catches its errors
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigurationError(
+            f"The target {name!r} failed when it was called: {type(error).__name__}: {error} ({last.filename}, line "
+            f"{last.lineno})"
+        ) from error
 
 
 def _settings(found: Any, name: str) -> dict[str, Any]:

@@ -52,6 +52,18 @@ def test_each_kind_of_target_is_read() -> None:
     assert loading.load(None).suggestions
 
 
+def test_a_named_function_that_fails_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "failing_app_of_this_test.py").write_text('def make():\n    raise KeyError("MY_KEY")\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        with pytest.raises(ConfigurationError, match=r"failed when it was called: KeyError: 'MY_KEY' \(.*py, line 2\)"):
+            loading.load("failing_app_of_this_test:make")
+        with pytest.raises(KeyError, match="MY_KEY"):
+            loading.load(sys.modules["failing_app_of_this_test"].make)
+    finally:
+        sys.modules.pop("failing_app_of_this_test", None)
+
+
 def test_a_target_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "app_of_this_test.py").write_text("from tests.dev.test_loading import a_graph\ngraph = a_graph()\n")
     monkeypatch.syspath_prepend(str(tmp_path))

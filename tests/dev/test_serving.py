@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("starlette")
 
+from stategraph.cli import main
 from stategraph.dev import serving
 from stategraph.errors import ConfigurationError
 
@@ -48,6 +49,14 @@ def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no module 'nowhere'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "\u0665", "http"])
+def test_what_is_no_port_is_said_in_a_sentence(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["dev", f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"'{port}' is no port; expected a number from 0 to 65535" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_refused_and_another_is_found_if_none_was_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,10 @@ def test_a_reply_too_many(scripted_model):
     scripted_model("one", "two").invoke("Hi")
 
 
+def test_a_failure_before_the_last_reply(scripted_model):
+    assert scripted_model("one", "two").invoke("Hi").text == "two"
+
+
 def test_a_server(fake_openai):
     from langchain_openai import ChatOpenAI
 
@@ -59,7 +63,7 @@ def test_fixtures_are_there_for_a_project_of_a_stranger(tmp_path: Path) -> None:
         text=True,
         timeout=120,
     )
-    assert "1 failed, 5 passed, 1 error" in done.stdout, done.stdout
+    assert "2 failed, 5 passed, 1 error" in done.stdout, done.stdout
     assert "a scripted model was asked 1 times and has 2 replies" in done.stdout
     assert "1 events, expected 1; they differ from event 1 on" in done.stdout
 
