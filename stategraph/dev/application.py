@@ -19,6 +19,7 @@ from stategraph.dev.conversations import Conversations
 from stategraph.dev.protection import Protection
 from stategraph.dev.replies import HANDLERS
 from stategraph.dev.routes import pages, runs, threads
+from stategraph.dev.target import Target
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.run.config import HumanInTheLoop
 from stategraph.run.runtime import AgentRuntime
@@ -58,7 +59,13 @@ def create_app(
     Raises:
         ConfigurationError: The target cannot be used.
     """
-    loaded = loading.load(target, files)
+    return application(loading.load(target, files), store, allowed_hosts=allowed_hosts, tells_errors=tells_errors)
+
+
+def application(
+    loaded: Target, store: Any = None, *, allowed_hosts: Collection[str] = (), tells_errors: bool = True
+) -> Starlette:
+    """Make the application of a target that was loaded; the arguments are those of `create_app`."""
     settings = dict(loaded.settings)
     shared = {name: settings.pop(name) for name in _SHARED if name in settings}
     changes, prices = Changes(), _price_book(settings)

@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,8 @@ def serve(
         host: The address to listen at. Whoever reaches it can run the agent: there are no users and no keys.
         port: The port; 0: a free one. None: 8123, or the next that is free.
         store: Address of the database that keeps the threads, such as `sqlite:///threads.db`; `memory` keeps them as
-            long as the process lives. None: the target's checkpointer, else `.stategraph/threads.db` in this folder.
+            long as the process lives. None: the `checkpointer` of the target's settings, else `.stategraph/threads.db`
+            in this folder; a saver that a graph was compiled with is not used.
         files: Kinds of files that may be sent along, such as `image/*`; None: texts, and what the model's profile says.
         allowed_hosts: Names by which the server may be addressed, beside `localhost` and addresses.
         open_browser: Whether the page is opened.
@@ -60,16 +61,17 @@ def serve(
     try:
         import uvicorn
 
-        from stategraph.dev.application import create_app  # Starlette, the engine and LangChain: a second
+        from stategraph.dev import loading
+        from stategraph.dev.application import application  # Starlette, the engine and LangChain: a second
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
         raise MissingPackageError("stategraph[dev]", "The development server") from error
 
     is_local = _is_loopback(host)
-    app = create_app(
-        target, store=_store(target, store), files=files, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local
-    )
+    loaded = loading.load(target, files)
+    kept = _store(loaded.settings, store)
+    app = application(loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local)
     listening = _listen(host, port)
     address = _address(host, listening.getsockname()[1])
 
@@ -100,13 +102,13 @@ def _tell(app: Starlette, address: str, is_local: bool, say: Callable[[str], Non
     say("Ctrl-C stops the server.")
 
 
-def _store(target: Any, store: str | None) -> Any:
-    """Return where threads are kept; None: where the target says, else in memory."""
+def _store(settings: Mapping[str, Any], store: str | None) -> str | None:
+    """Return where threads are kept; None: where the settings of the target say, else in memory."""
     if store == "memory":
         return None
     if store is not None:
         return store
-    if target is not None and not isinstance(target, str) and _brings_saver(target):
+    if settings.get("checkpointer") is not None:
         return None
     folder = Path(FOLDER)
     folder.mkdir(exist_ok=True)
@@ -114,10 +116,6 @@ def _store(target: Any, store: str | None) -> Any:
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")
     return f"sqlite:///{FOLDER}/{DATABASE}"
-
-
-def _brings_saver(target: Any) -> bool:
-    return isinstance(target, dict) and target.get("checkpointer") is not None
 
 
 def _is_loopback(host: str) -> bool:

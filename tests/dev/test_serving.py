@@ -44,6 +44,30 @@ def test_the_demo_is_served_until_it_is_stopped_and_keeps_its_sessions(tmp_path:
     assert (tmp_path / ".stategraph" / ".gitignore").read_text() == "*\n"
 
 
+def test_the_sessions_of_settings_with_a_checkpointer_are_kept_there(tmp_path: Path) -> None:
+    program = (
+        "from stategraph import AgentInputs\n"
+        "from stategraph.testing import ScriptedChatModel\n"
+        "agent = AgentInputs(agent_id='ada', model=ScriptedChatModel(replies=['Hi.']))\n"
+        "def settings():\n"
+        "    return {'agents': [agent], 'checkpointer': 'sqlite:///own.db'}\n"
+    )
+    (tmp_path / "own_target.py").write_text(program, encoding="utf-8")
+    command = [*COMMAND, "own_target:settings", "--port", "0"]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        assert "is ready" in child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == 0
+    finally:
+        child.kill()
+        _, errors = child.communicate()
+    assert errors == ""
+    assert (tmp_path / "own.db").exists()
+    assert not (tmp_path / ".stategraph").exists()
+
+
 def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path) -> None:
     done = subprocess.run([*COMMAND, "nowhere:agent"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
