@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from stategraph.errors import ConfigurationError
@@ -26,7 +27,8 @@ def wait_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
         work: Begins it; called in the loop.
 
     Raises:
-        RuntimeError: The loop was closed before the work had ended.
+        RuntimeError: The loop was closed before the work had ended; one that is only stopped may run on, and is waited
+            for.
         BaseException: What the work raised.
     """
     future = _begun(loop, work)
@@ -36,26 +38,43 @@ def wait_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
 
 
 async def await_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
-    """Do some work in another event loop as `wait_in`, and await its end."""
+    """Do some work in another event loop as `wait_in`, and await its end; a caller that is cancelled cancels it."""
     future = _begun(loop, work)
     waited = asyncio.wrap_future(future)
-    while not (await asyncio.wait((waited,), timeout=_SLICE_S))[0]:
-        _check_open(loop, future)
+    try:
+        while not (await asyncio.wait((waited,), timeout=_SLICE_S))[0]:
+            _check_open(loop, future)
+    except BaseException:
+        future.cancel()
+        raise
     return waited.result()
 
 
 def _begun(loop: asyncio.AbstractEventLoop, work: Work[T]) -> Future[T]:
+    """Begin some work, and return its end to wait for; cancelling that cancels the work."""
     future: Future[T] = Future()
 
     def begin() -> None:
+        if future.cancelled():
+            return
         task = loop.create_task(work())
         task.add_done_callback(end)
+        future.add_done_callback(lambda _: stop(task))
+
+    def stop(task: asyncio.Task[T]) -> None:
+        if future.cancelled() and not task.done():
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(task.cancel)
 
     def end(task: asyncio.Task[T]) -> None:
+        error = None
         if task.cancelled():
             future.cancel()
-            future.set_running_or_notify_cancel()
-        elif (error := task.exception()) is not None:
+        else:
+            error = task.exception()
+        if not future.set_running_or_notify_cancel():
+            return
+        if error is not None:
             future.set_exception(error)
         else:
             future.set_result(task.result())

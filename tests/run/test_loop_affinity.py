@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -29,6 +30,15 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 def waits(how: str, loop: asyncio.AbstractEventLoop, work: Any) -> Any:
     return wait_in(loop, work) if how == "thread" else asyncio.run(await_in(loop, work))
+
+
+async def call_and_cancel(loop: asyncio.AbstractEventLoop, work: Any, begun: threading.Event) -> None:
+    """Await some work, and be cancelled once it has begun."""
+    caller = asyncio.create_task(await_in(loop, work))
+    assert await asyncio.to_thread(begun.wait, 20)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
 
 
 @pytest.mark.parametrize("how", ["thread", "loop"])
@@ -71,3 +81,65 @@ def test_nobody_waits_for_a_loop_that_is_closed(how: str) -> None:
     thread.join(20)
     assert not thread.is_alive()
     assert isinstance(raised[0], RuntimeError)
+
+
+def test_work_is_cancelled_with_the_caller_that_awaits_it(loop: asyncio.AbstractEventLoop) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    cancelled: list[bool] = []
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+        finally:
+            ended.set()
+
+    asyncio.run(call_and_cancel(loop, work, begun))
+    assert ended.wait(20)
+    assert cancelled == [True]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_work_that_ends_after_its_caller_was_cancelled_is_nobody_elses(
+    loop: asyncio.AbstractEventLoop, raises: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def work() -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.set()
+            if raises:
+                raise ValueError("wrong") from None
+        return "whole"
+
+    asyncio.run(call_and_cancel(loop, work, begun))
+    assert ended.wait(20)
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(20)  # what follows the end has been done
+    gc.collect()
+    assert caplog.records == []
+
+
+def test_work_of_a_caller_that_is_cancelled_before_it_begins_does_not_begin() -> None:
+    loop = asyncio.new_event_loop()
+    begun: list[bool] = []
+
+    async def work() -> None:
+        begun.append(True)
+
+    async def call() -> None:
+        caller = asyncio.create_task(await_in(loop, work))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    asyncio.run(call())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert begun == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,36 @@ async def test_what_the_saver_opened_is_closed_with_it(tmp_path: Path) -> None:
             gc.collect()
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             own.execute("SELECT 1")
+
+
+async def test_savers_of_the_connection_that_was_opened_share_its_lock_and_no_others_do(tmp_path: Path) -> None:
+    async with aiosqlite.connect(tmp_path / "runs.db") as conn:
+        saver = AsyncSqliteSaver(conn)
+        before = saver.lock
+        await saver.setup()
+        assert SqliteSaver(saver.conn).lock is saver.lock
+        others = [SqliteSaver(connection()) for _ in range(20)]  # one of them where the unopened connection was
+        assert not {before, saver.lock} & {other.lock for other in others}
+        await saver.aclose()
+
+
+async def test_a_saver_that_is_collected_does_not_wait_for_another_that_has_its_connection(tmp_path: Path) -> None:
+    async with aiosqlite.connect(tmp_path / "runs.db") as conn:
+        saver: Any = AsyncSqliteSaver(conn)
+        await saver.setup()
+        other = SqliteSaver(saver.conn)
+        taken = other.lock.acquire(blocking=False)
+
+        def collect() -> None:
+            nonlocal saver
+            del saver
+            gc.collect()
+
+        collecting = threading.Thread(target=collect, daemon=True)
+        collecting.start()
+        collecting.join(10)
+        other.lock.release()
+        collecting.join(10)
+        assert taken
+        assert other.conn.execute("SELECT 1").fetchone() == (1,)  # it was left to the other one
+        other.close()

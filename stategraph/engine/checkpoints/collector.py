@@ -28,8 +28,8 @@ def paused(count: int) -> AbstractContextManager[None]:
 @contextmanager
 def _paused() -> Iterator[None]:
     was_enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if was_enabled:

@@ -193,6 +193,19 @@ class Database:
             self._drain()
             self.connection.close()
 
+    def close_unheld(self) -> None:
+        """Close the connection, but leave it to another saver that has it in use; for the garbage collector.
+
+        The collector may run anywhere, also in the thread that has the lock: whoever waited for it would wait for ever.
+        """
+        if self.lock.acquire(blocking=False):
+            try:
+                with suppress(sqlite3.Error):
+                    self._drain()
+                    self.connection.close()
+            finally:
+                self.lock.release()
+
     def __del__(self) -> None:
         if not getattr(self, "owned", False) or os.getpid() != self._process:
             return
@@ -203,8 +216,7 @@ class Database:
             source=self,
             stacklevel=1,
         )
-        with suppress(sqlite3.Error):
-            self.close()
+        self.close_unheld()
 
     def form(self, mode: Mode) -> None:
         """Have the tables of a form from now on."""

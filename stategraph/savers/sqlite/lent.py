@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from contextlib import suppress
+import threading
 from pathlib import Path
 from typing import Any, Final
 
 from stategraph.errors import ConfigurationError
 from stategraph.savers import sqlite_files
-from stategraph.savers.sqlite.connections import connect
+from stategraph.savers.sqlite.connections import connect, lock_of
 from stategraph.savers.sqlite.database import Database, Work
 from stategraph.savers.sqlite.schema import Mode
 
@@ -38,6 +38,7 @@ class LentDatabase(Database):
     def __init__(self, lent: Any, mode: Mode | None) -> None:
         unopened = sqlite3.connect(":memory:", check_same_thread=False)
         super().__init__(unopened, mode)
+        self.lock = threading.Lock()  # of nobody else; the connection that is opened then has one
         unopened.close()
         self._lent = lent
         self._is_open = False
@@ -66,8 +67,7 @@ class LentDatabase(Database):
 
     def __del__(self) -> None:
         if getattr(self, "_is_open", False) and os.getpid() == self._process:
-            with suppress(sqlite3.Error):
-                self.close()
+            self.close_unheld()
 
     async def _open(self) -> None:
         lent = self._lent
@@ -87,6 +87,7 @@ class LentDatabase(Database):
         with sqlite_files.named(path):
             self.connection = connect(name)
             self.connection.execute(f"PRAGMA busy_timeout = {int(waits_ms)}")
+        self.lock = lock_of(self.connection)
         self.path, self._is_open = path, True
 
     async def _writes(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing
 from dataclasses import replace
@@ -60,9 +61,6 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     Raises:
         ConfigurationError: The connection is one of another library, or makes rows of its own kind; or the mode is
             another word.
-
-    Attributes:
-        lock: Held by whoever uses the connection.
     """
 
     def __init__(
@@ -70,7 +68,6 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     ) -> None:
         super().__init__(serde=StrictSerializer() if serde is None else serde)
         self._database = self._database_of(conn, checked(mode))
-        self.lock = self._database.lock
         self._coder = Coder(self.serde)
 
     def _database_of(self, conn: sqlite3.Connection, mode: Mode | None) -> Database:
@@ -80,6 +77,11 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     def conn(self) -> sqlite3.Connection:
         """The connection."""
         return self._database.connection
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held by whoever uses the connection."""
+        return self._database.lock
 
     @classmethod
     def _opened(cls, path: str, serde: SerializerProtocol | None, mode: Mode | None) -> Self:
