@@ -16,6 +16,7 @@ Example::
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
@@ -106,7 +107,12 @@ class Opening(Generic[T]):
     def _entered(self) -> Procedure[T]:
         if self._look is not None:
             yield from self._look()
-        return self._make((yield self._enter))
+        context = yield self._enter
+        try:
+            return self._make(context)
+        except BaseException:
+            yield partial(self._exit, *sys.exc_info())
+            raise
 
     def _left(self, *error: object) -> Procedure[bool | None]:
         return cast("bool | None", (yield partial(self._exit, *error)))

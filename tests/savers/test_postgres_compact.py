@@ -177,8 +177,10 @@ def test_their_saver_refuses_a_checkpoint_in_the_compact_form(saver: Any, postgr
 
 def test_an_unknown_mode_is_refused(postgres: str) -> None:
     opening: Any = PostgresSaver.from_conn_string(postgres, mode="small")  # type: ignore[arg-type]
-    with opening as saver, pytest.raises(ConfigurationError, match="'compact', 'plain' or None"):
-        saver.setup()
+    before = threading.active_count()
+    with pytest.raises(ConfigurationError, match="'compact', 'plain' or None"), opening:
+        pass
+    assert threading.active_count() <= before  # the pool was closed
 
 
 def test_a_deleted_thread_leaves_no_values(saver: Any, postgres: str) -> None:

@@ -24,6 +24,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
+from stategraph.savers.chains import link_of
 from stategraph.savers.compact.plan import CheckpointRow, Plan
 from stategraph.savers.plain import is_inline
 
@@ -32,6 +33,14 @@ Key: TypeAlias = tuple[Any, ...]
 
 #: The code of a division by zero, with which a statement fails if the thread is not what its plan was made for.
 CHANGED: Final = "22012"
+
+#: The code of a negative square root, with which a statement fails if a checkpoint is gone that another is read with.
+ERASED: Final = "2201F"
+
+_IS_THERE: Final = (
+    "sqrt((SELECT count(*) FROM checkpoints WHERE thread_id = %s AND checkpoint_ns = %s AND checkpoint_id = %s) - 1)"
+)
+"""The root of 0, or of -1 if a checkpoint is not there."""
 
 NOTHING: Final[Statement] = ("SELECT", ())
 """Stores nothing."""
@@ -61,15 +70,18 @@ class Rows:
         writes: Writes of tasks, by thread, namespace, checkpoint, task and index, that keep a row which is there.
         replacing: Writes that replace such a row.
         checkpoints: Checkpoints, by thread, namespace and id.
+        parents: Thread, namespace and id of checkpoints that have to be there, as those that are stored are read with
+            them.
     """
 
-    __slots__ = ("blobs", "checkpoints", "replacing", "writes")
+    __slots__ = ("blobs", "checkpoints", "parents", "replacing", "writes")
 
     def __init__(self) -> None:
         self.blobs: dict[Key, tuple[Any, ...]] = {}
         self.writes: dict[Key, tuple[Any, ...]] = {}
         self.replacing: dict[Key, tuple[Any, ...]] = {}
         self.checkpoints: dict[Key, tuple[Any, ...]] = {}
+        self.parents: list[Key] = []
 
     def add(self, serde: SerializerProtocol, save: Save) -> None:
         """Add the rows of a save in the plain form; of one that fails, none.
@@ -105,11 +117,16 @@ class Rows:
                 blobs[key] = serde.dumps_typed(value)
         stored = json.dumps({**checkpoint, "channel_values": inline})
         place = (thread_id, namespace, checkpoint["id"])
-        self._put_checkpoint(place, conf.get("checkpoint_id"), (stored, _about(config, metadata)))
+        self._put_checkpoint(place, conf.get("checkpoint_id"), metadata, (stored, _about(config, metadata)))
         for key, blob in blobs.items():
             self.blobs.setdefault(key, blob)
 
-    def _put_checkpoint(self, place: Key, parent_id: str | None, row: tuple[Any, ...]) -> None:
+    def _put_checkpoint(
+        self, place: Key, parent_id: str | None, metadata: Mapping[str, object], row: tuple[Any, ...]
+    ) -> None:
+        link = link_of(place[1], place[2], parent_id, metadata)
+        if link is not None and (parent := (*place[:2], link.parent_id)) not in self.checkpoints:
+            self.parents.append(parent)
         parent_id = self.checkpoints[place][0] if place in self.checkpoints else parent_id
         self.checkpoints[place] = (parent_id, *row)
 
@@ -143,9 +160,8 @@ class Rows:
         for row in plan.rows:
             if isinstance(row, CheckpointRow):
                 place = (plan.thread_id, row.namespace, row.id)
-                self._put_checkpoint(
-                    place, row.parent_id, ("{}", _about(row.config, row.metadata), row.kind, row.body, row.refs)
-                )
+                about = _about(row.config, row.metadata)
+                self._put_checkpoint(place, row.parent_id, row.metadata, ("{}", about, row.kind, row.body, row.refs))
             else:
                 key = (plan.thread_id, row.namespace, row.checkpoint_id, row.task_id, row.position)
                 value = (row.task_path, row.channel, row.kind, row.value, row.refs)
@@ -165,8 +181,8 @@ class Rows:
                     tables[name] = {key: (*row, *fill) for key, row in tables[name].items()}
         if not tables:
             return None
-        text, given = check or ("", ())
-        return _text("", _counted(tables), wide=wide, check=text), given + _given(tables)
+        checks, given = self._checks(check)
+        return _text("", _counted(tables), wide=wide, checks=checks), given + _given(tables)
 
     def claiming(self, plan: Plan, *, fails: bool = False, check: Statement | None = None) -> Statement | None:
         """Return the statement that stores a plan and its rows in the compact form; None if there is nothing to store.
@@ -194,8 +210,16 @@ class Rows:
             claim, given = "same", (known.id, known.epoch, plan.first)
         if not tables:
             return None
-        text, first = check or ("", ())
-        return _text(claim, _counted(tables), wide=True, fails=fails, check=text), first + given + _given(tables)
+        checks, first = self._checks(check)
+        return _text(claim, _counted(tables), wide=True, fails=fails, checks=checks), first + given + _given(tables)
+
+    def _checks(self, check: Statement | None) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Return the queries that fail if nothing is to be stored, and their parameters."""
+        checks = [] if check is None else [check]
+        if self.parents:
+            query = "SELECT " + ", ".join([_IS_THERE] * len(self.parents))
+            checks.append((query, tuple(value for parent in self.parents for value in parent)))
+        return tuple(text for text, _ in checks), tuple(value for _, given in checks for value in given)
 
 
 def _counted(tables: Mapping[str, Mapping[Key, tuple[Any, ...]]]) -> tuple[tuple[str, int], ...]:
@@ -272,18 +296,26 @@ _PLAIN: Final = ("blobs", *_ROWS)
 
 
 @lru_cache(maxsize=512)
-def _text(claim: str, tables: tuple[tuple[str, int], ...], *, wide: bool, fails: bool = False, check: str = "") -> str:
+def _text(
+    claim: str,
+    tables: tuple[tuple[str, int], ...],
+    *,
+    wide: bool,
+    fails: bool = False,
+    checks: tuple[str, ...] = (),
+) -> str:
     """Return the statement that fills tables; one statement, so that they are filled all or none."""
     *parts, last = [_part(name, "claimed, " if claim else "", count, wide=wide) for name, count in tables]
     named = [f"t{number} AS ({text})" for number, text in enumerate(parts)]
-    if claim or check:
+    if claim or checks:
         named.append(f"t{len(named)} AS ({last})")
         last = "SELECT max(id) AS id, 1 / count(*) AS held FROM claimed" if fails else "SELECT id FROM claimed"
     if claim:
         named.insert(0, f"claimed AS ({_CLAIMS[claim]})")
-    if check:  # a query is executed if the last one reads it
-        named.insert(0, f"checked AS MATERIALIZED ({check})")
-        last = f"{last}, checked" if claim else "SELECT FROM checked"
+    if checks:  # a query is executed if the last one reads it
+        named[:0] = [f"c{number} AS MATERIALIZED ({text})" for number, text in enumerate(checks)]
+        read = ", ".join(f"c{number}" for number in range(len(checks)))
+        last = f"{last}, {read}" if claim else f"SELECT FROM {read}"
     return "WITH " + ",\n".join(named) + "\n" + last if named else last
 
 

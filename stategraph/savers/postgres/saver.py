@@ -41,6 +41,7 @@ from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.found import config_of, config_of_put
 from stategraph.savers.compact.plan import thread_of
 from stategraph.savers.methods import Opening, awaited, from_thread, performed
+from stategraph.savers.postgres.chains import ErasedError, chained
 from stategraph.savers.postgres.compact import Session, Shared
 from stategraph.savers.postgres.connections import again, execute_after, is_away, is_pool, pool_settings
 from stategraph.savers.postgres.explaining import SET_UP, connecting
@@ -298,21 +299,22 @@ class _Saver(Upkeep, BasePostgresSaver):
         try:
             return (yield from self._save(saves))
         except DatabaseError as error:
-            if len(saves) == 1 or is_away(error):
+            if len(saves) == 1 or isinstance(error, ErasedError) or is_away(error):
                 raise
         # What the database refuses is in one of them: the first one is stored, or fails, alone.
         return (yield from self._save(saves[:1]))
 
+    @chained
     def _save(self, saves: Sequence[Save]) -> Procedure[int]:
         form = yield from self._formed()
         if form.mode == "compact":
             return (yield from self._locked(thread_of(saves[0]), lambda session: session.save(saves)))
         rows, stored = of_saves(self.serde, saves)
-        statement = rows.statement(wide=form.wide)
-        if statement is not None:
+        if (statement := rows.statement(wide=form.wide)) is not None:
             yield from again(self.conn, partial(self._execute, statement))
         return stored
 
+    @chained
     def _put_within(self, saves: Sequence[Save], before: Sequence[Statement]) -> Procedure[RunnableConfig | None]:
         """Store saves of one thread in one transaction with other statements, all of them or nothing.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Final, cast
 
 from langgraph.checkpoint.base import get_checkpoint_metadata
 
-from stategraph.core.deltas import COUNTERS_KEY
+from stategraph.savers.chains import erased, link_of
 from stategraph.savers.compact.known import Known
 from stategraph.savers.compact.plan import CheckpointRow, Plan, Row, WriteRow
 from stategraph.savers.sqlite.schema import SHIFT
@@ -97,16 +97,11 @@ def check_chains(connection: sqlite3.Connection, thread_id: str, rows: Iterable[
     for row in rows:
         if isinstance(row, WriteRow):
             continue
-        counters = cast("Mapping[str, Sequence[int]]", row.metadata.get(COUNTERS_KEY))
-        if counters and row.parent_id and any(map(any, counters.values())):
-            place = (row.namespace, row.parent_id)
+        link = link_of(row.namespace, row.id, row.parent_id, row.metadata)
+        if link is not None:
+            place = (row.namespace, link.parent_id)
             if place not in stored and connection.execute(_IS_THERE, (thread_id, *place)).fetchone() is None:
-                channels = ", ".join(repr(name) for name, counts in counters.items() if any(counts))
-                raise ErasedError(
-                    f"Thread '{thread_id}' was erased or pruned while this run went on: checkpoint '{row.id}' holds of "
-                    f"{channels} only what was added to checkpoint '{row.parent_id}', which is gone. It was not "
-                    "stored: begin the run anew"
-                )
+                raise ErasedError(erased(thread_id, link))
         stored.add((row.namespace, row.id))
 
 
