@@ -381,7 +381,7 @@ def test_the_command_says_what_it_would_delete_and_then_deletes_it(command: Any)
 
 
 def test_the_command_tells_how_far_it_is(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stategraph.cli.pruning.TELL_S", 0.0)
+    monkeypatch.setattr("stategraph.cli.progress.TELL_S", 0.0)
     monkeypatch.setattr(pruning, "MOST_RUNS", 2)
 
     lines = [json.loads(line) for line in command("--older-than", "1d", "--json").splitlines()]

@@ -101,6 +101,7 @@ def test_the_methods_of_a_run_in_a_worker_are_those_of_a_run() -> None:
             "_model_gates",
             "_token_counter",
             "_last",
+            "_settle",
         }
         own = {name for cls in type(there).__mro__[:-1] for name, each in vars(cls).items() if callable(each)}
         assert {"process_stream", "resume", "stream", "attach", "start", "abort", "ended"} <= own
