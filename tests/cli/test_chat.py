@@ -161,6 +161,16 @@ class Terminal:
         before, _, self.seen = self.seen.partition(text)
         return before
 
+    def press(self, key: str, text: str) -> None:
+        """Press a key until a text is there, as a person does: `input` misses a Ctrl-C right behind its prompt."""
+        deadline = time.monotonic() + LIMIT_S
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            self.type(key)
+            if select.select([self._descriptor], [], [], 1.0)[0]:
+                self.seen += os.read(self._descriptor, 65_536).decode(errors="replace")
+        self.until(text)
+
     def end(self) -> int:
         """Wait for the end, and return the exit code."""
         while True:
@@ -194,8 +204,7 @@ def _stop_and_go_on(chat: Terminal) -> None:
     answer = chat.until(" tokens, ")
     assert "\x1b[1mOslo\x1b[0m" in answer  # Markdown, rendered
     chat.until("you>")
-    chat.type("\x03")
-    chat.until("(Ctrl-D ends the chat)")
+    chat.press("\x03", "(Ctrl-D ends the chat)")
     chat.until("you>")
     chat.type("\x04")
     assert chat.end() == 0

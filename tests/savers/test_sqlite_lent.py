@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from stategraph import START, MessagesState, StateGraph
@@ -27,6 +28,14 @@ THREAD: Any = {"configurable": {"thread_id": "t"}}
 def graph_on(saver: Any) -> Any:
     builder = StateGraph(MessagesState).add_node("one", lambda _: {"messages": [("ai", "hello")]})
     return builder.add_edge(START, "one").compile(checkpointer=saver)
+
+
+async def until_closed(conn: sqlite3.Connection) -> None:
+    """Wait for the end of a connection; a thread that was the last to have its saver may be closing it."""
+    with anyio.fail_after(10), pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        while True:
+            conn.execute("SELECT 1")
+            await anyio.sleep(0.001)
 
 
 async def test_a_graph_runs_on_the_file_of_the_connection(tmp_path: Path) -> None:
@@ -117,8 +126,7 @@ async def test_what_the_saver_opened_is_closed_with_it(tmp_path: Path) -> None:
             warnings.simplefilter("error")
             del saver
             gc.collect()
-        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-            own.execute("SELECT 1")
+            await until_closed(own)
 
 
 async def test_savers_of_the_connection_that_was_opened_share_its_lock_and_no_others_do(tmp_path: Path) -> None:
@@ -137,7 +145,7 @@ async def test_a_saver_that_is_collected_does_not_wait_for_another_that_has_its_
         saver: Any = AsyncSqliteSaver(conn)
         await saver.setup()
         other = SqliteSaver(saver.conn)
-        taken = other.lock.acquire(blocking=False)
+        taken = other.lock.acquire(timeout=10)  # the thread that did the setup may still have it
 
         def collect() -> None:
             nonlocal saver
