@@ -271,6 +271,17 @@ def without_ids(log: Log) -> list[Any]:
     return [(who, event, *rest) for who, event, _, *rest in log.lines]
 
 
+def with_one_in_a_thread(drawings: list[tuple[str, str, bool]]) -> list[tuple[str, str, bool]]:
+    """Have at most one handler told in a thread, if one of them ends the run: nothing waits for the others then."""
+    if not any(breaks and raises for _, breaks, raises in drawings):
+        return drawings
+    ends = next((place for place, (kind, *fails) in enumerate(drawings) if kind == "sync" and all(fails)), None)
+    return [
+        ("async" if kind == "sync" and place != ends else kind, breaks, raises)
+        for place, (kind, breaks, raises) in enumerate(drawings)
+    ]
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_handlers_that_break_are_logged_or_fail_the_run_alike(
     driver: Driver, generally: Callable[[], None], caplog: pytest.LogCaptureFixture, seed: int
@@ -283,6 +294,7 @@ def test_handlers_that_break_are_logged_or_fail_the_run_alike(
     if driver.name == "async":
         # langchain-core would leave what these return unawaited.
         drawings = [("async" if kind == "returns" else kind, breaks, raises) for kind, breaks, raises in drawings]
+        drawings = with_one_in_a_thread(drawings)
     make = drawn.choice((chain, failing, commanding))
 
     def hear() -> tuple[Any, ...]:
