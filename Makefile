@@ -22,8 +22,8 @@ PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/en
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: dev-env demo-env ## An agent program written for LangGraph, running on this engine, and what a step costs on both
-	@$(DEV)/bin/python -m examples.demo $(ARGS)
+demo: demo-env ## An agent program written for LangGraph, running on this engine, and what a step costs on both
+	@.venv-demo/bin/python -m examples.demo $(ARGS)
 
 chat: chat-env ## A chat page in the browser, with an embedded model that needs no key (ARGS='my_app.agents:support' for your own)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.stdout.isatty() else 1)' && opens=--open; \
@@ -36,7 +36,8 @@ vendor: ## Fetch the libraries of the chat page anew, as pinned in its vendor.js
 	$(PYTHON) scripts/vendor.py
 
 test: dev-env ## The project's own tests, and at the end what was left out and why (ARGS='-k word' chooses)
-	$(DEV)/bin/python -m pytest -rfEs $(ARGS)
+	@echo "the project's own tests: some minutes, less with ARGS='-n 2' (two processes) or ARGS='tests/core' (a part of them)"
+	@MAKE_TARGET=test $(DEV)/bin/python -m pytest -rfEs $(ARGS)
 
 oldest: python ## The project's own tests with the oldest langchain-core that is supported (ARGS='tests/core' chooses)
 	@$(ENVIRONMENT) .venv-oldest requirements/oldest.txt --link
@@ -181,7 +182,7 @@ e2e-env: python
 	@$(ENVIRONMENT) .venv-e2e requirements/e2e.txt --link
 
 demo-env: python
-	@$(ENVIRONMENT) .venv-demo requirements/demo.txt
+	@PIP_NO_COMPILE=1 $(ENVIRONMENT) .venv-demo requirements/demo.txt --link
 
 # The pinned lists are complete, so nothing asks for dependencies: langchain's would bring the original engine along.
 reference-env: python

@@ -251,7 +251,7 @@ def langgraph_python(given: str | None) -> str | None:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("langgraph")
         return sys.executable
-    # Where `make demo` and `make bench` put it.
+    # `make demo` runs in the first; `make bench` makes the other.
     for name in (".venv-demo", ".venv-bench"):
         python = ROOT / name / "bin" / "python"
         if python.exists():
@@ -283,6 +283,15 @@ def show_overhead(given: str | None) -> None:
         say("  --langgraph-python PATH, a Python with LangGraph and what stategraph needs.")
 
 
+def show_next() -> None:
+    """Say what to try from here."""
+    headline("Next")
+    say("  make chat                        an agent in the browser, without a key")
+    say("  OPENAI_API_KEY=... make demo     the same with a real model")
+    say("  STATEGRAPH_RUNTIME=true python your_langgraph_program.py")
+    say("                                   your own, where this package is installed (README.md says how)")
+
+
 def main() -> int:
     """Run the demo and return the exit code."""
     parser = argparse.ArgumentParser(description="An agent written for LangGraph, on this engine.")
@@ -304,6 +313,7 @@ def main() -> int:
             check(first, second, args.engine, model)
         if not args.no_overhead:
             show_overhead(args.langgraph_python)
+        show_next()
     except DemoError as error:
         say(style("31", f"\nThe demo failed: {error}."))
         return 1

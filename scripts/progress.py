@@ -74,7 +74,7 @@ def state(folder: Path, scratch: Path, wanted: int) -> tuple[str, str]:
     downloaded = sum(1 for _ in scratch.glob("pip-unpack-*/*.whl"))
     if downloaded:
         return "downloading", f"{downloaded} of up to {wanted} packages, each checked against its hash"
-    return "looking up", f"{wanted} pinned packages in the package index; this is done once and takes some minutes"
+    return "looking up", f"{wanted} pinned packages in the package index; this is done once and takes a minute or more"
 
 
 class Line:

@@ -35,6 +35,16 @@ def no_open_databases() -> Iterator[None]:
     sqlite.close_all()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what to do next to whom `make test` has called."""
+    if os.environ.get("MAKE_TARGET") != "test":
+        return
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
+        terminalreporter.line("Next: `make test ARGS='--lf -x'` runs what failed again, and stops at the first.")
+    else:
+        terminalreporter.line("Next: `make check` for format, lint and types, or `make chat` to see it work.")
+
+
 Listen = Callable[[type[loopback.Handler]], str]
 
 

@@ -1,10 +1,13 @@
 """The code in a page of the documentation, and running it.
 
-A page is read from top to bottom, and its blocks share what they define and one folder, which is the current one:
+A page is read from top to bottom. Its blocks share one folder, which is the current one. On pages that are followed by
+copying (`ALONE`) each block is a whole program; on others blocks share what they define, and ``await`` needs no
+function around it:
 
-- ```` ```python ```` is executed; ``await`` needs no function around it. With ``title="app.py"`` it is written to that
-  file instead, from where later blocks import or start it.
-- ```` ```sh ```` is executed by bash, with this environment's commands.
+- ```` ```python ```` is executed. With ``title="app.py"`` it is written to that file instead, from where later blocks
+  import or start it.
+- ```` ```sh ```` is executed by bash, with this environment's commands; ``python app.py`` alone in this process, as a
+  program that has loaded nothing of the folder yet.
 - ``json`` and ``toml`` are parsed. ``text`` and others are not looked at.
 - Python between ``<!-- setup`` and ``-->`` is executed and not shown.
 - ``<!-- prints -->`` before a block of text says what the code since the last such block has printed.
@@ -16,12 +19,14 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import importlib
 import inspect
 import io
 import json
 import linecache
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -32,7 +37,12 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ALONE = ("README.md", "docs/tutorial/", "docs/how-to/")
+"""Beginnings of pages whose programs run as they are, each alone."""
+
 LANGUAGES = {"python", "sh", "json", "toml", "text", "js", "mermaid", "yaml", "sql", "html"}
+
+_PROGRAM = re.compile(r"python ([\w/]+\.py)\s*")
 
 _PARTS = re.compile(
     r"<!-- (?P<mark>setup|prints|not run|page not run)\b:?\s*(?P<said>.*?)-->"
@@ -111,12 +121,14 @@ class Reader:
     Attributes:
         page: The page's name, for errors.
         folder: Where it runs.
+        alone: Whether each block of Python is a program of its own.
         module: What the blocks define.
         printed: What has been printed since it was last compared.
     """
 
     page: str
     folder: Path
+    alone: bool = False
     module: ModuleType = field(default_factory=lambda: ModuleType("docs_page"))
     printed: str = ""
 
@@ -127,20 +139,26 @@ class Reader:
             PageError: A block fails, or has printed something else than the page says.
         """
         ran: list[str] = []
-        sys.modules[self.module.__name__] = self.module
+        path = sys.path[:]
+        sys.path.insert(0, str(self.folder))
         try:
-            with asyncio.Runner() as loop:
+            with contextlib.chdir(self.folder), asyncio.Runner() as loop:
                 for block in blocks(text):
                     if not block.reason:
                         self._run(block, loop)
                         ran.append(block.language)
         finally:
-            del sys.modules[self.module.__name__]
-            own = str(self.folder)
-            for name, module in list(sys.modules.items()):
-                if (getattr(module, "__file__", None) or "").startswith(own):
-                    del sys.modules[name]
+            sys.modules.pop(self.module.__name__, None)
+            self._forget()
+            sys.path[:] = path
         return ran
+
+    def _forget(self) -> None:
+        """Have nothing loaded of the folder, as in a new process."""
+        own = str(self.folder)
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(own):
+                del sys.modules[name]
 
     def _run(self, block: Block, loop: asyncio.Runner) -> None:
         try:
@@ -149,8 +167,14 @@ class Reader:
             elif block.title:
                 (self.folder / block.title).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / block.title).write_text(block.code, encoding="utf-8")
+                importlib.invalidate_caches()
+            elif block.language == "python" and self.alone:
+                self._forget()
+                self._python(block, ModuleType(self.module.__name__))
             elif block.language in ("python", "setup"):
-                self._python(block, loop)
+                self._python(block, self.module, loop)
+            elif program := _PROGRAM.fullmatch(block.code):
+                self._program(program[1])
             elif block.language == "sh":
                 self._shell(block)
             elif block.language == "json":
@@ -168,18 +192,37 @@ class Reader:
         if lines[0] != lines[1]:
             raise PageError(f"{self.page}:{block.line}: says\n{block.code}\nand the code prints\n{printed}")
 
-    def _python(self, block: Block, loop: asyncio.Runner) -> None:
+    def _python(self, block: Block, module: ModuleType, loop: asyncio.Runner | None = None) -> None:
         name = f"<{self.page}:{block.line}>"
         linecache.cache[name] = (len(block.code), None, block.code.splitlines(keepends=True), name)
-        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if loop else 0
         code = compile(block.code, name, "exec", flags=flags, dont_inherit=True)
+        sys.modules[module.__name__] = module
+        with self._reading():
+            if loop and code.co_flags & inspect.CO_COROUTINE:
+                loop.run(_awaited(code, vars(module)))
+            else:
+                exec(code, vars(module))
+
+    def _program(self, name: str) -> None:
+        """Run a file as `python` does, without the time that an interpreter and its imports take."""
+        self._forget()
+        arguments, sys.argv = sys.argv, [name]
+        try:
+            with self._reading():
+                runpy.run_path(name, run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                raise RuntimeError(f"{name} ended with {end.code}") from end
+        finally:
+            sys.argv = arguments
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
         out = io.StringIO()
         try:
             with contextlib.redirect_stdout(out):
-                if code.co_flags & inspect.CO_COROUTINE:
-                    loop.run(_awaited(code, vars(self.module)))
-                else:
-                    exec(code, vars(self.module))
+                yield
         finally:
             self.printed += out.getvalue()
 

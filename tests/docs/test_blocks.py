@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import PAGES, ROOT, PageError, Reader, blocks
+from tests.docs.blocks import ALONE, PAGES, ROOT, PageError, Reader, blocks
 
 WITH_CODE = [page for page in PAGES if "```" in page.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    Reader(page.relative_to(ROOT).as_posix(), tmp_path).run(page.read_text(encoding="utf-8"))
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    name = page.relative_to(ROOT).as_posix()
+    Reader(name, tmp_path, alone=name.startswith(ALONE)).run(page.read_text(encoding="utf-8"))
 
 
 def reader(folder: Path) -> Reader:
@@ -51,6 +50,47 @@ def test_a_block_that_fails_is_named_by_its_line(tmp_path: Path) -> None:
         reader(tmp_path).run("\n```python\n1 / 0\n```\n")
     with pytest.raises(PageError, match=r"page\.md:2: ended with 3"):
         reader(tmp_path).run("```sh\nexit 3\n```\n")
+
+
+def test_blocks_of_pages_to_copy_from_are_programs_of_their_own(tmp_path: Path) -> None:
+    alone = Reader("page.md", tmp_path, alone=True)
+    with pytest.raises(PageError, match=r"page\.md:5: NameError: name 'x' is not defined"):
+        alone.run("```python\nx = 1\n```\n```python\nprint(x)\n```\n")
+    with pytest.raises(PageError, match=r"page\.md:2: SyntaxError: 'await' outside function"):
+        alone.run("```python\nawait print(1)\n```\n")
+
+
+def test_a_program_that_is_started_begins_anew_and_fails_as_one(tmp_path: Path) -> None:
+    text = """
+```python title="state.py"
+seen = []
+```
+```python title="app.py"
+import sys
+
+from state import seen
+
+seen.append(sys.argv)
+print(__name__, seen)
+if len(sys.argv) == 2:
+    sys.exit("two arguments")
+```
+```sh
+python app.py
+```
+```sh
+python app.py
+```
+<!-- prints -->
+```text
+__main__ [['app.py']]
+__main__ [['app.py']]
+```
+"""
+    assert reader(tmp_path).run(text)[-1] == "text"
+    for command in ("python app.py x", "python other.py"):
+        with pytest.raises(PageError, match=r"page\.md:2: "):
+            reader(tmp_path).run(f"```sh\n{command}\n```\n")
 
 
 def test_a_block_with_a_title_is_a_file_that_commands_see(tmp_path: Path) -> None:

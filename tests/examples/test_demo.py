@@ -38,6 +38,7 @@ def test_the_demo_keeps_every_promise() -> None:
     positions = [done.stdout.index(text) for text in in_order]
     assert positions == sorted(positions)
     assert "tokens were shown while the model was still writing" in done.stdout
+    assert "make chat" in done.stdout.partition("\nNext\n")[2]
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
