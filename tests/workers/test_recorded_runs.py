@@ -59,10 +59,12 @@ def test_a_scenario_goes_as_recorded(workers: tuple[asyncio.Runner, MultiProcess
     scenario = SCENARIOS[name]
     recorded = projection.project(json.loads((HERE / "traces" / f"{name}.json").read_text(encoding="utf-8")))
     expected = differences.expected(name, recorded)
-    seen = projection.project(runner.run(played(scenario, runtime)))
+    recording = runner.run(played(scenario, runtime))
+    seen = projection.project(recording)
     found = comparison.first_differences(expected, seen, side_by_side=scenario.side_by_side)
     if found:
-        pytest.fail("\n".join(found), pytrace=False)
+        thrown = [each["thrown"] for each in recording["final"].values() if "thrown" in each]
+        pytest.fail("\n".join([*found, f"thrown: {thrown}"]), pytrace=False)
 
 
 async def played(scenario: Scenario, runtime: MultiProcessRuntime) -> dict[str, Any]:
