@@ -90,14 +90,18 @@ def counted_ids() -> CountedIds:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Explain where two recordings of events begin to differ."""
-    if op != "==" or not _is_recording(left) or not _is_recording(right):
+    """Explain where two recordings of events begin to differ; results of `StreamRecorder.stable` are recordings too."""
+    if op != "==" or not isinstance(left, list) or not isinstance(right, list):
+        return None
+    if not (left or right) or not all(_is_event(each) for each in (*left, *right)):
         return None
     from stategraph.testing.differences import explain
 
     return explain(left, right)
 
 
-def _is_recording(value: object) -> bool:
-    """Return whether this is a list of recorded events; the test kit need not be there for that."""
-    return isinstance(value, list) and bool(value) and all(type(each).__name__ == "Recorded" for each in value)
+def _is_event(value: object) -> bool:
+    """Return whether this is a recorded event, also in its stable form; the test kit need not be there for that."""
+    if isinstance(value, dict):
+        return value.keys() == {"mode", "ns", "payload"}
+    return type(value).__name__ == "Recorded"

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -40,6 +40,7 @@ class ScriptedChatModel(BaseChatModel):
         replies: A :class:`~stategraph.testing.script.Script`, one entry, or a
             list of entries.
         model_name: The name that traces and requests carry.
+        expects_usage: Whether to be warned of replies that report no usage: not here, where a test wrote them.
 
     Example:
         >>> model = ScriptedChatModel(replies=["Hello there.", "Bye."])
@@ -49,6 +50,7 @@ class ScriptedChatModel(BaseChatModel):
 
     replies: scripts.Script = Field(default_factory=scripts.Script)
     model_name: str = "scripted"
+    expects_usage: ClassVar[bool] = False
 
     _requests: list[scripts.ModelRequest[BaseMessage]] = PrivateAttr(default_factory=list)
     _lock: Any = PrivateAttr(default_factory=threading.RLock)

@@ -54,9 +54,10 @@ def _context(events: Sequence[str], *, is_first: bool, is_last: bool) -> list[st
 
 
 def _line(event: object) -> str:
-    if isinstance(event, Mapping) and event.get("!") == Recorded.__name__:
-        where = "".join(f" {each}" for each in event["namespace"])
-        text = f"{event['mode']}{where}: {event['payload']!r}"
+    form = event if isinstance(event, Mapping) else {}
+    if form.get("!") == Recorded.__name__ or form.keys() == {"mode", "ns", "payload"}:  # the second is a recorder's own
+        where = "".join(f" {each}" for each in form.get("ns", form.get("namespace", ())))
+        text = f"{form['mode']}{where}: {form['payload']!r}"
     else:
         text = repr(event)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."

@@ -1,12 +1,14 @@
 """The scripted chat model behaves as a provider's model does."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.tools import tool
 
+from stategraph import AgentInputs, AgentRuntime
 from stategraph.testing import (
     Drop,
     Failure,
@@ -148,3 +150,14 @@ def test_slow_tokens_cost_no_time_on_a_fake_clock() -> None:
 
 async def collect_stream(model: ScriptedChatModel) -> AIMessageChunk:
     return added([chunk async for chunk in model.astream("hi")])
+
+
+@pytest.mark.anyio
+async def test_nobody_is_warned_of_replies_without_usage(caplog: pytest.LogCaptureFixture) -> None:
+    model = ScriptedChatModel(replies=[reply(call("weather", city="Paris")), "Cold."], model_name="without usage")
+    agent = AgentInputs(agent_id="ada", model=model, tools=(weather,))
+    async with AgentRuntime() as runtime:
+        run = await runtime.create_run(run_id="r", agents=[agent])
+        await run.process_stream({"messages": [("user", "Is it cold?")]})
+    assert run.usage.total.unreported_calls == 2
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []

@@ -51,6 +51,24 @@ def test_events():
     from stategraph.testing import Recorded
 
     assert [Recorded("updates", {"a": 1})] == [Recorded("updates", {"a": 2})]
+
+
+def test_stable_events():
+    from stategraph import START, StateGraph
+    from stategraph.testing import StreamRecorder
+
+    graph = StateGraph(dict).add_node("node", lambda state: {"b": 3}).add_edge(START, "node").compile()
+    recorder = StreamRecorder(graph, stream_mode=["values", "updates"], subgraphs=True)
+    recorder.run({"b": 1})
+    assert recorder.stable() == [*recorder.stable()[:-1], {"mode": "values", "ns": [], "payload": {"b": 4}}]
+
+
+def test_no_events():
+    assert [] == [{"mode": "values", "ns": [], "payload": {"b": 4}}]
+
+
+def test_other_lists():
+    assert [{"mode": "values"}] == [{"mode": "updates"}]
 """
 
 
@@ -63,7 +81,12 @@ def test_fixtures_are_there_for_a_project_of_a_stranger(tmp_path: Path) -> None:
         text=True,
         timeout=120,
     )
-    assert "2 failed, 5 passed, 1 error" in done.stdout, done.stdout
+    assert "5 failed, 5 passed, 1 error" in done.stdout, done.stdout
+    assert "3 events, expected 3; they differ from event 3 on" in done.stdout, done.stdout
+    assert "- values: {'b': 4}" in done.stdout
+    assert "+ values: {'b': 3}" in done.stdout
+    assert "0 events, expected 1; they differ from event 1 on" in done.stdout
+    assert "assert [{'mode': 'values'}] == [{'mode': 'updates'}]" in done.stdout  # pytest's own words
     assert "a scripted model was asked 1 times and has 2 replies" in done.stdout
     assert "1 events, expected 1; they differ from event 1 on" in done.stdout
 

@@ -254,7 +254,7 @@ async def _told(
         answer, began = await metering.settled(meter, ticket, listener, answering, mender)
     if isinstance(answer, AIMessage):
         if answer.usage_metadata is None:
-            _say_without_usage(call)
+            _say_without_usage(call, route)
         elapsed_s = clock.monotonic() - started
         if review is not None:
             answer = await review(answer)
@@ -310,16 +310,23 @@ async def _stream(
 
 def _without_secrets(route: Route, error: Exception) -> Exception:
     """Hide in an error what a model was given as a secret; models made here have done that themselves."""
-    model: Any = route.model
-    while isinstance(model, RunnableBinding):
-        model = model.bound
+    model = _unbound(route.model)
     if isinstance(model, Shielded) or not isinstance(model, BaseChatModel):
         return error
     return cast("Exception", secrets_of(model).error(error))
 
 
-def _say_without_usage(call: ModelCall) -> None:
-    """Say once of each model that its answers come without usage."""
+def _unbound(model: Any) -> Any:
+    """Return a model without the options that are bound to it."""
+    while isinstance(model, RunnableBinding):
+        model = model.bound
+    return model
+
+
+def _say_without_usage(call: ModelCall, route: Route) -> None:
+    """Say once of each model that its answers come without usage; not of one whose class says that it expects none."""
+    if not getattr(_unbound(route.model), "expects_usage", True):
+        return
     if len(_without_usage) < _MODELS_NOTED and (key := (call.provider, call.model)) not in _without_usage:
         _without_usage.add(key)
         _log.warning(
