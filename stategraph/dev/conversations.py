@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 #: Threads whose newest run is known.
 _KNOWN = 1024
 
+#: Threads of which the names of all turns are known: others are read before the next message.
+_NAMED = 64
+
 #: Characters of a title that is made of a message.
 _TITLE = 60
 
@@ -101,6 +104,7 @@ class Conversations:
         self.log = uuid4().hex[:8]
         self._tells_errors = tells_errors
         self._newest: OrderedDict[str, Turn] = OrderedDict()
+        self._names: OrderedDict[str, set[str]] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -155,10 +159,14 @@ class Conversations:
             if known is not None and known.run_id == run_id:
                 return known
             self._check_idle(thread_id)
-            await self._check_new(thread_id, run_id)
+            names, run = await self._names_of(thread_id), self.runtime.get_run(run_id)
+            if run_id in names or (run is not None and run.thread_id == thread_id):
+                told = f"The turn '{run_id}' was begun before: read the session, or send another 'run_id'"
+                raise RefusedError(409, told)
             run = await self._make(run_id)
             message = HumanMessage(content=_as_sent(content), id=history.input_id(run_id))
             task = self._start(run, thread_id, {"messages": [message]})
+            names.add(run_id)
             turn = self._remember(thread_id, run_id, content)
             self._watch(turn, task)
         if thread.title is None:
@@ -216,6 +224,7 @@ class Conversations:
     def forget(self, thread_id: str) -> None:
         """Forget a thread that was deleted."""
         self._newest.pop(thread_id, None)
+        self._names.pop(thread_id, None)
         self.changes.notify()
 
     def _lock(self, thread_id: str) -> asyncio.Lock:
@@ -243,14 +252,18 @@ class Conversations:
         if begins or (run is not None and run.running):
             raise RefusedError(409, "An answer is being written in this session: wait for its end, or stop it")
 
-    async def _check_new(self, thread_id: str, run_id: str) -> None:
-        """Check that no turn of this name was begun in a thread: its message would replace that one's."""
-        run = self.runtime.get_run(run_id)
-        if run is None or run.thread_id != thread_id:
-            view = await self.runtime.threads.get(thread_id)
-            if all(message.id != history.input_id(run_id) for message in view.messages):
-                return
-        raise RefusedError(409, f"The turn '{run_id}' was begun before: read the session, or send another 'run_id'")
+    async def _names_of(self, thread_id: str) -> set[str]:
+        """Return the names of a thread's turns: a message of the same name would replace that one's.
+
+        A thread is read once, before the first message that it gets in this process; the names of later ones are added.
+        """
+        names = self._names.pop(thread_id, None)
+        if names is None:
+            names = history.run_ids((await self.runtime.threads.get(thread_id)).messages)
+        self._names[thread_id] = names
+        while len(self._names) > _NAMED:
+            self._names.popitem(last=False)
+        return names
 
     async def _make(self, run_id: str) -> Run:
         return await self.runtime.create_run(run_id=run_id, **self.target.settings)

@@ -23,6 +23,11 @@ def input_id(run_id: str) -> str:
     return f"{_INPUT}{run_id}"
 
 
+def run_ids(messages: Sequence[AnyMessage]) -> set[str]:
+    """Return the runs that messages of this page began."""
+    return {name.removeprefix(_INPUT) for each in messages if (name := each.id or "").startswith(_INPUT)}
+
+
 def last_run_id(messages: Sequence[AnyMessage]) -> str | None:
     """Return the run that the newest message of a person began; None if it was not begun here."""
     for message in reversed(messages):

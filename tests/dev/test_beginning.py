@@ -149,6 +149,34 @@ async def test_a_turn_is_not_begun_again_after_another_or_after_a_restart(tmp_pa
     assert [turn["content"][0]["text"] for turn in turns] == ["One?", "First.", "Two?", "Second."]
 
 
+async def test_a_thread_is_read_once_for_all_its_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    get = Threads.get
+
+    async def counted(self: Threads, thread_id: str, **more: Any) -> Any:
+        read.append(thread_id)
+        return await get(self, thread_id, **more)
+
+    monkeypatch.setattr(Threads, "get", counted)
+    monkeypatch.setattr("stategraph.dev.conversations._NAMED", 1)
+    async with serving(an_agent(*("Hello." for _ in range(5)))) as client:
+        thread, other = await new_thread(client), await new_thread(client)
+
+        async def turns(of: str, *run_ids: str) -> None:
+            async with reading(client, of) as reader:
+                for run_id in run_ids:
+                    assert (await send(client, of, "Hi.", run_id)).status_code == 201
+                    await reader.until("paused")
+
+        await turns(thread, "r1", "r2", "r3")
+        assert read == [thread]
+        assert (await send(client, thread, "Hi.", "r1")).status_code == 409
+        assert read == [thread]
+        await turns(other, "r1")  # now the names of the first are forgotten, and read again
+        assert (await send(client, thread, "Hi.", "r2")).status_code == 409
+        assert read == [thread, other, thread]
+
+
 async def test_half_a_character_is_replaced_and_the_turn_begins() -> None:
     async with serving(an_agent("Hello.")) as client:
         thread = await new_thread(client)
