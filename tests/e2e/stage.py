@@ -94,9 +94,18 @@ class Stage:
     pages: list[Page] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def open(self, path: str = "/", *, like: Page | None = None, direct: bool = True, **options: Any) -> Page:
-        """Open the page in a context of its own, or in that of another page."""
-        address = self.server.address if direct else self.server.proxied
+    def open(
+        self,
+        path: str = "/",
+        *,
+        like: Page | None = None,
+        direct: bool = True,
+        of: Server | None = None,
+        **options: Any,
+    ) -> Page:
+        """Open the page in a context of its own, or in that of another page; of another server than the usual one."""
+        server = of or self.server
+        address = server.address if direct else server.proxied
         context = like.context if like else self.browser.new_context(**{"viewport": WIDE, **options})
         context.set_default_timeout(TIMEOUT_MS)
         page = context.new_page()
@@ -106,6 +115,15 @@ class Stage:
         page.goto(address + path)
         expect(page.get_by_label("Message Ada")).to_be_visible()
         return page
+
+    @contextlib.contextmanager
+    def serving(self, other: Any) -> Iterator[Server]:
+        """Serve another target."""
+        server = Server(self.loop, None, other)
+        try:
+            yield server
+        finally:
+            server.end()
 
     def _hear(self, message: Any) -> None:
         if message.type == "error" and "Failed to load resource" not in message.text:
@@ -121,8 +139,8 @@ class Stage:
 class Server:
     """The development server, in a loop of its own thread, that can be started again."""
 
-    def __init__(self, loop: Loop, store: str) -> None:
-        self._loop, self._store = loop, store
+    def __init__(self, loop: Loop, store: str | None, served: Any = None) -> None:
+        self._loop, self._store, self._served = loop, store, served or target.target()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -136,7 +154,7 @@ class Server:
         return f"http://127.0.0.1:{self.proxy.port}"
 
     def start(self) -> None:
-        self._app = create_app(target.target(), store=self._store, files=("text/*", "image/*"))
+        self._app = create_app(self._served, store=self._store, files=("text/*", "image/*"))
         config = uvicorn.Config(self._app, port=self.port, log_level="critical", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._task = asyncio.run_coroutine_threadsafe(self._server.serve(), self._loop.loop)
@@ -149,6 +167,10 @@ class Server:
         self._loop.loop.call_soon_threadsafe(self._app.state.changes.close)
         self._server.should_exit = True
         self._task.result(30)
+
+    def end(self) -> None:
+        self.stop()
+        self._loop.run(self.proxy.cut())
 
     def call(self, work: Callable[[Any], Any]) -> Any:
         """Do something with the runtime, in its loop."""
@@ -172,8 +194,7 @@ def staged(playwright: Playwright, folder: Path) -> Iterator[Stage]:
             yield Stage(browser, loop, server)
         finally:
             browser.close()
-            server.stop()
-            loop.run(server.proxy.cut())
+            server.end()
     finally:
         loop.close()
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 
-from stategraph import AgentInputs, HookOutput, HookRegistry, ModelPrice, Prices
+from stategraph import AgentInputs, GraphEdge, HookOutput, HookRegistry, ModelPrice, Prices, RunLimits, interrupt
+from stategraph.agent.mcp.elicitation import Elicitation
 from stategraph.run.questions import ask_user_question
 from stategraph.testing import Gate, Hold, ModelRequest, Reply, Script, ScriptedChatModel, Think, Usage, call, reply
 
@@ -79,14 +81,40 @@ def ask(question: str) -> str:
     return f"the person wants {given['answer']}"
 
 
+FORM = {
+    "type": "object",
+    "properties": {
+        "boxes": {"type": "integer", "minimum": 1, "title": "Boxes", "description": "How many you want"},
+        "size": {"type": "string", "enum": ["s", "l"], "enumNames": ["Small", "Large"]},
+        "mail": {"type": "string", "format": "email", "title": "Mail for the receipt"},
+        "wrapped": {"type": "boolean", "default": False},
+    },
+    "required": ["boxes", "size"],
+}
+
+
+@tool
+def order(item: str) -> str:
+    """Order something, as a tool of an MCP server that asks how much of it."""
+    asked = Elicitation("shop", "form", f"How many boxes of {item}?", FORM)
+    given = interrupt(asked.payload())
+    return f"{given['action']}: {json.dumps(given.get('content'), sort_keys=True)}"
+
+
+@tool
+def transfer_between_accounts_of_the_same_company(reference: str) -> str:
+    """Move money, with a name that is too long for a phone."""
+    return f"moved: {reference}"
+
+
 def _perform(request: ModelRequest[Any]) -> Reply:
     said = list(request.messages)
     begins = max(at for at, each in enumerate(said) if each.type == "human")
     text = str(said[begins].text)
     results = [each for each in said[begins + 1 :] if isinstance(each, ToolMessage)]
-    if results:
-        return _counted(f"The result is: {results[-1].content}")
     word, _, rest = text.partition(" ")
+    if results and (word != "loop" or len(results) >= int(rest)):
+        return _counted(f"The result is: {results[-1].content}")
     match word:
         case "look":
             return _counted(Think("I had better look it up."), "One moment. ", call("look_up", topic=rest or "tides"))
@@ -98,6 +126,12 @@ def _perform(request: ModelRequest[Any]) -> Reply:
             return _counted(call("draw"))
         case "ask":
             return _counted(call("ask", question="Tea or coffee?"))
+        case "order":
+            return _counted(call("order", item=rest))
+        case "move":
+            return _counted(call("transfer_between_accounts_of_the_same_company", reference=rest))
+        case "loop":
+            return _counted("Once more. ", call("look_up", topic=f"part {len(results) + 1}"))
         case "hold":
             first, second = LONG.split(" word31 ")
             return _counted(first, " ", Hold(GATES[rest]), f"word31 {second}")
@@ -120,8 +154,46 @@ def _approve(_: Any) -> HookOutput:
 
 def target() -> dict[str, Any]:
     hooks = HookRegistry()
-    hooks.register("PreToolUse", _approve, pattern="^pay")
-    model = ScriptedChatModel(replies=Script([_perform], repeat_last=True), model_name="scenes")
-    agent = AgentInputs(agent_id="ada", name="Ada", model=model, tools=(look_up, pay, draw, ask))
-    price = ModelPrice(model="scenes", input=1.0, output=2.0)
-    return {"agents": [agent], "hooks": hooks, "prices": Prices(models=(price,), known=False)}
+    hooks.register("PreToolUse", _approve, pattern="^(pay|transfer_)")
+    agent = AgentInputs(agent_id="ada", name="Ada", model=a_model(), tools=_TOOLS)
+    return {"agents": [agent], "hooks": hooks, "prices": PRICES, "limits": RunLimits(tool_calls=3, on_limit="ask")}
+
+
+_TOOLS = (look_up, pay, draw, ask, order, transfer_between_accounts_of_the_same_company)
+
+PRICES = Prices(models=(ModelPrice(model="scenes", input=1.0, output=2.0),), known=False)
+
+
+def a_model(says: Any = _perform) -> ScriptedChatModel:
+    """A model that does what the message says, or what a function says."""
+    return ScriptedChatModel(replies=Script([says], repeat_last=True), model_name="scenes")
+
+
+def with_a_budget() -> dict[str, Any]:
+    """An agent whose turns end at a cost."""
+    agent = AgentInputs(agent_id="ada", name="Ada", model=a_model(), tools=_TOOLS)
+    return {"agents": [agent], "prices": PRICES, "limits": RunLimits(cost=0.0003)}
+
+
+def with_few_steps() -> dict[str, Any]:
+    """An agent whose turns have few steps."""
+    agent = AgentInputs(agent_id="ada", name="Ada", model=a_model(), tools=_TOOLS)
+    return {"agents": [agent], "config": {"recursion_limit": 4}}
+
+
+def several() -> dict[str, Any]:
+    """Two agents: the first hands over to the second."""
+
+    def front(_: ModelRequest[Any]) -> Reply:
+        return _counted("That is a matter of orders. ", call("lc_transfer_to_orders"))
+
+    def orders(request: ModelRequest[Any]) -> Reply:
+        return _counted("Your order is on its way.")
+
+    return {
+        "agents": [
+            AgentInputs(agent_id="front", name="Ada", model=a_model(front)),
+            AgentInputs(agent_id="orders", name="Orders department", model=a_model(orders)),
+        ],
+        "edges": [GraphEdge(from_="front", to="orders", edge_type="handoff")],
+    }
