@@ -18,6 +18,9 @@ Work = Callable[[], Coroutine[object, object, T]]
 #: A thread looks so often, in seconds, whether the event loop that it waits for is still there.
 _SLICE_S: Final = 0.5
 
+#: One that has not run for so many seconds is taken for one that never will again.
+_STOPPED_S: Final = 60.0
+
 
 def wait_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
     """Do some work in the event loop of another thread, with the caller's context variables, and wait for its end.
@@ -27,23 +30,23 @@ def wait_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
         work: Begins it; called in the loop.
 
     Raises:
-        RuntimeError: The loop was closed before the work had ended; one that is only stopped may run on, and is waited
-            for.
+        RuntimeError: The loop was closed before the work had ended, or did not run for a minute; one that was stopped
+            for less may run on, and is waited for.
         BaseException: What the work raised.
     """
-    future = _begun(loop, work)
+    future, stopped = _begun(loop, work), 0
     while not futures.wait((future,), timeout=_SLICE_S)[0]:
-        _check_open(loop, future)
+        stopped = _check_runs(loop, future, stopped)
     return future.result()
 
 
 async def await_in(loop: asyncio.AbstractEventLoop, work: Work[T]) -> T:
     """Do some work in another event loop as `wait_in`, and await its end; a caller that is cancelled cancels it."""
     future = _begun(loop, work)
-    waited = asyncio.wrap_future(future)
+    waited, stopped = asyncio.wrap_future(future), 0
     try:
         while not (await asyncio.wait((waited,), timeout=_SLICE_S))[0]:
-            _check_open(loop, future)
+            stopped = _check_runs(loop, future, stopped)
     except BaseException:
         future.cancel()
         raise
@@ -83,9 +86,24 @@ def _begun(loop: asyncio.AbstractEventLoop, work: Work[T]) -> Future[T]:
     return future
 
 
-def _check_open(loop: asyncio.AbstractEventLoop, future: Future[T]) -> None:
-    if loop.is_closed() and not future.done():
+def _check_runs(loop: asyncio.AbstractEventLoop, future: Future[T], stopped: int) -> int:
+    """Look at an event loop, and return how many looks in a row have found it stopped.
+
+    Raises:
+        RuntimeError: It is closed, or has been stopped for long; the work is cancelled, should the loop run again.
+    """
+    if future.done() or (loop.is_running() and not loop.is_closed()):
+        return 0
+    stopped += 1
+    if loop.is_closed():
         raise RuntimeError("The event loop of the run was closed while a thread waited for it: the run has ended")
+    if stopped * _SLICE_S >= _STOPPED_S:
+        future.cancel()
+        raise RuntimeError(
+            f"The event loop of the run has not run for {_STOPPED_S:g} s while a thread waited for it: keep it running "
+            "until the run has ended"
+        )
+    return stopped
 
 
 class LoopAffinity:

@@ -83,6 +83,48 @@ def test_nobody_waits_for_a_loop_that_is_closed(how: str) -> None:
     assert isinstance(raised[0], RuntimeError)
 
 
+@pytest.mark.parametrize("how", ["thread", "loop"])
+def test_nobody_waits_for_ever_for_a_loop_that_is_stopped(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stategraph.run.loop_affinity._STOPPED_S", 0.02)
+    monkeypatch.setattr("stategraph.run.loop_affinity._SLICE_S", 0.01)
+    loop, begun = asyncio.new_event_loop(), list[bool]()
+
+    async def work() -> None:
+        begun.append(True)
+
+    with pytest.raises(RuntimeError, match=r"has not run for 0.02 s while a thread waited for it"):
+        waits(how, loop, work)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert begun == []
+
+
+@pytest.mark.parametrize("how", ["thread", "loop"])
+def test_a_loop_that_runs_again_is_waited_for(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stategraph.run.loop_affinity._SLICE_S", 0.01)
+    loop, looked = asyncio.new_event_loop(), threading.Event()
+    is_running = loop.is_running
+
+    def look() -> bool:
+        looked.set()
+        return is_running()
+
+    monkeypatch.setattr(loop, "is_running", look)
+    done: list[str] = []
+
+    async def work() -> str:
+        return "whole"
+
+    thread = threading.Thread(target=lambda: done.append(waits(how, loop, work)))
+    thread.start()
+    assert looked.wait(60)  # it was found stopped
+    while thread.is_alive():
+        loop.run_until_complete(asyncio.sleep(0.01))
+    thread.join()
+    loop.close()
+    assert done == ["whole"]
+
+
 def test_work_is_cancelled_with_the_caller_that_awaits_it(loop: asyncio.AbstractEventLoop) -> None:
     begun, ended = threading.Event(), threading.Event()
     cancelled: list[bool] = []
