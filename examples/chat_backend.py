@@ -3,7 +3,8 @@
 Start it with an OPENAI_API_KEY in the environment, and talk to it::
 
     python examples/chat_backend.py
-    curl -N localhost:8000/chat -d '{"message_id": "m1", "thread_id": "t1", "text": "Is it warm in Rome?"}'
+    curl -N localhost:8000/chat -H 'Content-Type: application/json' \\
+        -d '{"message_id": "m1", "thread_id": "t1", "text": "Is it warm in Rome?"}'
     curl -N localhost:8000/chat/m1 -H 'Last-Event-ID: 7'
     curl -X DELETE localhost:8000/chat/m1
 
@@ -42,6 +43,9 @@ def events_of(message_id: str, after_seq: int = 0) -> StreamingResponse:
 
 
 async def chat(request: Request) -> Response:
+    # A page of another site can send texts and forms here unasked, and JSON only if it is allowed to.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return Response("Expected the content type application/json", status_code=415)
     try:
         turn = await request.json()
         message_id, thread_id, text = (str(turn[name]) for name in ("message_id", "thread_id", "text"))

@@ -23,6 +23,7 @@ pytest.importorskip("langchain_openai")
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).resolve().parents[2]
+JSON = {"Content-Type": "application/json; charset=utf-8"}
 EXAMPLE = ROOT / "examples" / "chat_backend.py"
 
 
@@ -145,7 +146,10 @@ async def test_requests_that_cannot_be_read_are_refused(backend: tuple[Any, Fake
     client, provider = backend
     provider.script("gpt-5-mini", ["Hello."])
     for body in (b"", b"{", b"[]", b'{"message_id": "m1"}', b"null"):
-        assert (await client.post("/chat", content=body)).status_code == 400
+        assert (await client.post("/chat", content=body, headers=JSON)).status_code == 400
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):  # what a page of another site may send unasked
+        sent = await client.post("/chat", content=json.dumps(turn("m0", "Hi.")), headers={"Content-Type": kind})
+        assert sent.status_code == 415
     async with client.stream("POST", "/chat", json=turn("m1", "Hi.")) as response:
         assert [event async for event in frames(response)]
     for number in ("x", "-1", "1.5", ""):
