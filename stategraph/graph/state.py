@@ -236,7 +236,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             trace_policy: The form of the node's input and output for tracers.
             executor: Where the node runs. `process`: a sync function runs in a worker process, which is killed when an
                 attempt takes longer than its timeout. An object: as it says, see `NodeExecutor` in
-                `stategraph/engine/ports.py` and `docs/scaling.md`. None: in this process.
+                `stategraph/engine/ports.py` and `docs/processes.md`. None: in this process.
 
         Returns:
             The builder.

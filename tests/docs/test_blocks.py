@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ALONE, PAGES, ROOT, PageError, Reader, blocks
+from tests.docs.blocks import ALONE, PAGES, ROOT, Block, PageError, Reader, blocks
 
 WITH_CODE = [page for page in PAGES if "```" in page.read_text(encoding="utf-8")]
 
@@ -26,6 +29,22 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     else:
         Reader(name, tmp_path, alone=name.startswith(ALONE)).run(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_whose_code_awaits_outside_of_functions_says_where_that_works(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    code = [block for block in blocks(text) if block.language == "python" and not block.title]
+    if page.relative_to(ROOT).as_posix().startswith(ALONE):
+        assert [block.line for block in code if awaits(block) and not block.reason] == []
+    elif any(map(awaits, code)):
+        assert re.search(r"`async def`|async code", text)
+
+
+def awaits(block: Block) -> bool:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(block.code, "block", "exec", flags=flags, dont_inherit=True)
+    return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
 def reader(folder: Path) -> Reader:
