@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from stategraph.cli.output import FAILED, write
+from stategraph.cli.output import FAILED, checked_store, write
 from stategraph.cli.programs.targets import imported
 
 
@@ -66,6 +66,8 @@ def serve_page(target: str | None, **options: Any) -> int:
     from stategraph.errors import ConfigurationError, MissingPackageError
 
     try:
+        if options.get("store") != "memory":
+            checked_store(options.get("store"))
         serve(imported(target).path if target else None, say=write, **options)
     except (ConfigurationError, MissingPackageError) as error:
         print(f"stategraph: {error}", file=sys.stderr)

@@ -40,6 +40,8 @@ NATS_VARIABLE: Final = "STATEGRAPH_NATS"
 
 NOTHING_DONE: Final = 1
 FAILED: Final = 2
+#: Ctrl-C, as shells number it.
+STOPPED: Final = 130
 
 _HIDDEN: Final = "***"
 
@@ -237,6 +239,39 @@ def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
 
 
+def add_threads_store(parser: argparse.ArgumentParser, *, otherwise: str) -> None:
+    """Add the option of commands that execute on threads, and need no database for it.
+
+    Args:
+        parser: Parses the command.
+        otherwise: What keeps threads without the option and the variable.
+    """
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=os.environ.get(STORE_VARIABLE),
+        help="the database of threads, such as sqlite:///threads.db; by default that in the environment variable "
+        f"{STORE_VARIABLE}, else {otherwise}",
+    )
+
+
+def checked_store(store: str | None) -> str | None:
+    """Return an address that was given with `--store`, or none.
+
+    Raises:
+        ConfigurationError: It is of no database that is known.
+    """
+    from stategraph.errors import ConfigurationError
+    from stategraph.savers.urls import check_address
+
+    if store:
+        try:
+            check_address(store)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--store: {error}") from None
+    return store
+
+
 def text_of(file: str) -> str:
     """Return the text of a file; of standard input for `-`.
 
@@ -371,7 +406,7 @@ def run_command(
         try:
             return anyio.run(command, arguments, output)
         except KeyboardInterrupt:
-            return 130  # as shells number it
+            return STOPPED
         except Exception as error:
             if (known := expected(error)) is None:
                 raise
@@ -388,7 +423,7 @@ def plain_command(
     try:
         return command(arguments, output)
     except KeyboardInterrupt:
-        return 130  # as shells number it
+        return STOPPED
     except (ConfigurationError, MissingPackageError, OSError) as error:
         return output.fail(error)
 

@@ -23,8 +23,13 @@ def plain(value: object) -> Any:
 
 
 def _flat(value: object) -> object:
+    import ormsgpack
     from langchain_core.messages import BaseMessage
 
+    if isinstance(value, ormsgpack.Ext):
+        from stategraph.cli import foreign  # savers, which a value of this kind comes from
+
+        return _flat(foreign.fields_of(value))
     if isinstance(value, BaseMessage):
         return {name: _flat(shown) for name in _FIELDS if (shown := getattr(value, name, None)) or name == "content"}
     if isinstance(value, Mapping):

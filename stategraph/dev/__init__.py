@@ -1,6 +1,7 @@
 """The development server: a chat page for an agent or a graph, and the HTTP API behind it.
 
     target.py         what is served, as values; loading.py makes one of what a program names
+    hosting.py        the runtime of a target
     demo.py           the embedded demo, on a scripted model
     conversations.py  runs on threads: begun, answered, stopped
     history.py        a thread as the page shows it

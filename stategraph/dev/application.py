@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,21 +16,16 @@ from stategraph.agent.settings.limits import Prices
 from stategraph.dev import loading
 from stategraph.dev.changes import Changes
 from stategraph.dev.conversations import Conversations
+from stategraph.dev.hosting import host
 from stategraph.dev.protection import Protection
 from stategraph.dev.replies import HANDLERS
 from stategraph.dev.routes import pages, runs, threads
 from stategraph.dev.target import Target
-from stategraph.engine.checkpoints.memory import in_memory_saver
-from stategraph.run.config import HumanInTheLoop
-from stategraph.run.runtime import AgentRuntime
 
 #: Events that are kept of a run, for readers that come later.
 EVENTS_KEPT = 20_000
 #: Ended runs whose events are kept.
 RUNS_KEPT = 32
-
-#: Settings of a target that belong to the runtime, as all of its runs share them.
-_SHARED = ("checkpointer", "store")
 
 
 def create_app(
@@ -66,13 +61,9 @@ def application(
     loaded: Target, store: Any = None, *, allowed_hosts: Collection[str] = (), tells_errors: bool = True
 ) -> Starlette:
     """Make the application of a target that was loaded; the arguments are those of `create_app`."""
-    settings = dict(loaded.settings)
-    shared = {name: settings.pop(name) for name in _SHARED if name in settings}
-    changes, prices = Changes(), _price_book(settings)
-    loaded = replace(loaded, settings=settings)
-    runtime = AgentRuntime(
-        **_runtime_settings(settings, {**shared, **({} if store is None else {"checkpointer": store})})
-    )
+    loaded, prices = _priced(loaded)
+    runtime, loaded = host(loaded, store, runs_kept=RUNS_KEPT, event_log_size=EVENTS_KEPT)
+    changes = Changes()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -91,19 +82,9 @@ def application(
     return app
 
 
-def _price_book(settings: dict[str, Any]) -> PriceBook | None:
-    """Return the prices of the target, or those of the package that knows them; None: there are none."""
-    if "prices" not in settings and importlib.util.find_spec("genai_prices") is not None:
-        settings["prices"] = Prices()
-    prices = settings.get("prices")
-    return None if prices is None else PriceBook.of(Prices.model_validate(prices))
-
-
-def _runtime_settings(settings: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the runtime: approvals can be asked for, threads are listed."""
-    given = {"thread_index": True, "runs_kept": RUNS_KEPT, "event_log_size": EVENTS_KEPT, **shared}
-    if given.get("checkpointer") is None:
-        given["checkpointer"] = in_memory_saver()
-    if "human_in_the_loop" not in settings:
-        given["human_in_the_loop"] = HumanInTheLoop(enabled=True)
-    return given
+def _priced(target: Target) -> tuple[Target, PriceBook | None]:
+    """Return a target with its prices, or those of the package that knows them; None: there are none."""
+    if "prices" not in target.settings and importlib.util.find_spec("genai_prices") is not None:
+        target = replace(target, settings={**target.settings, "prices": Prices()})
+    prices = target.settings.get("prices")
+    return target, None if prices is None else PriceBook.of(Prices.model_validate(prices))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import threading
@@ -23,6 +24,8 @@ DATABASE = "threads.db"
 PORT = 8123
 #: Ports that are tried in turn if the first is in use.
 _PORTS = 20
+
+_HOSTS = "give an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
 
 #: Seconds that open connections have to end when the server stops.
 _GRACE_S = 3
@@ -55,7 +58,7 @@ def serve(
         say: Is told what a person should know, line by line.
 
     Raises:
-        ConfigurationError: The target cannot be used, or the port is in use.
+        ConfigurationError: The target cannot be used, the port is in use, or the host is not this machine.
         MissingPackageError: The extra `dev` is not installed.
     """
     try:
@@ -131,10 +134,10 @@ def _listen(host: str, port: int | None) -> socket.socket:
     """Return a socket that listens at a port.
 
     Raises:
-        ConfigurationError: The port is in use, or there is no such address here.
+        ConfigurationError: The port is in use, or the host is not this machine.
     """
     wanted = range(PORT, PORT + _PORTS) if port is None else (port,)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = _family(host)
     problem: OSError | None = None
     for each in wanted:
         listening = socket.socket(family)
@@ -145,10 +148,29 @@ def _listen(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             listening.close()
             problem = error
+            if error.errno == errno.EADDRNOTAVAIL:
+                break
         else:
             return listening
+    if problem is not None and problem.errno == errno.EADDRNOTAVAIL:
+        raise ConfigurationError(f"The host {host!r} is not this machine: {_HOSTS}") from problem
     where = f"{host}:{wanted[0]}" if len(wanted) == 1 else f"{host}, ports {wanted[0]} to {wanted[-1]}"
     raise ConfigurationError(f"Nothing can listen at {where}: {problem}. Choose another port") from problem
+
+
+def _family(host: str) -> socket.AddressFamily:
+    """Return the family of the addresses of a host.
+
+    Raises:
+        ConfigurationError: There is no such host.
+    """
+    if ":" in host:
+        return socket.AF_INET6
+    try:
+        socket.getaddrinfo(host, None, socket.AF_INET)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConfigurationError(f"There is no host {host!r}: {_HOSTS}") from error
+    return socket.AF_INET
 
 
 def _address(host: str, port: int) -> str:

@@ -120,6 +120,24 @@ def test_events_are_json_for_programs(tmp_path: Path) -> None:
     assert "has no 'messages' in its state" in wrong.stderr
 
 
+def test_an_answer_is_shown_in_whatever_form_a_graph_returns_it(tmp_path: Path) -> None:
+    talk = DESK.replace(
+        '[model.invoke(state["messages"])]', '[("ai", "Hello."), {"role": "assistant", "content": "Bye."}]'
+    )
+    done = stategraph(write(tmp_path, desk=talk), "chat", "desk:chat", given="hi\n//etc is a folder\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "you> hi\nHello.\nBye.\nyou> //etc is a folder\nHello.\nBye.\n"
+
+
+def test_an_unknown_command_is_refused_and_no_message(tmp_path: Path) -> None:
+    done = stategraph(write(tmp_path, desk=DESK), "chat", "desk:chat", given="/nwe\nhello\n")
+    assert (done.returncode, done.stdout) == (2, "you> /nwe\n")
+    assert (
+        "there is no command '/nwe', did you mean '/new'? There are /new, /thread, /help, /quit, /exit" in done.stderr
+    )
+    assert "written with two of them, as in //nwe" in done.stderr
+
+
 #: Makes standard input the terminal whose Ctrl-C the process hears, and becomes the command.
 _AT_TERMINAL = """
 import fcntl, os, sys, termios

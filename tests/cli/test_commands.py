@@ -110,9 +110,14 @@ def test_a_graph_is_drawn_in_other_forms(
     show = ["graph", "show", "drawn_desk:graph"]
     assert main([*show, "--format", "mermaid"]) == 0
     assert "classify -. &nbsp;refund&nbsp; .-> approve;" in capsys.readouterr().out
-    assert main([*show, "--format", "svg", "-o", "desk.svg"]) == 0
-    assert capsys.readouterr().out == "Written to desk.svg.\n"
-    assert (tmp_path / "desk.svg").read_text().startswith("<svg xmlns=")
+    assert main([*show, "-o", "desk.mmd"]) == 0
+    assert (tmp_path / "desk.mmd").read_text().startswith("---\nconfig:")
+    assert main([*show, "-o", "desk.json"]) == 0
+    assert (tmp_path / "desk.json").read_text().startswith('{"nodes":')
+    assert main([*show, "--format", "text", "-o", "drawn.svg"]) == 0
+    assert "│ classify │" in (tmp_path / "drawn.svg").read_text()
+    assert main([*show, "-o", "desk.png"]) == 2
+    capsys.readouterr()
     assert main([*show, "--json"]) == 0
     assert '{"id": "classify", "kind": "node"}' in capsys.readouterr().out
     monkeypatch.setenv("COLUMNS", "10")
@@ -122,6 +127,12 @@ def test_a_graph_is_drawn_in_other_forms(
     assert "this terminal has 10: see it with --output FILE." in narrow
     assert main([*show, "-o", "none/desk.txt"]) == 2
     assert "'none/desk.txt' cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_the_format_of_a_drawing_follows_from_the_name_of_its_file(tmp_path: Path) -> None:
+    done = stategraph(write(tmp_path, desk=DESK), "graph", "show", "desk:graph", "-o", "desk.svg")
+    assert (done.returncode, done.stdout) == (0, "Written to desk.svg.\n"), done.stderr
+    assert (tmp_path / "desk.svg").read_text().startswith("<svg xmlns=")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:

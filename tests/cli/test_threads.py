@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +15,15 @@ from tests.cli.programs import DESK, forgetting, stategraph, write
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
     """The address of a database with two threads: a chat, and an order that waits for an answer."""
     monkeypatch.chdir(write(tmp_path, desk=DESK))
     monkeypatch.setenv("STATEGRAPH_STORE", "sqlite:///threads.db")
     with forgetting(tmp_path):
         assert main(["run", "desk:chat", "--thread", "chat", "--input", "Where is it?", "-q"]) == 0
         assert main(["run", "desk:graph", "--thread", "order", "--input", '{"number": 12}', "-q"]) == 1
-    capsys.readouterr()
-    return "sqlite:///threads.db"
+        capsys.readouterr()
+        yield "sqlite:///threads.db"
 
 
 def test_threads_are_listed_and_read_by_a_process(store: str, tmp_path: Path) -> None:
@@ -64,7 +67,8 @@ def test_a_thread_is_copied_exported_imported_and_deleted(
 ) -> None:
     assert "'copy' is a copy, which waits for an answer" in said(capsys, "fork", "order", "--new-id", "copy")
     assert said(capsys, "diff", "order", "--with", "copy", code=1).endswith("No difference.\n")
-    assert said(capsys, "export", "chat", "-o", "chat.json") == "2 messages written to chat.json.\n"
+    exported = "Thread 'chat' is in chat.json: the values messages, 2 messages.\n"
+    assert said(capsys, "export", "chat", "-o", "chat.json") == exported
     assert said(capsys, "import", "chat.json", "--new-id", "chat2", "--owner", "ada") == "Thread 'chat2' is there.\n"
     assert [each["id"] for each in json.loads(said(capsys, "list", "--owner", "ada", "--json"))] == ["chat2"]
     assert said(capsys, "delete", "chat2", "none") == "1 thread deleted. There was no thread 'none'.\n"
@@ -92,3 +96,129 @@ def test_what_is_not_there_is_said_in_a_sentence(
 ) -> None:
     assert main(["thread", *words]) == 2
     assert sentence in capsys.readouterr().err
+
+
+TYPED = """
+from dataclasses import dataclass
+from typing import TypedDict
+
+from stategraph import interrupt
+from stategraph.graph.state import START, StateGraph
+
+
+@dataclass
+class Order:
+    number: int
+    parts: tuple
+
+
+class State(TypedDict):
+    order: Order
+    by_number: dict
+    told: str
+
+
+def ask(state):
+    answer = interrupt("Which?")
+    kinds = [type(state["order"]).__name__, type(state["order"].parts).__name__, *state["by_number"][1]]
+    return {"told": " ".join([*kinds, answer])}
+
+
+builder = StateGraph(State)
+builder.add_node("order", lambda state: {"order": Order(7, (1, 2)), "by_number": {1: [b"x".decode()], "$y": b"z"}})
+builder.add_node("ask", ask)
+builder.add_edge(START, "order")
+builder.add_edge("order", "ask")
+graph = builder.compile()
+"""
+
+
+def test_an_export_has_the_whole_state_and_an_import_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(write(tmp_path, typed=TYPED))
+    store = {"STATEGRAPH_STORE": "sqlite:///threads.db"}
+    monkeypatch.setenv("STATEGRAPH_STORE", store["STATEGRAPH_STORE"])
+    run = ("run", "typed:graph", "-q", "--thread", "t")
+    with forgetting(tmp_path):
+        assert main([*run, "--input", '{"told": ""}']) == 1
+    capsys.readouterr()
+    exported = stategraph(tmp_path, "thread", "export", "t", "-o", "t.json", **store)
+    assert (exported.returncode, exported.stdout) == (
+        0,
+        "Thread 't' is in t.json: the values by_number, order, told.\n",
+    )
+    assert said(capsys, "delete", "t") == "1 thread deleted.\n"
+    whole = json.loads((tmp_path / "t.json").read_text())
+    assert whole["values"]["order"] == {"number": 7, "parts": [1, 2]}
+    values = whole["state"][-1]["checkpoint"]["channel_values"]
+    assert values["order"]["value"][:2] == ["typed", "Order"]
+    assert values["by_number"] == {"$map": [[1, ["x"]], ["$y", {"$bytes": "eg=="}]]}
+    imported = stategraph(tmp_path, "thread", "import", "t.json", **store)
+    assert imported.stdout == "Thread 't' is there, and waits for an answer.\n", imported.stderr
+    answered = stategraph(tmp_path, *run, "--resume", "done", **store)
+    assert answered.stdout.splitlines()[-1] == "told       Order tuple x done", answered.stderr
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ("none", "The 'state' of the export is no list of checkpoints"),
+        ([{"namespace": ""}], "has no 'parent' that can be read"),
+        (
+            [{"namespace": "", "parent": None, "checkpoint": {}, "metadata": {}, "writes": [["task"]]}],
+            "is no task, channel and value",
+        ),
+        (
+            [{"namespace": "", "parent": None, "checkpoint": {"x": {"$bytes": "?"}}, "metadata": {}, "writes": []}],
+            "A value in the 'state' of the export cannot be read",
+        ),
+        (
+            [{"namespace": "", "parent": None, "checkpoint": {"id": 1}, "metadata": {}, "writes": []}],
+            "has a checkpoint without an id",
+        ),
+    ],
+)
+def test_a_state_that_is_none_is_refused_and_leaves_no_thread(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], part: object, sentence: str
+) -> None:
+    said(capsys, "export", "order", "-o", "order.json")
+    whole = json.loads((tmp_path / "order.json").read_text())
+    (tmp_path / "order.json").write_text(json.dumps({**whole, "state": part}))
+    assert main(["thread", "import", "order.json", "--new-id", "other"]) == 2
+    assert sentence in capsys.readouterr().err
+    assert main(["thread", "show", "other"]) == 2
+
+
+def test_a_thread_whose_last_run_failed_is_listed_so(store: str, tmp_path: Path) -> None:
+    by_itself = (
+        "from stategraph.savers import SqliteSaver\n"
+        "import desk\n"
+        "with SqliteSaver.from_conn_string('threads.db') as saver:\n"
+        "    broken = desk.broken.copy({'checkpointer': saver})\n"
+        "    broken.invoke({'number': 1}, {'configurable': {'thread_id': 'program'}})\n"
+    )
+    invoked = subprocess.run(
+        [sys.executable, "-c", by_itself], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "ZeroDivisionError" in invoked.stderr
+    assert main(["run", "desk:broken", "--thread", "command", "--input", '{"number": 1}', "-q"]) == 2
+    listed = stategraph(tmp_path, "thread", "list", "--store", store, "--status", "failed")
+    assert sorted(row.split()[:2] for row in listed.stdout.splitlines()[1:]) == [
+        ["command", "failed"],
+        ["program", "failed"],
+    ]
+    assert main(["thread", "list", "--status", "idle", "--json"]) == 0
+    shown = stategraph(tmp_path, "thread", "show", "program", "--store", store)
+    assert shown.stdout.splitlines()[-1] == "failed with: ZeroDivisionError('division by zero')"
+
+
+def test_an_answer_that_nothing_waits_for_is_refused(store: str, tmp_path: Path) -> None:
+    run = ("run", "desk:graph", "-q", "--store", store, "--thread")
+    ended = stategraph(tmp_path, *run, "chat", "--resume", "yes")
+    assert ended.returncode == 2
+    assert "Thread 'chat' waits for no answer; it has ended: begin its next turn with --input" in ended.stderr
+    assert main([*run, "order", "--resume", "yes"]) == 0
+    again = stategraph(tmp_path, *run, "order")
+    assert again.returncode == 2
+    assert "Thread 'order' has ended" in again.stderr

@@ -33,6 +33,7 @@ class Screen:
 
     def __init__(self, *, plain: bool, names: Mapping[str, str]) -> None:
         self.style = Style(sys.stdout)
+        self._said: list[str] = []
         self._names = names
         self._markdown = MarkdownStream() if self.style.is_terminal and not plain and is_available() else None
         self._writing: str | None = None
@@ -61,6 +62,16 @@ class Screen:
             self._speaker = agent
             self.line(self.style.bold(self._names.get(agent, agent)))
 
+    def begin(self) -> None:
+        """Begin a turn."""
+        self._said.clear()
+
+    def say(self, text: str) -> None:
+        """Show a text of an answer that no event told, unless it was seen in this turn."""
+        if text not in "".join(self._said):
+            self._write("text", text)
+            self.close()
+
     def _pieces(self, kind: str, data: Mapping[str, Any]) -> None:
         for part in data["delta"]["content"]:
             text = str(part.get(kind) or part.get("text") or "")
@@ -68,13 +79,15 @@ class Screen:
                 self._write(kind, text)
 
     def _write(self, kind: str, text: str) -> None:
-        if self.style.is_terminal:
-            text = harmless(text)
         if self._writing != kind:
             self.close()
             self._writing = kind
             if kind == "think":
                 write(self.style.dim("  (thinks) "), end="")
+        if kind == "text":
+            self._said.append(text)
+        if self.style.is_terminal:
+            text = harmless(text)
         if kind == "think":
             write(self.style.dim(text), end="")
         elif self._markdown is not None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.cli.chat import questions
 from stategraph.cli.chat.person import GoneError, Person
 from stategraph.cli.chat.screen import Screen
 from stategraph.cli.output import FAILED, NOTHING_DONE, Output
+from stategraph.cli.parser import suggestion
 from stategraph.cli.programs.errors import of_program
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from stategraph.run.runtime import AgentRuntime
     from stategraph.types import Command
 
-_HELP = """\
+_HELP: Final = """\
 /new     begin another thread
 /thread  show the id of this one
 /quit    end the chat; so does Ctrl-D
+//text   send a message that begins with '/'
 Ctrl-C   stop an answer"""
+
+#: What may be typed in place of a message; two of them do the same as others.
+_COMMANDS: Final = ("/new", "/thread", "/help", "/quit", "/exit")
 
 
 class Talk:
@@ -52,6 +57,7 @@ class Talk:
         self._screen = screen
         self._output = output
         self._thread_id = ""
+        self._seen: set[str | None] = set()  # messages by their ids
         self._failed = False
 
     def hold(self, thread_id: str | None) -> int:
@@ -95,8 +101,20 @@ class Talk:
             case "/new":
                 self._thread_id = uuid.uuid4().hex[:12]
                 self._screen.line("(a new thread)", dim=True)
+            case _ if said.startswith("/") and not said.startswith("//"):
+                self._refuse(said.split()[0])
             case _:
-                self._turn(said)
+                self._turn(said.removeprefix("/") if said.startswith("//") else said)
+
+    def _refuse(self, command: str) -> None:
+        """Say that there is no such command; a script that has one ends there."""
+        self._screen.close()
+        self._failed = not self._person.is_there
+        hint = suggestion(command, _COMMANDS) or "."
+        self._output.complain(
+            f"stategraph: there is no command '{command}'{hint} There are {', '.join(_COMMANDS)}; a message that "
+            f"begins with '/' is written with two of them, as in /{command}"
+        )
 
     def _prompt(self) -> str:
         return f"{self._screen.style.bold('you>')} "
@@ -109,6 +127,7 @@ class Talk:
             view = self._runtime.threads_sync.get(self._thread_id)
         except LookupError:  # a new thread with an id of the person's choice
             return
+        self._seen.update(each.id for each in view.messages)
         self._screen.line(f"({len(view.messages)} messages before)", dim=True)
         if view.interrupts:
             run = self._made(_last_run(view.messages))
@@ -120,6 +139,7 @@ class Talk:
 
         from stategraph.dev.history import input_id
 
+        self._screen.begin()
         run = self._made(run_id := uuid.uuid4().hex)
         message = HumanMessage(text, id=input_id(run_id))  # so that the chat page finds the turn in the thread
         if self._execute(run, {"messages": [message]}):
@@ -194,9 +214,18 @@ class Talk:
         except Exception as error:
             self._tell(error)
             return False
+        self._say_rest(run)
         if not run.get_interrupts():
             self._used(run, time.monotonic() - began)
         return True
+
+    def _say_rest(self, run: Run) -> None:
+        """Show answers that no event told: a graph may return one as a tuple or a dict, which is no message yet."""
+        for message in run.get_run_messages():
+            text = str(message.text)
+            if message.type == "ai" and message.id not in self._seen and text and not self._output.as_json:
+                self._screen.say(text)
+            self._seen.add(message.id)
 
     def _tell(self, error: Exception) -> None:
         self._screen.close()

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.cli.output import Output, plain_command, write, write_file
 from stategraph.cli.programs.targets import FORM
@@ -15,7 +16,11 @@ from stategraph.cli.programs.targets import FORM
 if TYPE_CHECKING:
     from stategraph.drawing.picture import Picture
 
-_FORMATS = ("text", "ascii", "mermaid", "svg", "json")
+_FORMATS: Final = ("text", "ascii", "mermaid", "svg", "json")
+
+#: Formats by the ends of the names of files; any other file is text.
+_BY_ENDING: Final = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".json": "json"}
+_PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf"})
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +31,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     show.add_argument(
         "--format",
         choices=_FORMATS,
-        default="text",
         help="text: boxes and lines for a terminal; ascii: the same for any; mermaid; svg: to be opened in a browser; "
-        "json: nodes and edges (default: text)",
+        "json: nodes and edges (default: by the end of the file's name, .svg, .mmd or .json; else text)",
     )
     show.add_argument("--xray", action="store_true", help="draw the graphs inside of nodes too")
     show.add_argument("--output", "-o", metavar="FILE", help="write to this file instead of the terminal")
@@ -39,13 +43,27 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw a graph and return the exit code."""
+    arguments.has_format = arguments.format is not None
+    arguments.format = arguments.format or _of_file(arguments.output)
     return plain_command(_show, arguments, as_json=arguments.format == "json")
+
+
+def _of_file(file: str | None) -> str:
+    """Return the format of a file by its name."""
+    return _BY_ENDING.get(Path(file).suffix.lower(), "text") if file else "text"
 
 
 def _show(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.cli.programs.targets import load_graph
+    from stategraph.errors import ConfigurationError
 
     del output
+    ending = Path(arguments.output or "").suffix.lower()
+    if ending in _PICTURES and not arguments.has_format:
+        raise ConfigurationError(
+            f"No {ending} is drawn here: write an SVG, as in -o {Path(arguments.output).with_suffix('.svg')}, which "
+            "browsers show and print"
+        )
     target = load_graph(arguments.target)
     graph = target.graph.get_graph(xray=arguments.xray)
     drawn = _drawn(graph, arguments, target.path)

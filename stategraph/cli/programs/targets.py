@@ -17,11 +17,11 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from stategraph.cli.parser import suggestion
 from stategraph.errors import ConfigurationError
@@ -36,18 +36,28 @@ USUAL_NAMES: Final = ("graph", "app", "agent", "agents", "workflow")
 FORM: Final = "MODULE:NAME, as in my_app.graphs:graph, or FILE:NAME, as in agent.py:graph"
 
 
+Kind: TypeAlias = Literal["graph", "agents", "settings"]
+
+#: What messages call them.
+_KINDS: Final[Mapping[Kind, str]] = {
+    "graph": "a compiled graph",
+    "agents": "agents",
+    "settings": "settings of create_run",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A graph or agents, found.
 
     Attributes:
         path: The path with the name that was found.
-        kind: Whether it is a compiled graph, or a list of `AgentInputs`.
+        kind: Whether it is a compiled graph, a list of `AgentInputs`, or settings of `create_run`.
         value: It.
     """
 
     path: str
-    kind: Literal["graph", "agents"]
+    kind: Kind
     value: Any
 
     @property
@@ -101,7 +111,7 @@ def imported(path: str) -> Imported:
 
 
 def load(path: str) -> Target:
-    """Import a graph, or agents.
+    """Import a graph, agents, or settings of `create_run`.
 
     Args:
         path: See `FORM`.
@@ -122,7 +132,7 @@ def load_graph(path: str) -> Target:
     target = load(path)
     if target.kind != "graph":
         raise ConfigurationError(
-            f"'{target.path}' is agents, and this command takes a compiled graph: talk to them with "
+            f"'{target.path}' is {_KINDS[target.kind]}, and this command takes a compiled graph: talk to them with "
             f"'stategraph chat {path}'"
         )
     return target
@@ -196,10 +206,11 @@ def _offers(module: ModuleType) -> str:
 
 
 def _graphs(module: ModuleType) -> list[str]:
-    return [name for name, value in vars(module).items() if not name.startswith("_") and _is_graph(value)]
+    return [name for name, value in vars(module).items() if not name.startswith("_") and is_graph(value)]
 
 
-def _is_graph(value: object) -> bool:
+def is_graph(value: object) -> bool:
+    """Return whether a value is a compiled graph."""
     return not inspect.isclass(value) and callable(getattr(value, "astream", None)) and hasattr(value, "nodes")
 
 
@@ -207,8 +218,10 @@ def _target(path: str, value: object) -> Target:
     made = ""
     if inspect.isfunction(value):
         value, made = _called(path, value), " returned"
-    if _is_graph(value):
+    if is_graph(value):
         return Target(path, "graph", value)
+    if isinstance(value, Mapping) and ("agents" in value or "graph" in value):
+        return Target(path, "settings", value)
     agents = list(value) if isinstance(value, list | tuple) else [value]
     if agents and all(_is_agent(each) for each in agents):
         return Target(path, "agents", agents)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,27 +24,18 @@ from stategraph.cli.output import (
     run_command,
     since,
     table,
-    text_of,
-    write_file,
 )
 from stategraph.cli.style import Style
+from stategraph.cli.thread import exchange
+from stategraph.cli.thread.opened import Opened, opened
 from stategraph.cli.values import in_a_line, plain
 
 if TYPE_CHECKING:
-    from stategraph.run.threads.threads import Threads
-    from stategraph.run.threads.values import ThreadView
+    from stategraph.run.threads.values import Thread, ThreadView
 
 _STATUSES = ("idle", "running", "interrupted", "failed", "unfinished")
 
-_Action: TypeAlias = Callable[["_Opened", argparse.Namespace, Output], Awaitable[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An open database."""
-
-    threads: Threads
-    saver: Any
+_Action: TypeAlias = Callable[[Opened, argparse.Namespace, Output], Awaitable[int]]
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +69,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     fork.add_argument("--new-id", metavar="ID", help="the name of the copy (default: a new one)")
     fork.add_argument("--title", metavar="TEXT", help="the title of the copy (default: that of the thread)")
 
-    export = _add(actions, "export", "Write a thread as JSON.", _export, of_thread=True)
+    export = _add(actions, "export", "Write a thread as JSON, with its whole state.", exchange.export, of_thread=True)
     export.add_argument("--output", "-o", metavar="FILE", help="write to this file")
 
-    importing = _add(actions, "import", "Make a thread of an export.", _import)
+    importing = _add(actions, "import", "Make a thread of an export.", exchange.import_)
     importing.add_argument("file", metavar="FILE", help="an export; - for standard input")
     importing.add_argument("--new-id", metavar="ID", help="the name of the thread (default: the one it had)")
     importing.add_argument("--owner", metavar="NAME", help="whose it is (default: nobody's)")
@@ -106,54 +97,67 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _act(arguments: argparse.Namespace, output: Output) -> int:
     act: _Action = arguments.act
-    async with _opened(existing_store_of(arguments)) as opened:
+    async with opened(existing_store_of(arguments)) as database:
         try:
-            return await act(opened, arguments, output)
+            return await act(database, arguments, output)
         except LookupError as error:
             return output.fail(error)
 
 
-@asynccontextmanager
-async def _opened(store: str) -> AsyncIterator[_Opened]:
-    from stategraph.run.runtime import AgentRuntime
-    from stategraph.savers.urls import saver_at
-
-    async with saver_at(store, create=False) as saver, AgentRuntime(checkpointer=saver) as runtime:
-        yield _Opened(runtime.threads, saver)
-
-
-async def _list(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
-    if arguments.search is not None:
-        page = await opened.threads.search(arguments.search, owner=arguments.owner, limit=arguments.limit)
-    else:
-        page = await opened.threads.list(status=arguments.status, owner=arguments.owner, limit=arguments.limit)
-    found = [each for each in page.threads if arguments.status in (None, each.status)]
+async def _list(opened: Opened, arguments: argparse.Namespace, output: Output) -> int:
+    found, more = await _found(opened, arguments)
     now = datetime.now().astimezone()
     rows = [
         (each.id, each.status, since((now - each.updated_at).total_seconds()), each.owner or "", each.title or "")
         for each in found
     ]
     text = table(("THREAD", "STATUS", "USED", "OWNER", "TITLE"), rows) if rows else "No threads."
-    if page.next is not None:
+    if more:
         text += f"\nThere are more: raise --limit above {arguments.limit}."
     output.show([each.to_json() for each in found], text)
     return 0
 
 
-async def _show(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
+async def _found(opened: Opened, arguments: argparse.Namespace) -> tuple[list[Thread], bool]:
+    """Return the threads that are looked for, and whether there are more than the limit."""
+    from stategraph.cli.thread.statuses import in_status, with_status
+
+    limit, owner = arguments.limit, arguments.owner
+    if arguments.search is not None:
+        page = await opened.threads.search(arguments.search, owner=owner, limit=limit)
+    elif arguments.status is None:
+        page = await opened.threads.list(owner=owner, limit=limit)
+    else:
+        found: list[Thread] = []
+        async with aclosing(in_status(opened, arguments.status, owner=owner)) as threads:
+            async for each in threads:
+                if len(found) == limit:
+                    return found, True
+                found.append(each)
+        return found, False
+    shown = [await with_status(opened, each) for each in page.threads]
+    return [each for each in shown if arguments.status in (None, each.status)], page.next is not None
+
+
+async def _show(opened: Opened, arguments: argparse.Namespace, output: Output) -> int:
+    from stategraph.cli.thread.statuses import error_of, with_status
+
     view = await opened.threads.get(arguments.thread_id, checkpoint_id=arguments.checkpoint)
+    view = replace(view, thread=await with_status(opened, view.thread))
+    error = await error_of(opened, view.thread.id) if view.thread.status == "failed" else None
     facts = {
         "thread": view.thread.to_json(),
+        "error": error,
         "checkpoint_id": view.checkpoint_id,
         "content": [dict(each) for each in view.content],
         "interrupts": [{"interrupt_id": each.interrupt_id, "payload": each.payload} for each in view.interrupts],
         "values": plain(view.values),
     }
-    output.show(plain(facts), _state(view) if arguments.state else _conversation(view))
+    output.show(plain(facts), _state(view) if arguments.state else _conversation(view, error))
     return 0
 
 
-def _conversation(view: ThreadView) -> str:
+def _conversation(view: ThreadView, error: str | None) -> str:
     style, thread = Style(sys.stdout), view.thread
     lines = [
         f"{thread.title or 'Thread'} ({thread.id}), {thread.status}, used {thread.updated_at:%Y-%m-%d %H:%M} UTC",
@@ -165,7 +169,10 @@ def _conversation(view: ThreadView) -> str:
         lines.append(style.bold(str(turn["role"])))
         for part in turn["content"]:
             lines += [f"  {line}" for line in _part(part, style).splitlines()]
-    lines += [style.asked(f"waits for: {in_a_line(each.payload, 1_000)}") for each in view.interrupts]
+    for each in view.interrupts:
+        of_several = f" ({each.interrupt_id})" if len(view.interrupts) > 1 else ""
+        lines.append(style.asked(f"waits for{of_several}: {in_a_line(each.payload, 1_000)}"))
+    lines += [style.removed(f"failed with: {in_a_line(error, 1_000)}")] if error else []
     return "\n".join(lines)
 
 
@@ -191,7 +198,7 @@ def _values(values: object) -> str:
     return json.dumps(plain(values), ensure_ascii=False, indent=2)
 
 
-async def _history(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
+async def _history(opened: Opened, arguments: argparse.Namespace, output: Output) -> int:
     await opened.threads.info(arguments.thread_id)
     facts: list[dict[str, Any]] = []
     config = {"configurable": {"thread_id": arguments.thread_id, "checkpoint_ns": ""}}
@@ -228,7 +235,7 @@ def _is_shown(name: str) -> bool:
     return not name.startswith(("__", "branch:", "join:"))
 
 
-async def _diff(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
+async def _diff(opened: Opened, arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.cli.thread.differences import as_text, differences
 
     new = await opened.threads.get(arguments.thread_id, checkpoint_id=arguments.new)
@@ -250,7 +257,7 @@ async def _diff(opened: _Opened, arguments: argparse.Namespace, output: Output) 
     return 0 if found else NOTHING_DONE
 
 
-async def _before(opened: _Opened, thread_id: str, checkpoint_id: str | None) -> str | None:
+async def _before(opened: Opened, thread_id: str, checkpoint_id: str | None) -> str | None:
     """Return the checkpoint that one was made from."""
     config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}}
     saved = await opened.saver.aget_tuple(config)
@@ -259,7 +266,7 @@ async def _before(opened: _Opened, thread_id: str, checkpoint_id: str | None) ->
     return found
 
 
-async def _fork(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
+async def _fork(opened: Opened, arguments: argparse.Namespace, output: Output) -> int:
     made = await opened.threads.fork(
         arguments.thread_id,
         checkpoint_id=arguments.checkpoint,
@@ -272,31 +279,7 @@ async def _fork(opened: _Opened, arguments: argparse.Namespace, output: Output) 
     return 0
 
 
-async def _export(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
-    exported = await opened.threads.export(arguments.thread_id)
-    if arguments.output:
-        text = json.dumps(exported, ensure_ascii=False, indent=2)
-        write_file(arguments.output, text)
-        facts = {"thread_id": arguments.thread_id, "file": arguments.output, "messages": len(exported["messages"])}
-        output.show(facts, f"{len(exported['messages'])} messages written to {arguments.output}.")
-    else:
-        output.show(exported, json.dumps(exported, ensure_ascii=False, indent=2))
-    return 0
-
-
-async def _import(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
-    from stategraph.errors import ConfigurationError
-
-    try:
-        exported = json.loads(text_of(arguments.file))
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"'{arguments.file}' is not JSON ({error}): give what 'thread export' wrote") from None
-    made = await opened.threads.import_thread(exported, new_thread_id=arguments.new_id, owner=arguments.owner)
-    output.show(made.to_json(), f"Thread '{made.id}' is there.")
-    return 0
-
-
-async def _delete(opened: _Opened, arguments: argparse.Namespace, output: Output) -> int:
+async def _delete(opened: Opened, arguments: argparse.Namespace, output: Output) -> int:
     deleted: list[str] = []
     missing: list[str] = []
     for thread_id in arguments.thread_ids:
