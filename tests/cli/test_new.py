@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,9 @@ def test_a_new_project_passes_its_tests_and_runs(
     files = {str(file): file.read_text() for file in folder.rglob("*") if file.is_file()}
     words_left = [word for word in ("__package__", "__project__", "__version__", ".template") if word in str(files)]
     assert words_left == []
+    assert "pip install -e '.[dev]'" in files[str(folder / "README.md")]
+    project = tomllib.loads(files[str(folder / "pyproject.toml")])["project"]
+    assert "pytest" in project["optional-dependencies"]["dev"]
     done = run_tests(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     ran = stategraph(folder, *words, given=given, OPENAI_API_KEY="")
