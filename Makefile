@@ -26,6 +26,7 @@ demo: demo-env ## An agent program written for LangGraph, running on this engine
 	@.venv-demo/bin/python -m examples.demo $(ARGS)
 
 chat: chat-env ## A chat page in the browser, with an embedded model that needs no key (ARGS='my_app.agents:support' for your own)
+	@test -n "$(ARGS)" || echo "an embedded model answers, without a key; your own agent: make chat ARGS='my_app.agents:support'"
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.stdout.isatty() else 1)' && opens=--open; \
 		exec .venv-chat/bin/python -m stategraph dev $$opens $(ARGS)
 
