@@ -4,6 +4,7 @@
     fake_openai      starts servers with OpenAI's HTTP API, to which the environment points while the test runs
     fake_clock       an event loop in which hours take no time
     counted_ids      ids that are the same in every run
+    evaluate_case    evaluates a program on the `case` of a test that is marked with `evaluation_cases`
 
 Loading this module imports neither the engine nor LangChain: a fixture does, when a test asks for it. A fixture of the
 same name in a `conftest.py` wins over one of these.
@@ -18,10 +19,41 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from stategraph.testing import CountedIds, FakeClock, FakeOpenAIServer, ScriptedChatModel
+    from stategraph.testing import CaseResult, CountedIds, FakeClock, FakeOpenAIServer, ScriptedChatModel
 
 #: Whether a test was left by an exception: it has failed, or was skipped.
 _WAS_LEFT = pytest.StashKey[bool]()
+
+
+#: The marker of tests that are run once for each case of a table.
+_CASES = "evaluation_cases"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line(
+        "markers",
+        f"{_CASES}(source, *, tags=()): run the test for each case of a list or a file, as its argument 'case'; a file "
+        "is looked for in the folder of the test (stategraph.testing)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked with cases once for each of them."""
+    marker = metafunc.definition.get_closest_marker(_CASES)
+    if marker is None or "case" not in metafunc.fixturenames:
+        return
+    from stategraph.testing.evaluation.cases import cases_of
+
+    def find(source: Any, *, tags: Any = ()) -> Any:
+        path = metafunc.definition.path.parent / source if isinstance(source, str) else source
+        return cases_of(path, tags=tags)
+
+    try:
+        found = find(*marker.args, **marker.kwargs)
+    except (OSError, TypeError, ValueError) as error:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {_CASES}: {error}") from None
+    metafunc.parametrize("case", found, ids=[each.name for each in found])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -87,6 +119,27 @@ def counted_ids() -> CountedIds:
     from stategraph.testing import CountedIds
 
     return CountedIds()
+
+
+@pytest.fixture
+def evaluate_case(request: pytest.FixtureRequest) -> Callable[..., CaseResult]:
+    """Evaluate a program on a case, `evaluate_case(agent, case, repetitions=3, threshold=0.6)`, and return the result.
+
+    The test fails if fewer attempts pass than the threshold wants. JUnit's XML gets the pass rate, tokens, cost and
+    time as properties of the test. The arguments are those of `stategraph.testing.evaluate`.
+    """
+    from stategraph.testing.evaluation import evaluate
+
+    def evaluate_one(target: Any, case: Any, **options: Any) -> CaseResult:
+        __tracebackhide__ = True
+        report = evaluate(target, [case], **options)
+        (result,) = report.cases
+        for name in ("pass_rate", "duration_s", "total_tokens", "cost"):
+            request.node.user_properties.append((name, result.as_json()[name]))
+        report.check()
+        return result
+
+    return evaluate_one
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

@@ -5,7 +5,8 @@ language model (:class:`ScriptedChatModel` in the process,
 :class:`FakeOpenAIServer` behind a real socket), time (:class:`FakeClock`), ids
 (:class:`CountedIds`), the order in which a reader sees a run
 (:class:`StreamRecorder`) and the death of a process
-(:func:`crash_at_every_save`). One vocabulary, :mod:`stategraph.testing.script`,
+(:func:`crash_at_every_save`). :func:`evaluate` calls real models, or any
+program, with a table of cases. One vocabulary, :mod:`stategraph.testing.script`,
 says what a scripted model does.
 
 This package imports no other package of stategraph when it is imported,
@@ -17,6 +18,24 @@ from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.testing.clock import FakeClock, VirtualTimeLoop
 from stategraph.testing.crashes import CrashReport, DivergedError, crash_at_every_save
 from stategraph.testing.differences import explain
+from stategraph.testing.evaluation import (
+    AtMost,
+    Case,
+    CaseResult,
+    Contains,
+    Equals,
+    EvaluationFailedError,
+    JSONSchema,
+    LLMJudge,
+    Outcome,
+    Regex,
+    Report,
+    Score,
+    ToolCalled,
+    aevaluate,
+    cases_of,
+    evaluate,
+)
 from stategraph.testing.ids import CountedIds
 from stategraph.testing.openai_server import FakeOpenAIServer, RecordedRequest
 from stategraph.testing.recorder import Recorded, StreamRecorder, stable
@@ -42,22 +61,34 @@ from stategraph.testing.script import (
 )
 
 __all__ = [
+    "AtMost",
     "CallPart",
+    "Case",
+    "CaseResult",
+    "Contains",
     "CountedIds",
     "CrashReport",
     "DivergedError",
     "Drop",
+    "Equals",
+    "EvaluationFailedError",
     "Failure",
     "FakeClock",
     "FakeOpenAIServer",
     "Fault",
     "Gate",
     "Hold",
+    "JSONSchema",
+    "LLMJudge",
     "ModelRequest",
+    "Outcome",
     "Pause",
     "Recorded",
     "RecordedRequest",
+    "Regex",
     "Reply",
+    "Report",
+    "Score",
     "Script",
     "ScriptExhausted",
     "ScriptedChatModel",
@@ -66,10 +97,14 @@ __all__ = [
     "Text",
     "Think",
     "ToolCall",
+    "ToolCalled",
     "Usage",
     "VirtualTimeLoop",
+    "aevaluate",
     "call",
+    "cases_of",
     "crash_at_every_save",
+    "evaluate",
     "explain",
     "reply",
     "stable",

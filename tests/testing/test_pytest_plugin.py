@@ -75,7 +75,16 @@ def test_other_lists():
 def test_fixtures_are_there_for_a_project_of_a_stranger(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(PROJECT)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "stategraph.pytest_plugin", "-p", "no:cacheprovider"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "stategraph.pytest_plugin",
+            "-p",
+            "no:cacheprovider",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,0 +1,208 @@
+"""Call a target with the input of a case, and count what it takes of models.
+
+- A function is called with the input; a sync one in a thread.
+- A compiled graph is invoked on a thread of its own. A text, or a list of messages, becomes its `messages`.
+- Agents, or a mapping of settings of `create_run`, make a run.
+- Any other Runnable is invoked with the input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.tracers.context import register_configure_hook
+
+from stategraph.testing.evaluation.outcomes import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a target did.
+
+    Attributes:
+        output: What it returned.
+        usage: What it took of models.
+    """
+
+    output: Any
+    usage: Usage
+
+
+Call = Callable[[Any], Awaitable[Called]]
+
+
+def caller(target: Any, executor: Executor, *, prices: Any = None, config: Mapping[str, Any] | None = None) -> Call:
+    """Return an async function that calls a target with an input.
+
+    Args:
+        target: See the module.
+        executor: Sync functions are called in it.
+        prices: A `Prices`, by which calls of models cost something; None: costs are known of agents with prices alone.
+        config: Laid under the config of graphs, runs and Runnables.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    settings = _run_settings(target)
+    if settings is not None:
+        return partial(_run, settings, prices, dict(config or {}))
+    call: Callable[[Any], Awaitable[Any]]
+    if hasattr(target, "ainvoke"):
+        call = partial(_invoke, target, dict(config or {}))
+    elif callable(target):
+        call = partial(_function, target, executor)
+    else:
+        raise TypeError(
+            f"The target is of type {type(target).__name__}; expected a function, a compiled graph, an AgentInputs, a "
+            "list of them, or a mapping of settings of create_run"
+        )
+    return partial(_counted, call, prices)
+
+
+async def _counted(call: Callable[[Any], Awaitable[Any]], prices: Any, given: Any) -> Called:
+    with _counting(prices) as counter:
+        output = await call(given)
+    return Called(output, counter.usage())
+
+
+async def _function(target: Any, executor: Executor, given: Any) -> Any:
+    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):  # noqa: B004
+        return await target(given)
+    work = partial(contextvars.copy_context().run, target, given)
+    returned = await asyncio.get_running_loop().run_in_executor(executor, work)
+    return await returned if inspect.isawaitable(returned) else returned
+
+
+async def _invoke(target: Any, config: Mapping[str, Any], given: Any) -> Any:
+    if not hasattr(target, "aget_state"):
+        return await target.ainvoke(given, config or None)
+    configurable = {"thread_id": f"evaluation-{uuid4()}", **config.get("configurable", {})}
+    return await target.ainvoke(_as_messages(given), {**config, "configurable": configurable})
+
+
+async def _run(settings: Mapping[str, Any], prices: Any, config: Mapping[str, Any], given: Any) -> Called:
+    from stategraph.run.runtime import create_run  # agents alone need it
+
+    priced = {"prices": prices, **settings} if prices is not None else settings
+    run = await create_run(run_id=uuid4().hex, **priced)
+    inputs = _as_messages(given)
+    configurable = {"thread_id": f"evaluation-{uuid4()}", **config.get("configurable", {})}
+    await run.process_stream(inputs, {**config, "configurable": configurable})
+    if waiting := run.get_interrupts():
+        raise RuntimeError(f"The run waits for an answer: {waiting[0].payload!r:.300}")
+    total = run.usage.total
+    cost = None if total.cost is None else float(total.cost)
+    usage = Usage(total.model_calls, total.input_tokens, total.output_tokens, cost)
+    said = [each for each in run.get_run_messages() if each.type != "human"]
+    return Called({"messages": [*_messages_of(inputs), *said]}, usage)
+
+
+def _messages_of(inputs: Any) -> list[BaseMessage]:
+    given = inputs.get("messages") if isinstance(inputs, Mapping) else None
+    return [each for each in given if isinstance(each, BaseMessage)] if isinstance(given, list) else []
+
+
+def _as_messages(given: Any) -> Any:
+    if isinstance(given, str):
+        return {"messages": [("user", given)]}
+    if isinstance(given, BaseMessage):
+        return {"messages": [given]}
+    return {"messages": given} if isinstance(given, list) else given
+
+
+def _run_settings(target: Any) -> Mapping[str, Any] | None:
+    """Return settings of `create_run`; None if the target is something else."""
+    if type(target).__name__ == "AgentInputs":
+        return {"agents": [target]}
+    if isinstance(target, Mapping) and ("agents" in target or "graph" in target):
+        return target
+    if isinstance(target, list | tuple) and target and all(type(each).__name__ == "AgentInputs" for each in target):
+        return {"agents": list(target)}
+    return None
+
+
+# What is taken of models, wherever they are called below.
+
+
+class _Counter(BaseCallbackHandler):
+    """Adds up what calls of models take."""
+
+    run_inline = True
+
+    def __init__(self, prices: Any) -> None:
+        self._book = _book(prices)
+        self._lock = threading.Lock()
+        self._providers: dict[UUID, str] = {}
+        self._calls: list[Usage] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note the provider."""
+        told = kwargs.get("metadata") or {}
+        with self._lock:
+            self._providers[run_id] = str(told.get("ls_provider") or "")
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Count a call."""
+        answers = [each.message for row in response.generations for each in row if isinstance(each, ChatGeneration)]
+        with self._lock:
+            provider = self._providers.pop(run_id, "")
+            self._calls.append(sum((self._usage(each, provider) for each in answers[:1]), Usage()))
+
+    def _usage(self, message: BaseMessage, provider: str) -> Usage:
+        reported = message.usage_metadata if isinstance(message, AIMessage) else None
+        if reported is None:
+            return Usage(1)
+        cost = None
+        if self._book is not None:
+            from stategraph.agent.limits.amounts import UsageTotals
+
+            model = str(message.response_metadata.get("model_name") or "")
+            found = self._book.cost(provider, model, UsageTotals.of_call(reported), datetime.now(UTC))
+            cost = None if found is None else float(found)
+        return Usage(1, reported["input_tokens"], reported["output_tokens"], cost)
+
+    def usage(self) -> Usage:
+        """Return the sum."""
+        with self._lock:
+            return sum(self._calls, Usage())
+
+
+def _book(prices: Any) -> Any:
+    if prices is None:
+        return None
+    from stategraph.agent.limits.prices import PriceBook
+
+    return PriceBook.of(prices)
+
+
+@lru_cache(maxsize=1)
+def _variable() -> ContextVar[_Counter | None]:
+    """Return the variable whose handler LangChain adds to all calls; it is made when somebody evaluates."""
+    made: ContextVar[_Counter | None] = ContextVar("stategraph_evaluation", default=None)
+    register_configure_hook(cast("ContextVar[BaseCallbackHandler | None]", made), inheritable=True)
+    return made
+
+
+@contextmanager
+def _counting(prices: Any) -> Iterator[_Counter]:
+    counter, variable = _Counter(prices), _variable()
+    token = variable.set(counter)
+    try:
+        yield counter
+    finally:
+        variable.reset(token)
