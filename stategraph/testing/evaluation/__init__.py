@@ -5,7 +5,8 @@ graph, agents. *Evaluators* look at the outcome of an attempt and score it. As m
 case can be attempted several times; the *pass rate* is the share of attempts in which every evaluator was content, and
 a *threshold* says how high it has to be.
 
-Cases may stand in files; a file can choose among the evaluators of this package, and names no code.
+Cases may stand in files; a file can choose among the evaluators of this package, and names no code. This package must
+never need a test framework: pytest's plug-in is built on it.
 """
 
 from stategraph.testing.evaluation.cases import Case, cases_of
