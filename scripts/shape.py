@@ -60,6 +60,7 @@ PUBLIC = frozenset(
         "stategraph.run.runtime:AgentRuntime.__init__",
         "stategraph.run.runtime:create_run",
         "stategraph.run.threads.threads:Threads.list",
+        "stategraph.testing.evaluation.running:aevaluate",
         "stategraph.workers.agents.runtime:MultiProcessRuntime.__init__",
         "stategraph.workers.registry.runs:RunRegistry.submit",
     )

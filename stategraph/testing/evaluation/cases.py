@@ -36,7 +36,7 @@ _FIELDS: Final = ("input", "expected", "name", "tags", "metadata", "checks", "ev
 _NAME_CHARS: Final = 60
 
 
-def cases_of(source: str | Path | Iterable[Case | Mapping[str, Any]], *, tags: Sequence[str] = ()) -> list[Case]:
+def cases_of(source: str | Path | Iterable[Case | Mapping[str, object]], *, tags: Sequence[str] = ()) -> list[Case]:
     """Return the cases of a list or a file, each with a name of its own.
 
     Args:
@@ -62,11 +62,11 @@ def cases_of(source: str | Path | Iterable[Case | Mapping[str, Any]], *, tags: S
     return chosen
 
 
-def _numbered(rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _numbered(rows: Iterable[object]) -> Iterator[tuple[str, object]]:
     return ((f"case {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+def _rows(path: Path) -> Iterator[tuple[str, object]]:
     kind = path.suffix.lower()
     if kind == ".csv":
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -116,7 +116,7 @@ def _of_csv(row: Mapping[str | None, Any], where: str) -> dict[str, Any]:
     return {**known, "checks": checks, "metadata": cells}
 
 
-def _case(row: Any, where: str) -> Case:
+def _case(row: object, where: str) -> Case:
     if isinstance(row, Case):
         return row
     if not isinstance(row, Mapping):
@@ -140,7 +140,7 @@ def _case(row: Any, where: str) -> Case:
     )
 
 
-def _checks(given: Any, where: str) -> Iterator[Evaluator]:
+def _checks(given: object, where: str) -> Iterator[Evaluator]:
     if not isinstance(given, Mapping | list | tuple):
         raise ValueError(
             f'{where}: \'checks\' is {type(given).__name__}; expected a list of objects such as {{"contains": "moon"}}'
@@ -170,7 +170,7 @@ def _named(cases: Sequence[Case]) -> list[Case]:
     return named
 
 
-def _new_name(given: Any, taken: set[str]) -> str:
+def _new_name(given: object, taken: set[str]) -> str:
     """Return the beginning of an input, with a number if another case begins so, and note it as taken."""
     text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
     short = " ".join(text.split())[:_NAME_CHARS] or "empty"

@@ -30,7 +30,7 @@ class Equals:
         value: The value; None: what the case expects.
     """
 
-    value: Any = None
+    value: object = None
 
     def __call__(self, outcome: Outcome) -> Score:
         """Compare."""
@@ -95,7 +95,7 @@ class JSONSchema:
         schema: The schema. It refers to nothing outside of itself.
     """
 
-    schema: Mapping[str, Any]
+    schema: Mapping[str, object]
 
     def __call__(self, outcome: Outcome) -> Score:
         """Validate: a text is read as JSON, also one in a code block."""
@@ -125,7 +125,7 @@ class ToolCalled:
     """
 
     name: str
-    args: Mapping[str, Any] | None = None
+    args: Mapping[str, object] | None = None
     times: int | None = None
 
     def __call__(self, outcome: Outcome) -> Score:
@@ -182,7 +182,7 @@ def without_fence(text: str) -> str:
     return found[1] if found else text
 
 
-def _wanted(value: Any, outcome: Outcome, name: str) -> Any:
+def _wanted(value: object, outcome: Outcome, name: str) -> Any:
     if value is not None:
         return value
     if outcome.case.expected is None:

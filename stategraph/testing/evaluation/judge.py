@@ -58,7 +58,7 @@ class LLMJudge:
         return "\n\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in parts)
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, str):
         return value
     try:

@@ -1,4 +1,4 @@
-"""What an attempt came to, and how an evaluator scores it."""
+"""Values: cases, outcomes of attempts, and scores of evaluators."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Case:
     name: str = ""
     evaluators: Sequence[Evaluator] = ()
     tags: Sequence[str] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an attempt took of models.
+    """Calls of models in an attempt, and their tokens.
 
     Attributes:
         model_calls: Their calls.
@@ -64,7 +64,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a target made of a case.
+    """The output of a target for a case, as evaluators see it.
 
     Attributes:
         case: The case.
@@ -87,7 +87,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What an evaluator says.
+    """The verdict of an evaluator.
 
     Attributes:
         passed: Whether it is content.
@@ -113,7 +113,7 @@ Evaluator: TypeAlias = Callable[[Outcome], Verdict | Awaitable[Verdict]]
 not content; an async function may do the same."""
 
 
-def outcome_of(case: Case, output: Any, usage: Usage, duration_s: float) -> Outcome:
+def outcome_of(case: Case, output: object, usage: Usage, duration_s: float) -> Outcome:
     """Describe what a target returned.
 
     Args:
@@ -132,7 +132,7 @@ def outcome_of(case: Case, output: Any, usage: Usage, duration_s: float) -> Outc
     return Outcome(case, output, _text(output, messages), new, calls, usage, duration_s)
 
 
-def _messages(value: Any) -> list[BaseMessage]:
+def _messages(value: object) -> list[BaseMessage]:
     found = value.get("messages") if isinstance(value, Mapping) else value
     if isinstance(found, BaseMessage):
         return [found]
@@ -141,7 +141,7 @@ def _messages(value: Any) -> list[BaseMessage]:
     return []
 
 
-def _text(output: Any, messages: Sequence[BaseMessage]) -> str:
+def _text(output: object, messages: Sequence[BaseMessage]) -> str:
     if isinstance(output, str):
         return output
     if messages:

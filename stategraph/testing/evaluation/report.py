@@ -1,9 +1,11 @@
-"""What an evaluation came to: a table for a terminal, and JSON."""
+"""Results of an evaluation: a table for a terminal, and JSON."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+from langchain_core.messages import ToolCall
 
 from stategraph.testing.evaluation.outcomes import Case, Outcome, Score, Usage
 
@@ -33,18 +35,18 @@ class Attempt:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was raised and every evaluator is content."""
+        """True if nothing was raised and every evaluator is content."""
         return not self.error and all(each.passed for each in self.scores)
 
     @property
     def reasons(self) -> list[str]:
-        """Why it did not pass, a sentence each."""
+        """The reasons for which it did not pass, a sentence each."""
         failed = [f"{each.name}: {each.reason or 'no'}" for each in self.scores if not each.passed]
         return [*failed, *([self.error] if self.error else [])]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return it as JSON."""
-        told: dict[str, Any] = {"passed": self.passed, "duration_s": round(self.duration_s, 3)}
+        told: dict[str, object] = {"passed": self.passed, "duration_s": round(self.duration_s, 3)}
         if self.outcome is not None:
             usage = self.outcome.usage
             told |= {"output": self.outcome.text, "tool_calls": [_call(each) for each in self.outcome.tool_calls]}
@@ -70,7 +72,7 @@ class CaseResult:
 
     @property
     def passes(self) -> int:
-        """How many attempts passed."""
+        """The number of attempts that passed."""
         return sum(each.passed for each in self.attempts)
 
     @property
@@ -80,7 +82,7 @@ class CaseResult:
 
     @property
     def usage(self) -> Usage:
-        """What all attempts took of models."""
+        """The usage of models by all attempts."""
         return sum((each.outcome.usage for each in self.attempts if each.outcome is not None), Usage())
 
     @property
@@ -90,10 +92,10 @@ class CaseResult:
 
     @property
     def reasons(self) -> list[str]:
-        """Why attempts did not pass, each reason once."""
+        """The reasons for which attempts did not pass, each once."""
         return list(dict.fromkeys(reason for each in self.attempts for reason in each.reasons))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return it as JSON."""
         usage = self.usage
         return {
@@ -123,7 +125,7 @@ class Report:
 
     @property
     def attempts(self) -> int:
-        """How many attempts there were."""
+        """The number of attempts."""
         return sum(len(each.attempts) for each in self.cases)
 
     @property
@@ -133,12 +135,12 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether the pass rate is not below the threshold."""
+        """True if the pass rate is not below the threshold."""
         return self.pass_rate >= self.threshold - 1e-9  # 2/3 is 2/3, however it was written
 
     @property
     def usage(self) -> Usage:
-        """What all attempts took of models."""
+        """The usage of models by all attempts."""
         return sum((each.usage for each in self.cases), Usage())
 
     def scores(self) -> dict[str, float]:
@@ -160,7 +162,7 @@ class Report:
         if not self.passed:
             raise EvaluationFailedError(f"{self}\n{self.failures()}".rstrip())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return it as JSON: numbers are plain, times are seconds, costs are US dollars."""
         usage = self.usage
         return {
@@ -222,5 +224,5 @@ def _cut(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def _call(call: Any) -> dict[str, Any]:
+def _call(call: ToolCall) -> dict[str, object]:
     return {"name": call["name"], "args": call["args"]}

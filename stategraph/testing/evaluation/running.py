@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.testing.evaluation.cases import cases_of
 from stategraph.testing.evaluation.evaluators import Equals
@@ -18,14 +18,17 @@ from stategraph.testing.evaluation.outcomes import Case, Evaluator, Outcome, Sco
 from stategraph.testing.evaluation.report import Attempt, CaseResult, Report
 from stategraph.testing.evaluation.targets import Call, caller
 
-Cases = str | Path | Iterable[Case | Mapping[str, Any]]
+if TYPE_CHECKING:
+    from stategraph.agent.settings.limits import Prices
+
+Cases = str | Path | Iterable[Case | Mapping[str, object]]
 
 #: Attempts beside each other, if nothing is said.
 CONCURRENCY: Final = 8
 
 
 async def aevaluate(
-    target: Any,
+    target: object,
     cases: Cases,
     *,
     evaluators: Sequence[Evaluator] = (),
@@ -34,9 +37,9 @@ async def aevaluate(
     threshold: float = 1.0,
     tags: Sequence[str] = (),
     judge: Any = None,
-    prices: Any = None,
+    prices: Prices | None = None,
     timeout_s: float | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     on_result: Callable[[CaseResult], object] | None = None,
 ) -> Report:
     """Call a target with each case, and let evaluators score what it returns.
@@ -91,7 +94,7 @@ async def aevaluate(
     return Report(tuple(each.result() for each in tasks), threshold, time.perf_counter() - began)
 
 
-def evaluate(target: Any, cases: Cases, **options: Any) -> Report:
+def evaluate(target: object, cases: Cases, **options: Any) -> Report:
     """Evaluate where nothing can be awaited; the arguments are those of `aevaluate`.
 
     Raises:
@@ -153,7 +156,7 @@ async def _scored(outcome: Outcome) -> tuple[list[Score], str]:
     return scores, ""
 
 
-def _score(verdict: Any, name: str) -> Score:
+def _score(verdict: object, name: str) -> Score:
     match verdict:
         case Score():
             return verdict if verdict.name else replace(verdict, name=name)

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -29,10 +29,14 @@ from langchain_core.tracers.context import register_configure_hook
 
 from stategraph.testing.evaluation.outcomes import Usage
 
+if TYPE_CHECKING:
+    from stategraph.agent.limits.prices import PriceBook
+    from stategraph.agent.settings.limits import Prices
+
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a target did.
+    """The result of calling a target.
 
     Attributes:
         output: What it returned.
@@ -43,10 +47,12 @@ class Called:
     usage: Usage
 
 
-Call = Callable[[Any], Awaitable[Called]]
+Call = Callable[[object], Awaitable[Called]]
 
 
-def caller(target: Any, executor: Executor, *, prices: Any = None, config: Mapping[str, Any] | None = None) -> Call:
+def caller(
+    target: object, executor: Executor, *, prices: Prices | None = None, config: Mapping[str, Any] | None = None
+) -> Call:
     """Return an async function that calls a target with an input.
 
     Args:
@@ -61,7 +67,7 @@ def caller(target: Any, executor: Executor, *, prices: Any = None, config: Mappi
     settings = _run_settings(target)
     if settings is not None:
         return partial(_run, settings, prices, dict(config or {}))
-    call: Callable[[Any], Awaitable[Any]]
+    call: Callable[[object], Awaitable[object]]
     if hasattr(target, "ainvoke"):
         call = partial(_invoke, target, dict(config or {}))
     elif callable(target):
@@ -74,13 +80,13 @@ def caller(target: Any, executor: Executor, *, prices: Any = None, config: Mappi
     return partial(_counted, call, prices)
 
 
-async def _counted(call: Callable[[Any], Awaitable[Any]], prices: Any, given: Any) -> Called:
+async def _counted(call: Callable[[object], Awaitable[object]], prices: Prices | None, given: object) -> Called:
     with _counting(prices) as counter:
         output = await call(given)
     return Called(output, counter.usage())
 
 
-async def _function(target: Any, executor: Executor, given: Any) -> Any:
+async def _function(target: Callable[[object], Any], executor: Executor, given: object) -> object:
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):  # noqa: B004
         return await target(given)
     work = partial(contextvars.copy_context().run, target, given)
@@ -88,14 +94,14 @@ async def _function(target: Any, executor: Executor, given: Any) -> Any:
     return await returned if inspect.isawaitable(returned) else returned
 
 
-async def _invoke(target: Any, config: Mapping[str, Any], given: Any) -> Any:
+async def _invoke(target: Any, config: Mapping[str, Any], given: object) -> object:
     if not hasattr(target, "aget_state"):
         return await target.ainvoke(given, config or None)
     configurable = {"thread_id": f"evaluation-{uuid4()}", **config.get("configurable", {})}
     return await target.ainvoke(_as_messages(given), {**config, "configurable": configurable})
 
 
-async def _run(settings: Mapping[str, Any], prices: Any, config: Mapping[str, Any], given: Any) -> Called:
+async def _run(settings: Mapping[str, Any], prices: Prices | None, config: Mapping[str, Any], given: object) -> Called:
     from stategraph.run.runtime import create_run  # agents alone need it
 
     priced = {"prices": prices, **settings} if prices is not None else settings
@@ -112,7 +118,7 @@ async def _run(settings: Mapping[str, Any], prices: Any, config: Mapping[str, An
     return Called({"messages": [*_messages_of(inputs), *said]}, usage)
 
 
-def _messages_of(inputs: Any) -> list[BaseMessage]:
+def _messages_of(inputs: object) -> list[BaseMessage]:
     given = inputs.get("messages") if isinstance(inputs, Mapping) else None
     return [each for each in given if isinstance(each, BaseMessage)] if isinstance(given, list) else []
 
@@ -125,7 +131,7 @@ def _as_messages(given: Any) -> Any:
     return {"messages": given} if isinstance(given, list) else given
 
 
-def _run_settings(target: Any) -> Mapping[str, Any] | None:
+def _run_settings(target: object) -> Mapping[str, Any] | None:
     """Return settings of `create_run`; None if the target is something else."""
     if type(target).__name__ == "AgentInputs":
         return {"agents": [target]}
@@ -144,19 +150,19 @@ class _Counter(BaseCallbackHandler):
 
     run_inline = True
 
-    def __init__(self, prices: Any) -> None:
+    def __init__(self, prices: Prices | None) -> None:
         self._book = _book(prices)
         self._lock = threading.Lock()
         self._providers: dict[UUID, str] = {}
         self._calls: list[Usage] = []
 
-    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_chat_model_start(self, serialized: object, messages: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Note the provider."""
         told = kwargs.get("metadata") or {}
         with self._lock:
             self._providers[run_id] = str(told.get("ls_provider") or "")
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         """Count a call."""
         answers = [each.message for row in response.generations for each in row if isinstance(each, ChatGeneration)]
         with self._lock:
@@ -182,7 +188,7 @@ class _Counter(BaseCallbackHandler):
             return sum(self._calls, Usage())
 
 
-def _book(prices: Any) -> Any:
+def _book(prices: Prices | None) -> PriceBook | None:
     if prices is None:
         return None
     from stategraph.agent.limits.prices import PriceBook
@@ -199,7 +205,7 @@ def _variable() -> ContextVar[_Counter | None]:
 
 
 @contextmanager
-def _counting(prices: Any) -> Iterator[_Counter]:
+def _counting(prices: Prices | None) -> Iterator[_Counter]:
     counter, variable = _Counter(prices), _variable()
     token = variable.set(counter)
     try:
