@@ -223,6 +223,38 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
 
+class _Overtaken(SimpleQueue[Any]):
+    """A queue in which a thread that waits is overtaken once by another, when it is told to end."""
+
+    def __init__(self, begin: threading.Event) -> None:
+        super().__init__()
+        self.waiting: threading.Thread | None = None
+        self._begin = begin
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        job = super().get(block, timeout)
+        if job is None and threading.current_thread() is self.waiting:
+            self.waiting = None
+            self._begin.set()  # the other one comes to the end of its work
+            self.put(None)
+            until(lambda: self.qsize() == 0)  # and takes this
+            job = super().get(block, timeout)
+        return job
+
+
+def test_finish_ends_a_thread_whose_word_another_one_took() -> None:
+    pool, begin = Pool(idle_s=600.0), threading.Event()
+    jobs = pool._jobs = _Overtaken(begin)
+    busy = pool.submit(begin.wait)
+    jobs.waiting = pool.submit(threading.current_thread).result(TIMEOUT_S)
+    until(lambda: pool.spare_count() == 1)
+    finisher = threading.Thread(target=pool.finish, daemon=True)
+    finisher.start()
+    finisher.join(TIMEOUT_S)
+    assert not finisher.is_alive()
+    assert busy.result(0)
+
+
 def test_running_work_is_finished_at_the_interpreters_exit() -> None:
     done = run_python(
         "import time\n"

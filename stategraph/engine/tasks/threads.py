@@ -114,8 +114,9 @@ class Pool(Executor):
             while self._spare:
                 self._spare.pop()
                 self._jobs.put(None)
+            # A thread that was at work just now may take the word of one that waits, and leave its token for that.
             for thread in list(self._threads):
-                thread.join()
+                thread.join(_CLOSING_S)
 
     def _start_thread(self) -> None:
         name = f"stategraph_{next(self._numbers)}"
