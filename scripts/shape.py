@@ -39,6 +39,7 @@ KNOWN: dict[str, dict[str, int]] = {}
 PUBLIC = frozenset(
     (
         "compat.langgraph.pregel._draw:draw_graph",
+        "stategraph.dev.serving:serve",
         "stategraph.engine.compile.node:PregelNode.__init__",
         "stategraph.engine.definition:GraphDefinition.__init__",
         "stategraph.engine.engine:StateGraphEngine.ainvoke",

@@ -26,6 +26,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allowed-host", metavar="NAME", action="append", default=[], help="another name of this server"
     )
+    parser.add_argument("--edit", action="store_true", help="let the inspector branch, edit and rerun threads")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.epilog = "Ctrl-C stops the server. Exit code: 0 stopped as asked, 2 it does not work."
     parser.set_defaults(run=run)
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         files=arguments.files,
         allowed_hosts=arguments.allowed_host,
         open_browser=arguments.open,
+        edit=arguments.edit,
     )
 
 

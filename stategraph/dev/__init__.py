@@ -10,6 +10,7 @@
     changes.py        wakes event streams
     protection.py     hosts, origins, headers, sizes
     replies.py        JSON in and out, errors as sentences
+    inspector/        threads step by step, branches, comparisons
     routes/           the API, a module for each kind of thing
     application.py    all of it as one ASGI application
     serving.py        the application on a port

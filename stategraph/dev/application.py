@@ -17,6 +17,8 @@ from stategraph.dev import loading
 from stategraph.dev.changes import Changes
 from stategraph.dev.conversations import Conversations
 from stategraph.dev.hosting import host
+from stategraph.dev.inspector import routes as inspecting
+from stategraph.dev.inspector.inspector import Inspector
 from stategraph.dev.protection import Protection
 from stategraph.dev.replies import HANDLERS
 from stategraph.dev.routes import pages, runs, threads
@@ -35,6 +37,7 @@ def create_app(
     files: Sequence[str] | None = None,
     allowed_hosts: Collection[str] = (),
     tells_errors: bool = True,
+    edit: bool = False,
 ) -> Starlette:
     """Make the application.
 
@@ -47,6 +50,7 @@ def create_app(
         allowed_hosts: Names by which the server may be addressed, beside `localhost` and addresses.
         tells_errors: Whether the page is told the texts of errors; of models and tools they may name addresses and
             prompts.
+        edit: Whether the inspector may change threads: branch, edit states, run again.
 
     Returns:
         The application. Its lifespan opens the runtime.
@@ -54,31 +58,42 @@ def create_app(
     Raises:
         ConfigurationError: The target cannot be used.
     """
-    return application(loading.load(target, files), store, allowed_hosts=allowed_hosts, tells_errors=tells_errors)
+    loaded = loading.load(target, files)
+    return application(loaded, store, allowed_hosts=allowed_hosts, tells_errors=tells_errors, edit=edit)
 
 
 def application(
-    loaded: Target, store: Any = None, *, allowed_hosts: Collection[str] = (), tells_errors: bool = True
+    loaded: Target,
+    store: Any = None,
+    *,
+    allowed_hosts: Collection[str] = (),
+    tells_errors: bool = True,
+    edit: bool = False,
 ) -> Starlette:
     """Make the application of a target that was loaded; the arguments are those of `create_app`."""
     loaded, prices = _priced(loaded)
     runtime, loaded = host(loaded, store, runs_kept=RUNS_KEPT, event_log_size=EVENTS_KEPT)
     changes = Changes()
 
+    conversations = Conversations(runtime, loaded, changes, prices, tells_errors=tells_errors)
+    inspector = Inspector(conversations, edits=edit, tells_errors=tells_errors)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         changes.reopen()
+        inspector.reopen()
         async with runtime:
             yield
 
     app = Starlette(
-        routes=[*threads.routes, *runs.routes, *pages.routes],
+        routes=[*threads.routes, *runs.routes, *inspecting.routes, *pages.routes],
         middleware=[Middleware(Protection, hosts=allowed_hosts)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
     app.state.changes = changes
-    app.state.conversations = Conversations(runtime, loaded, changes, prices, tells_errors=tells_errors)
+    app.state.conversations = conversations
+    app.state.inspector = inspector
     return app
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,9 @@ _KNOWN = 1024
 
 #: Threads of which the names of all turns are known: others are read before the next message.
 _NAMED = 64
+
+#: The key under which the metadata of steps name the run of them, where that was not begun by a message.
+RERUN = "rerun"
 
 #: Characters of a title that is made of a message.
 _TITLE = 60
@@ -211,6 +215,33 @@ class Conversations:
                 raise RefusedError(409, "Nothing is unfinished in this session: send a message to begin a turn")
             turn = known or self._remember(thread_id, run.id, [])
             self._watch(turn, asyncio.create_task(run.resume(None, self._config(thread_id))))
+        return turn
+
+    @asynccontextmanager
+    async def resting(self, thread_id: str) -> AsyncIterator[None]:
+        """Hold a thread in which nothing goes on, so that nothing begins in it.
+
+        Raises:
+            LookupError: There is no such thread.
+            RefusedError: A run goes on in it, in this process or in another one.
+        """
+        async with self._lock(thread_id):
+            self._check_idle(thread_id)
+            if (await self.runtime.threads.info(thread_id)).status == "running":
+                raise RefusedError(409, "A run goes on in this session, in another process: wait for its end")
+            yield
+
+    async def run_again(self, thread_id: str) -> Turn:
+        """Run what comes next in a thread, as a run of its own; the caller holds the thread, see `resting`.
+
+        Raises:
+            ConfigurationError: The target makes no run.
+        """
+        run_id = uuid4().hex
+        run = await self._make(run_id)
+        config = {**self._config(thread_id), "metadata": {**self.target.config.get("metadata", {}), RERUN: run_id}}
+        turn = self._remember(thread_id, run_id, [])
+        self._watch(turn, asyncio.create_task(run.resume(None, config)))
         return turn
 
     async def stop(self, run_id: str) -> bool:

@@ -40,6 +40,7 @@ def serve(
     files: Sequence[str] | None = None,
     allowed_hosts: Collection[str] = (),
     open_browser: bool = False,
+    edit: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve the chat page until the process is told to stop (Ctrl-C, SIGTERM).
@@ -55,6 +56,7 @@ def serve(
         files: Kinds of files that may be sent along, such as `image/*`; None: texts, and what the model's profile says.
         allowed_hosts: Names by which the server may be addressed, beside `localhost` and addresses.
         open_browser: Whether the page is opened.
+        edit: Whether the inspector may change threads: branch, edit states, run again.
         say: Is told what a person should know, line by line.
 
     Raises:
@@ -74,7 +76,7 @@ def serve(
     is_local = _is_loopback(host)
     loaded = loading.load(target, files)
     kept = _store(loaded.settings, store)
-    app = application(loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local)
+    app = application(loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local, edit=edit)
     listening = _listen(host, port)
     address = _address(host, listening.getsockname()[1])
 

@@ -15,12 +15,12 @@ try:
 except ModuleNotFoundError:
     sys.exit("Playwright is not installed here: `make e2e` makes an environment that has it")
 
-from tests.e2e import chat_scenes, question_scenes, shots  # noqa: F401 - they register their scenes
+from tests.e2e import chat_scenes, inspector_scenes, question_scenes, shots  # noqa: F401 - they register their scenes
 from tests.e2e.stage import SCENES, staged
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Play the scenes of the chat page in a real browser.")
+    parser = argparse.ArgumentParser(description="Play the scenes of the page in a real browser.")
     parser.add_argument("-k", metavar="WORDS", default="", help="only scenes whose name has these words")
     parser.add_argument("--failures", type=Path, metavar="FOLDER", help="pictures of pages whose scene failed")
     parser.add_argument("--shots", type=Path, metavar="FOLDER", help="play nothing; take pictures of the page")

@@ -113,7 +113,8 @@ class Stage:
         page.on("console", self._hear)
         self.pages.append(page)
         page.goto(address + path)
-        expect(page.get_by_label("Message Ada")).to_be_visible()
+        inspects = "#/inspector" in path
+        expect(page.locator("#inspector").first if inspects else page.get_by_label("Message Ada")).to_be_visible()
         return page
 
     @contextlib.contextmanager
@@ -141,6 +142,7 @@ class Server:
 
     def __init__(self, loop: Loop, store: str | None, served: Any = None) -> None:
         self._loop, self._store, self._served = loop, store, served or target.target()
+        self.edit = True
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -154,7 +156,7 @@ class Server:
         return f"http://127.0.0.1:{self.proxy.port}"
 
     def start(self) -> None:
-        self._app = create_app(self._served, store=self._store, files=("text/*", "image/*"))
+        self._app = create_app(self._served, store=self._store, files=("text/*", "image/*"), edit=self.edit)
         config = uvicorn.Config(self._app, port=self.port, log_level="critical", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._task = asyncio.run_coroutine_threadsafe(self._server.serve(), self._loop.loop)

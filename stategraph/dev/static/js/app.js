@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import "./chat/room.js";
+import "./inspector/room.js";
 import { Session } from "./chat/session.js";
 import { icons } from "./icons.js";
 import { html, nothing, render } from "./lib.js";
@@ -66,7 +67,7 @@ function toggleTheme() {
 
 function header() {
   const { session, route } = state;
-  const title = session?.thread?.title ?? (session?.threadId ? "Untitled session" : "New session");
+  const title = tabOf(route.tab).heading?.(state) ?? session?.thread?.title ?? (session?.threadId ? "Untitled session" : "New session");
   return html`<header class="bar">
     <button
       type="button"
@@ -83,7 +84,7 @@ function header() {
       ${icons.menu}
     </button>
     <h1 class="title" title=${title}>${title}</h1>
-    ${all().length > 1 && route.thread
+    ${all().length > 1
       ? html`<nav class="tabs" aria-label="Views">
           ${all().map(
             (tab) =>
@@ -128,9 +129,9 @@ onChange(() => {
         href="#message"
         @click=${(event) => {
           event.preventDefault();
-          document.getElementById("message")?.focus();
+          document.getElementById(tabOf(state.route.tab).main ?? "message")?.focus();
         }}
-        >Skip to the message</a
+        >${tabOf(state.route.tab).main ? "Skip to the content" : "Skip to the message"}</a
       >
       ${sidebar(state, hidden)}
       ${state.drawer

@@ -1,0 +1,68 @@
+"""Two branches, or two runs, beside each other: which steps they share, and how their states differ step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from stategraph.dev.inspector import steps, values
+from stategraph.dev.inspector.differences import Differences
+from stategraph.dev.inspector.graphs import Graph
+from stategraph.dev.inspector.steps import Step
+from stategraph.dev.inspector.values import Json
+
+#: Steps of each side that are compared.
+MOST: Final = 40
+
+#: Differences that are told of each pair of steps.
+_TOLD: Final = 20
+
+
+async def compared(graph: Graph, one: Step, other: Step) -> Json:
+    """Return two branches, from where they part to the steps that are given.
+
+    In one thread they part behind the newest step that both have; in two threads they are compared from the input of
+    the last turn on.
+
+    Args:
+        graph: The compiled graph.
+        one: The last step of the one.
+        other: The last step of the other.
+    """
+    lines = [await steps.line(graph, each, MOST) for each in (one, other)]
+    shared = None
+    if one.place == other.place:
+        known = {each.id for each in lines[1]}
+        shared = next((each for each in lines[0] if each.id in known), None)
+    begins = [_after(line, shared) if shared else _turn(line) for line in lines]
+    pairs = [_pair(*_both(begins, at)) for at in range(max(map(len, begins)))]
+    return {
+        "shared": None if shared is None else shared.row(),
+        "pairs": pairs,
+        "cut": shared is None and any(len(line) == MOST for line in lines),
+    }
+
+
+def _after(line: Sequence[Step], shared: Step) -> list[Step]:
+    """Return the steps after one that is shared, the oldest first."""
+    at = next(at for at, each in enumerate(line) if each.id == shared.id)
+    return list(line[:at][::-1])
+
+
+def _turn(line: Sequence[Step]) -> list[Step]:
+    at = next((at for at, each in enumerate(line) if each.begins_turn), len(line) - 1)
+    return list(line[: at + 1][::-1])
+
+
+def _both(lines: Sequence[Sequence[Step]], at: int) -> list[Step | None]:
+    return [line[at] if at < len(line) else None for line in lines]
+
+
+def _pair(one: Step | None, other: Step | None) -> Json:
+    """Return two steps as JSON, with what is not the same in their states; one of them may be missing."""
+    pair: dict[str, Any] = {"a": one and one.row(), "b": other and other.row(), "differences": None}
+    if one is not None and other is not None:
+        found = Differences.of(values.state_of(one.state.values), values.state_of(other.state.values))
+        told = Differences(found.found[:_TOLD], found.more or len(found.found) > _TOLD)
+        pair |= {"differences": told.to_json(), "count": len(found.found)}
+    return pair

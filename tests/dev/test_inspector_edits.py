@@ -1,0 +1,354 @@
+"""What the inspector changes: branches, values that are set, runs from any step, comparisons."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, TypedDict
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+import httpx
+from langchain_core.messages import AIMessage, AnyMessage
+
+from stategraph import END, START, StateGraph, interrupt
+from stategraph.graph.message import add_messages
+from stategraph.testing import Gate, Hold, call, reply
+from stategraph.types import Command
+from tests.dev.inspecting import a_graph, ran, steps_of, talked, told, turn
+from tests.dev.serving import an_agent, answered, asking, new_thread, reading, send, serving
+
+pytestmark = pytest.mark.anyio
+
+
+async def branched(client: httpx.AsyncClient, thread: str, step: str, **body: Any) -> httpx.Response:
+    return await client.post(f"/api/inspector/threads/{thread}/branches", json={"step": step, **body})
+
+
+async def over(client: httpx.AsyncClient, thread: str, run: str) -> dict[str, Any]:
+    """Wait until a run is over, and return how it ended."""
+    async with reading(client, thread) as reader:
+        while True:
+            _, data = (await reader.until("paused"))[-1]
+            if data["run"]["id"] == run:
+                return dict(data["run"])
+
+
+async def state_of(client: httpx.AsyncClient, thread: str, step: str) -> dict[str, Any]:
+    shown = await told(client, f"/threads/{thread}/steps/{step}")
+    return {
+        name: (await told(client, f"/threads/{thread}/steps/{step}/values/{name}"))["value"]
+        for name in (each["name"] for each in shown["values"])
+    }
+
+
+async def test_nothing_is_changed_unless_the_server_was_started_for_it() -> None:
+    async with serving(a_graph()) as client:
+        thread = await talked(client)
+        (newest, *_) = found = await steps_of(client, thread)
+        for path, body in (("branches", {"step": newest["id"]}), ("copies", {"step": newest["id"]})):
+            answer = await client.post(f"/api/inspector/threads/{thread}/{path}", json=body)
+            assert answer.status_code == 403
+            assert "stategraph dev --edit" in answer.json()["error"]
+        assert await steps_of(client, thread) == found
+        assert len((await told(client, "/threads"))["threads"]) == 1
+
+
+async def test_pages_of_other_sites_change_nothing() -> None:
+    async with serving(a_graph(), edit=True) as client:
+        thread = await talked(client)
+        (newest, *_) = found = await steps_of(client, thread)
+        for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            answer = await client.post(
+                f"/api/inspector/threads/{thread}/branches", json={"step": newest["id"]}, headers=headers
+            )
+            assert answer.status_code == 403
+        answer = await client.get("/api/inspector", headers={"Host": "evil.example"})
+        assert answer.status_code == 403
+        assert await steps_of(client, thread) == found
+
+
+async def test_a_step_runs_again_on_a_branch_of_its_own() -> None:
+    async with serving(a_graph(), edit=True) as client:
+        thread = await talked(client)
+        before = await steps_of(client, thread)
+        planned = before[2]
+        answer = await branched(client, thread, planned["id"], run=True)
+        assert answer.status_code == 201
+        begun = answer.json()
+        assert (begun["step"]["source"], begun["step"]["parent"]) == ("fork", planned["parent"])
+        ended = await over(client, thread, begun["run"]["id"])
+        after = await steps_of(client, thread)
+        async with client.stream("GET", f"/api/runs/{begun['run']['id']}/events") as events:
+            text = (await events.aread()).decode()
+        again = await client.get(f"/api/threads/{thread}")
+    assert "error" not in ended
+    assert after[3:] == before
+    assert [ran(each) for each in after[:3]] == [["work"], ["work"], ["plan"]]
+    assert [each["run"] for each in after[:2]] == [begun["run"]["id"]] * 2
+    assert "on_run_end" in text
+    assert [each["role"] for each in again.json()["turns"]] == ["user", "assistant"]
+
+
+async def test_values_are_set_and_not_merged_and_decide_what_comes_next() -> None:
+    async with serving(a_graph(), edit=True) as client:
+        thread = await talked(client)
+        newest, worked, planned, *_ = await steps_of(client, thread)
+        values = {"count": 100, "log": ["other"], "messages": [{"type": "human", "content": "Changed", "id": "x"}]}
+        answer = await branched(client, thread, worked["id"], values=values)
+        step = answer.json()["step"]
+        assert (step["edited_as"], step["next"], step["parent"]) == ("work", [], worked["id"])  # the count is above 20
+        state = await state_of(client, thread, step["id"])
+        assert (state["count"], state["log"], state["note"]) == (100, ["other"], "planned")
+        assert [each["content"] for each in state["messages"]] == ["Changed"]
+        # As another node, another one comes next.
+        answer = await branched(client, thread, worked["id"], values={"count": 100}, as_node="plan", run=True)
+        await over(client, thread, answer.json()["run"]["id"])
+        (last, *_) = await steps_of(client, thread)
+        assert (await state_of(client, thread, last["id"]))["count"] == 110
+        assert (await state_of(client, thread, newest["id"]))["count"] == 21
+        assert (await state_of(client, thread, planned["id"]))["count"] == 1
+
+
+async def test_a_node_that_says_itself_what_comes_next_goes_on_as_it_did() -> None:
+    class State(TypedDict, total=False):
+        messages: Annotated[list[AnyMessage], add_messages]
+        note: str
+        total: Annotated[int, operator.add]
+
+    def choose(_: State) -> Command[Any]:
+        return Command(update={"note": "chosen", "total": 1}, goto="end")
+
+    builder = StateGraph(State)
+    builder.add_node("choose", choose, destinations=("end",))
+    builder.add_node("end", lambda state: {"note": state["note"] + "!"})
+    builder.add_edge(START, "choose")
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        chosen = (await steps_of(client, thread))[1]
+        answer = await branched(client, thread, chosen["id"], values={"note": "edited", "total": 5}, run=True)
+        await over(client, thread, answer.json()["run"]["id"])
+        (last, *_) = await steps_of(client, thread)
+        state = await state_of(client, thread, last["id"])
+    assert (state["note"], state["total"]) == ("edited!", 5)
+
+
+async def test_an_input_that_is_changed_is_run() -> None:
+    async with serving(an_agent("One.", "Two."), edit=True) as client:
+        thread = await talked(client, "First question")
+        begun = next(each for each in await steps_of(client, thread) if ran(each) == ["__start__"])
+        messages = (await told(client, f"/threads/{thread}/steps/{begun['id']}/values/messages"))["value"]
+        messages[0]["content"] = "Second question"
+        answer = await branched(client, thread, begun["id"], values={"messages": messages}, run=True)
+        await over(client, thread, answer.json()["run"]["id"])
+        view = (await client.get(f"/api/threads/{thread}")).json()
+    texts = [each["content"][0]["text"] for each in view["turns"]]
+    assert texts == ["Second question", "Two."]
+
+
+async def test_a_call_that_waits_is_asked_for_again_and_can_be_answered() -> None:
+    async with serving(
+        asking(reply("I pay. ", call("pay", amount=7)), reply("I pay. ", call("pay", amount=8)), "Done."), edit=True
+    ) as client:
+        thread = await talked(client, "pay")
+        (waiting, *_) = await steps_of(client, thread)
+        run = (await branched(client, thread, waiting["id"], run=True)).json()["run"]["id"]
+        ended = await over(client, thread, run)
+        (question,) = ended["waiting"]
+        assert question["payload"]["action_requests"][0]["arguments"] == {"amount": 8}
+        assert (await answered(client, thread, {question["id"]: {"type": "approve"}})).status_code == 200
+        async with reading(client, thread) as reader:
+            await reader.until("on_run_end")
+            await reader.until("paused")
+        view = (await client.get(f"/api/threads/{thread}")).json()
+    assert view["turns"][-1]["content"][-1]["text"] == "Done."
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Typed(TypedDict, total=False):
+    messages: Annotated[list[AnyMessage], add_messages]
+    count: int
+    names: list[str]
+    day: date
+    point: Point
+    loose: Any
+    plain: list  # type: ignore[type-arg]
+
+
+def typed() -> Any:
+    builder = StateGraph(Typed)
+    given = {"count": 1, "names": ["a"], "day": date(2026, 1, 2), "point": Point(1, 2), "loose": {"a": 1}}
+    builder.add_node("fill", lambda _: {**given, "plain": [AIMessage("x", id="1")]})
+    builder.add_node(
+        "read", lambda state: {"names": [*state["names"], type(state["point"]).__name__, str(state["day"].year)]}
+    )
+    builder.add_edge(START, "fill")
+    builder.add_edge("fill", "read")
+    return builder.compile()
+
+
+async def test_values_become_what_the_state_declares() -> None:
+    async with serving(typed(), edit=True) as client:
+        thread = await talked(client)
+        filled = (await steps_of(client, thread))[1]
+        values = {
+            "day": "2030-05-06",
+            "point": {"x": 3, "y": 4},
+            "names": [],
+            "plain": [{"type": "tool", "content": "y", "tool_call_id": "c", "id": "2"}],
+        }
+        answer = await branched(client, thread, filled["id"], values=values, run=True)
+        await over(client, thread, answer.json()["run"]["id"])
+        (last, *_) = await steps_of(client, thread)
+        state = await state_of(client, thread, last["id"])
+    assert state["names"] == ["Point", "2030"]
+    assert state["point"] == {"x": 3, "y": 4}
+    assert state["plain"][0]["type"] == "tool"
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"values": {"count": "three"}}, 'count: Input should be a valid integer; found text "three"'),
+    ({"values": {"names": [1]}}, "names[0]: Input should be a valid string; found number 1"),
+    ({"values": {"day": "tomorrow"}}, "day: Input should be a valid date"),
+    ({"values": {"point": {"x": 1}}}, "point.y: Field required"),
+    ({"values": {"messages": [{"type": "robot", "content": "x"}]}}, "'messages[0]' is no message"),
+    (
+        {"values": {"messages": [{"type": "tool", "content": "x"}]}},
+        "'messages[0]' is a message of type 'tool' and has no 'tool_call_id'",
+    ),
+    ({"values": {"loose": [1]}}, "'loose' is of the kind list; expected the kind object"),
+    ({"values": {"plain": [{"content": "x"}]}}, "'plain[0]' is no message; expected an object with 'type'"),
+    ({"values": {"messages": "x"}}, "'messages' is of the kind text; expected a list of messages"),
+    ({"values": {"colour": 1}}, "The graph's state has no 'colour'; it has messages, count"),
+    ({"values": {"count": 1}, "as_node": "nobody"}, "'as_node' is 'nobody'; the graph's nodes are fill"),
+    ({"values": [1]}, "'values' has to be an object"),
+    ({"run": "yes"}, "'run' has to be true or false"),
+    ({"colour": 1}, "unknown fields: colour"),
+    ({"namespace": "fill:1"}, "begin at the step around it"),
+]
+
+
+async def test_values_that_do_not_fit_are_refused_and_named() -> None:
+    async with serving(typed(), edit=True) as client:
+        thread = await talked(client)
+        found = await steps_of(client, thread)
+        for body, says in REFUSED:
+            answer = await branched(client, thread, found[1]["id"], **body)
+            assert (answer.status_code, says in answer.json()["error"]) == (400, True), answer.text
+        assert await steps_of(client, thread) == found
+        assert (await branched(client, thread, "none")).status_code == 404
+        assert (await branched(client, "none", "none")).status_code == 404
+        answer = await branched(client, thread, found[0]["id"], run=True)
+        assert (answer.status_code, "Nothing comes after" in answer.json()["error"]) == (409, True)
+
+
+async def test_a_hidden_secret_is_not_stored_in_its_own_place() -> None:
+    class Secret(TypedDict, total=False):
+        messages: Annotated[list[AnyMessage], add_messages]
+        settings: dict[str, str]
+
+    builder = StateGraph(Secret)
+    builder.add_node("keep", lambda _: {"settings": {"api_key": "sk-abcdef", "mode": "x"}})
+    builder.add_edge(START, "keep")
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        (newest, *_) = await steps_of(client, thread)
+        value = await told(client, f"/threads/{thread}/steps/{newest['id']}/values/settings")
+        assert "hidden here" in value["problem"]
+        answer = await branched(client, thread, newest["id"], values={"settings": value["value"] | {"mode": "y"}})
+        assert (answer.status_code, "hidden here" in answer.json()["error"]) == (400, True)
+
+
+async def test_nothing_is_changed_while_a_run_goes_on() -> None:
+    gate = Gate()
+    async with serving(an_agent(reply("a ", Hold(gate), "b")), edit=True) as client:
+        thread = await new_thread(client)
+        assert (await send(client, thread, "Hello", "r1")).status_code == 201
+        async with reading(client, thread) as reader:
+            await reader.until("on_message_delta")
+            (newest, *_) = await steps_of(client, thread)
+            refused = await branched(client, thread, newest["id"], run=True)
+            gate.open()
+            await reader.until("paused")
+    assert (refused.status_code, "wait for its end" in refused.json()["error"]) == (409, True)
+
+
+async def test_a_thread_is_copied_at_a_step() -> None:
+    async with serving(a_graph(), edit=True) as client:
+        thread = await talked(client)
+        planned = (await steps_of(client, thread))[2]
+        answer = await client.post(
+            f"/api/inspector/threads/{thread}/copies", json={"step": planned["id"], "title": "Another"}
+        )
+        assert answer.status_code == 201
+        made = answer.json()
+        (copied,) = await steps_of(client, made["id"])
+        run = (await branched(client, made["id"], copied["id"], run=True)).json()["run"]["id"]
+        await over(client, made["id"], run)
+        (last, *_) = await steps_of(client, made["id"])
+        state = await state_of(client, made["id"], last["id"])
+    assert (made["title"], state["count"]) == ("Another", 21)
+
+
+async def test_branches_are_compared_from_where_they_part() -> None:
+    async with serving(a_graph(), edit=True) as client:
+        thread = await talked(client)
+        newest, _, planned, *_ = await steps_of(client, thread)
+        answer = await branched(client, thread, planned["id"], values={"note": "better"}, run=True)
+        await over(client, thread, answer.json()["run"]["id"])
+        found = await told(client, "/compare", a=thread, a_step=newest["id"], b=thread)
+        same = await told(client, "/compare", a=thread, a_step=newest["id"], b=thread, b_step=newest["id"])
+    assert found["shared"]["id"] == planned["id"]
+    # One more step on the other side: the change itself.
+    assert [(each["a"] and each["a"]["step"], each["b"]["step"]) for each in found["pairs"]] == [
+        (2, 2),
+        (3, 3),
+        (None, 4),
+    ]
+    paths = [each["path"] for each in found["pairs"][0]["differences"]["found"]]
+    assert "note" in paths
+    assert same["pairs"] == []
+
+
+async def test_two_threads_are_compared_by_their_last_turns() -> None:
+    async with serving(a_graph()) as client:
+        one, other = await talked(client, "Hello", "r1"), await talked(client, "Bye", "r2")
+        await turn(client, other, "Again", "r3")
+        found = await told(client, "/compare", a=one, b=other)
+    assert found["shared"] is None
+    assert [(each["a"]["source"], each["b"]["source"]) for each in found["pairs"][:1]] == [("input", "input")]
+    assert all(each["count"] > 0 for each in found["pairs"] if each["a"] and each["b"])
+
+
+async def test_a_branch_of_a_graph_that_waits_asks_again() -> None:
+    class State(TypedDict, total=False):
+        messages: Annotated[list[AnyMessage], add_messages]
+        note: str
+
+    builder = StateGraph(State)
+    builder.add_node("ask", lambda state: {"note": f"{state['note']} {interrupt('how?')}"})
+    builder.add_node("begin", lambda _: {"note": "one"})
+    builder.add_edge(START, "begin")
+    builder.add_edge("begin", "ask")
+    builder.add_edge("ask", END)
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        (waiting, *_) = await steps_of(client, thread)
+        answer = await branched(client, thread, waiting["id"], values={"note": "two"}, run=True)
+        (question,) = (await over(client, thread, answer.json()["run"]["id"]))["waiting"]
+        await answered(client, thread, {question["id"]: "so"})
+        async with reading(client, thread) as reader:
+            await reader.until("on_run_end")
+            await reader.until("paused")
+        (last, *_) = await steps_of(client, thread)
+        state = await state_of(client, thread, last["id"])
+    assert state["note"] == "two so"
