@@ -83,7 +83,7 @@ function taskView(task, step, inspection, isNext) {
 function detailsView({ step, inspection }) {
   const facts = [
     ["Checkpoint", html`<code>${step.id}</code>`],
-    ["Made from", step.parent ? html`<a href=${toStep(inspection.threadId, step.parent, inspection.namespace)}><code>${step.parent}</code></a>` : "nothing: it is the first"],
+    ["Parent step", step.parent ? html`<a href=${toStep(inspection.threadId, step.parent, inspection.namespace)}><code>${step.parent}</code></a>` : "nothing: it is the first"],
     ["Thread", html`<code>${inspection.threadId}</code>`],
     step.namespace ? ["Namespace", html`<code>${step.namespace}</code>`] : null,
     ["Run", step.run ? html`<code>${step.run}</code>` : "not known"],
