@@ -5,7 +5,7 @@ language model (:class:`ScriptedChatModel` in the process,
 :class:`FakeOpenAIServer` behind a real socket), time (:class:`FakeClock`), ids
 (:class:`CountedIds`), the order in which a reader sees a run
 (:class:`StreamRecorder`) and the death of a process
-(:func:`crash_at_every_save`). :func:`evaluate` calls real models, or any
+(:func:`crash_at_every_save`, :func:`fuzz_signals`). :func:`evaluate` calls real models, or any
 program, with a table of cases. One vocabulary, :mod:`stategraph.testing.script`,
 says what a scripted model does.
 
@@ -16,7 +16,8 @@ must never need a test framework.
 
 from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.testing.clock import FakeClock, VirtualTimeLoop
-from stategraph.testing.crashes import CrashReport, DivergedError, crash_at_every_save
+from stategraph.testing.courses import DivergedError
+from stategraph.testing.crashes import CrashReport, crash_at_every_save
 from stategraph.testing.differences import explain
 from stategraph.testing.evaluation import (
     AtMost,
@@ -59,6 +60,7 @@ from stategraph.testing.script import (
     call,
     reply,
 )
+from stategraph.testing.signals import FuzzError, SignalReport, count_effect, fuzz_signals
 
 __all__ = [
     "AtMost",
@@ -76,6 +78,7 @@ __all__ = [
     "FakeClock",
     "FakeOpenAIServer",
     "Fault",
+    "FuzzError",
     "Gate",
     "Hold",
     "JSONSchema",
@@ -93,6 +96,7 @@ __all__ = [
     "ScriptExhausted",
     "ScriptedChatModel",
     "ScriptedModelError",
+    "SignalReport",
     "StreamRecorder",
     "Text",
     "Think",
@@ -103,9 +107,11 @@ __all__ = [
     "aevaluate",
     "call",
     "cases_of",
+    "count_effect",
     "crash_at_every_save",
     "evaluate",
     "explain",
+    "fuzz_signals",
     "reply",
     "stable",
 ]

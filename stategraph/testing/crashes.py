@@ -18,20 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from stategraph.testing.courses import MOST_CALLS, Course, DivergedError, has_ended
 from stategraph.testing.recorder import stable
-
-#: Calls of a graph until it must have come to its end.
-MOST_CALLS: Final = 1_000
 
 _THREAD: Final = {"configurable": {"thread_id": "crash"}}
 
 
 class ProcessDied(BaseException):
     """Stands for a process that is killed: no program handles it."""
-
-
-class DivergedError(AssertionError):
-    """A graph came to another state after a crash than without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +93,18 @@ class _Trial:
     def to_the_end(self, saver: Any) -> object:
         """Call the graph until its thread has ended, after each crash anew, and return the state."""
         config = {**self.config, "configurable": {**self.config.get("configurable", {}), **_THREAD["configurable"]}}
-        answered: dict[str, int] = {}
+        course = Course(self.inputs, self.answers)
         for _ in range(MOST_CALLS):
             saver.revive()
             graph = self.make(saver)
             try:
                 snapshot = graph.get_state(config)
-                if snapshot.created_at is None:
-                    graph.invoke(self.inputs, config, durability="sync")
-                elif snapshot.interrupts:
-                    graph.invoke(self._answer(snapshot.interrupts, answered), config, durability="sync")
-                elif snapshot.next:
-                    graph.invoke(None, config, durability="sync")
-                else:
+                if has_ended(snapshot):
                     return stable(snapshot.values)
+                graph.invoke(course.next_input(snapshot), config, durability="sync")
             except ProcessDied:
                 continue
         raise DivergedError(f"The graph did not come to its end in {MOST_CALLS} calls")
-
-    def _answer(self, interrupts: Sequence[Any], answered: dict[str, int]) -> Any:
-        """Return the command that answers what waits; an answer that a crash may have lost is given again."""
-        from stategraph.types import Command
-
-        for each in interrupts:
-            answered.setdefault(each.id, len(answered))
-        if len(answered) > len(self.answers):
-            raise DivergedError(
-                f"The graph asks {interrupts[-1].value!r}, and there are {len(self.answers)} answers: give one more"
-            )
-        return Command(resume={each.id: self.answers[answered[each.id]] for each in interrupts})
 
 
 def _saver(crash: tuple[int, Literal["before", "after"]] | None) -> Any:

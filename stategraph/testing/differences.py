@@ -15,7 +15,7 @@ AROUND: Final = 2
 WIDTH: Final = 160
 
 
-def explain(found: object, expected: object) -> list[str]:
+def explain(found: object, expected: object, what: str = "events") -> list[str]:
     """Return how two recordings differ, a line for each event: `-` is missing, `+` was not expected.
 
     Ids and times that are generated do not count.
@@ -23,6 +23,7 @@ def explain(found: object, expected: object) -> list[str]:
     Args:
         found: Events that were recorded.
         expected: Those that they are compared with.
+        what: The word for them in the first line.
 
     Returns:
         Lines. The first one says how many events there are and where they begin to differ; events far from a
@@ -30,9 +31,10 @@ def explain(found: object, expected: object) -> list[str]:
     """
     have, want = [_line(each) for each in stable(found)], [_line(each) for each in stable(expected)]
     if have == want:
-        return [f"{len(have)} events that differ in nothing but generated ids and times: compare stable(...) of both"]
+        return [f"{len(have)} {what} that differ in nothing but generated ids and times: compare stable(...) of both"]
     first = next((at for at, (a, b) in enumerate(zip(have, want, strict=False)) if a != b), min(len(have), len(want)))
-    lines = [f"{len(have)} events, expected {len(want)}; they differ from event {first + 1} on"]
+    one = what.removesuffix("s")
+    lines = [f"{len(have)} {what}, expected {len(want)}; they differ from {one} {first + 1} on"]
     for kind, a, b, c, d in SequenceMatcher(None, want, have, autojunk=False).get_opcodes():
         if kind == "equal":
             lines += _context(want[a:b], is_first=a == 0, is_last=b == len(want))

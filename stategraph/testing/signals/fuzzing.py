@@ -1,0 +1,265 @@
+"""Trials: a graph killed at points that a seed draws, and compared with an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from stategraph.testing.courses import DivergedError
+from stategraph.testing.differences import explain
+from stategraph.testing.signals.effects import counted
+from stategraph.testing.signals.lives import FuzzError, Life, Lives
+from stategraph.testing.signals.spec import Spec
+
+SIGNALS: Final = ("SIGKILL", "SIGTERM", "SIGINT")
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReport:
+    """Trials that a graph survived.
+
+    Attributes:
+        trials: How many there were.
+        kills: Signals that were sent, by their names.
+        points: Points of the undisturbed run at which it could have been killed.
+        state: The state in the end, the same for all.
+        effects: Of each effect that was counted, the fewest and the most times that it happened in a trial.
+        duration_s: Seconds that it took.
+    """
+
+    trials: int
+    kills: Mapping[str, int]
+    points: int
+    state: object
+    effects: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    duration_s: float = field(default=0.0, compare=False)
+
+
+def fuzz_signals(
+    graph: str,
+    inputs: object,
+    *,
+    trials: int = 20,
+    seed: int = 0,
+    trial: int | None = None,
+    answers: Sequence[object] = (),
+    once: Sequence[str] = (),
+    store: str | None = None,
+    signals: Sequence[str] = SIGNALS,
+    most_kills: int = 3,
+    seconds: float = 60.0,
+    life_s: float = 30.0,
+    is_async: bool = False,
+    durability: str = "sync",
+    config: Mapping[str, Any] | None = None,
+    spawns: bool = False,
+    on_progress: Callable[[str], object] | None = None,
+) -> SignalReport:
+    """Kill a graph at random points, let it go on with the same store, and see that it comes to the same state.
+
+    Args:
+        graph: The import path, `module:attribute`, of a function that compiles the graph with a saver, of a
+            `StateGraph`, or of a compiled graph, which is given the saver.
+        inputs: The graph's input, as JSON.
+        trials: How many trials there are.
+        seed: Draws the points and the signals; the same seed draws the same.
+        trial: Only the trial with this number, to repeat one that failed.
+        answers: Answers to the graph's interrupts, in their order, as JSON.
+        once: Effects that have to happen as often as without a crash; they are counted by `count_effect`.
+        store: The address of a database, `sqlite:///graph.db` or `postgresql://...`, in which threads are made and
+            deleted again. None: a file of SQLite for each trial.
+        signals: Names of signals; each kill draws one.
+        most_kills: A trial has 1 to so many kills.
+        seconds: No trial begins after so many seconds.
+        life_s: Seconds that one process may take from its start to its end.
+        is_async: Whether the graph is awaited, as one with async nodes has to be.
+        durability: When steps are stored, as `invoke` takes it.
+        config: Laid under the config of each call, as JSON; the thread is chosen here.
+        spawns: Whether each process is a new interpreter and no fork: slow, for graphs whose import opens connections.
+            One whose import starts threads is never forked.
+        on_progress: Called with a line for each trial.
+
+    Returns:
+        How much was tried.
+
+    Raises:
+        DivergedError: After kills the state was another one, or an effect of `once` happened another number of times;
+            the message says after which, how it differs, and how to repeat it.
+        FuzzError: The graph cannot be imported, fails by itself, or does not end.
+        ValueError: A number or a signal makes no sense.
+        TypeError: The input, an answer or the config is no JSON.
+    """
+    numbers = {name: _number(name) for name in signals}
+    if trials < 1 or most_kills < 1 or not numbers:
+        raise ValueError(f"trials={trials}, most_kills={most_kills}, signals={list(signals)}: at least one of each")
+    json.dumps([inputs, list(answers), dict(config or {})])  # what crosses is JSON
+    began = time.monotonic()
+    with Lives(graph, spawns=spawns, deadline_s=life_s) as lives:
+        spec = Spec(
+            target=graph,
+            store=store or "",
+            thread="",
+            inputs=inputs,
+            answers=tuple(answers),
+            config=dict(config or {}),
+            durability=durability,
+            is_async=is_async,
+        )
+        fuzz = _Fuzz(lives, spec, seed, numbers, most_kills, tuple(once))
+        expected = fuzz.undisturbed()
+        chosen = range(1, trials + 1) if trial is None else (trial,)
+        for number in chosen:
+            if time.monotonic() - began > seconds:
+                break
+            told = fuzz.attempt(number, expected)
+            if on_progress is not None:
+                on_progress(f"trial {number} of {trials}: {told}")
+        return fuzz.report(expected, time.monotonic() - began)
+
+
+def _number(name: str) -> int:
+    found = getattr(signal, name, None)
+    if not isinstance(found, signal.Signals):
+        raise ValueError(f"There is no signal {name!r}; expected names such as {', '.join(SIGNALS)}")
+    return int(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A thread that has ended.
+
+    Attributes:
+        life: Its last life.
+        effects: How often effects happened.
+    """
+
+    life: Life
+    effects: Counter[str]
+
+
+@dataclass(slots=True)
+class _Fuzz:
+    """A series of trials."""
+
+    lives: Lives
+    spec: Spec
+    seed: int
+    signals: Mapping[str, int]
+    most_kills: int
+    once: tuple[str, ...]
+    trials: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def undisturbed(self) -> _Run:
+        """Run the graph twice without a kill.
+
+        Raises:
+            DivergedError: The two did not come to the same.
+        """
+        first = self._run("undisturbed-1", ())
+        self.lives.preload(first.life.modules)
+        second = self._run("undisturbed-2", ())
+        if first.life.state != second.life.state or first.effects != second.effects:
+            raise DivergedError(
+                "Two runs that nobody disturbed came to different ends, so the graph does not do the same each time: "
+                f"give its model a script, and its nodes no chance and no clock\n{_difference(second, first)}"
+            )
+        self._see(second.effects)
+        return second
+
+    def attempt(self, number: int, expected: _Run) -> str:
+        """Make a trial, and return a line about it.
+
+        Raises:
+            DivergedError: It came to something else than expected.
+        """
+        sent: list[str] = []
+        plan = drawn(self.seed, number, expected.life.points, list(self.signals), self.most_kills)
+        found = self._run(f"trial-{number}", plan, sent)
+        self.trials += 1
+        told = ", then ".join(sent) or "ended before its first kill"
+        wrong = [name for name in self.once if found.effects[name] != expected.effects[name]]
+        if found.life.state != expected.life.state or wrong:
+            effects = "".join(
+                f"\nThe effect {name!r} happened {found.effects[name]} times, expected {expected.effects[name]}"
+                for name in wrong
+            )
+            states = f"\n{_difference(found, expected)}" if found.life.state != expected.life.state else ""
+            raise DivergedError(
+                f"Trial {number} of seed {self.seed} came to something else than an undisturbed run, after {told}:"
+                f"{effects}{states}\nfuzz_signals(..., seed={self.seed}, trial={number}) repeats it"
+            )
+        self._see(found.effects)
+        return f"{told}: the same state"
+
+    def _run(self, name: str, plan: Sequence[tuple[int, str]], sent: list[str] | None = None) -> _Run:
+        """Take a thread to its end, with kills on the way; what was sent is added to `sent`."""
+        files = [self.lives.folder / f"{name}.{kind}" for kind in ("effects", "db", "db-wal", "db-shm")]
+        spec = replace(self.spec, thread=f"signals-{name}-{uuid4().hex[:8]}", effects=str(files[0]))
+        if not self.spec.store:
+            spec = replace(spec, store=f"sqlite:///{files[1]}")
+        try:
+            for at, which in plan:
+                life = self.lives.live(replace(spec, at=at, signal=self.signals[which]))
+                spec = replace(spec, answered=life.answered)
+                if life.fired:
+                    self.kills[which] += 1
+                    if sent is not None:
+                        sent.append(f"{which} at point {at:,}")
+                if life.has_ended:
+                    break
+            return _Run(self.lives.live(spec), counted(files[0]))
+        finally:
+            self._clear(spec, files)
+
+    def _clear(self, spec: Spec, files: Sequence[Path]) -> None:
+        if self.spec.store:
+            with suppress(FuzzError):  # what was found matters more
+                self.lives.live(replace(spec, deletes=True))
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    def _see(self, effects: Counter[str]) -> None:
+        for name in {*effects, *self.seen, *self.once}:
+            least, most = self.seen.get(name, (effects[name], effects[name]))
+            self.seen[name] = min(least, effects[name]), max(most, effects[name])
+
+    def report(self, expected: _Run, duration_s: float) -> SignalReport:
+        """Return what was tried."""
+        kills, effects = dict(sorted(self.kills.items())), dict(sorted(self.seen.items()))
+        return SignalReport(self.trials, kills, expected.life.points, expected.life.state, effects, duration_s)
+
+
+def drawn(seed: int, trial: int, points: int, signals: Sequence[str], most_kills: int) -> list[tuple[int, str]]:
+    """Draw the kills of a trial, a point and a signal each; later lives are shorter.
+
+    Args:
+        seed: The seed.
+        trial: The number of the trial.
+        points: Points of the undisturbed run. Some more or less, as threads give, draw the same.
+        signals: Names of signals.
+        most_kills: At most so many kills.
+    """
+    draw = random.Random(f"{seed}/{trial}")
+    kills = draw.randint(1, most_kills)
+    return [(draw.randint(1, max(1, points // (life + 1))), draw.choice(signals)) for life in range(kills)]
+
+
+def _difference(found: _Run, expected: _Run) -> str:
+    """Return how two states differ, a line for each channel."""
+    return "\n".join(explain(_channels(found.life.state), _channels(expected.life.state), "channels"))
+
+
+def _channels(state: object) -> list[dict[str, object]]:
+    values = state if isinstance(state, dict) else {"state": state}
+    return [{"mode": name, "ns": [], "payload": value} for name, value in sorted(values.items())]

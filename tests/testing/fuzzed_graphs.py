@@ -1,0 +1,111 @@
+"""Graphs that processes of the signal fuzzer import."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from stategraph import END, START, Send, StateGraph, interrupt
+from stategraph.testing import count_effect
+
+
+class State(TypedDict, total=False):
+    done: Annotated[list[str], operator.add]
+    answer: str
+    process: bool
+
+
+def _builder(third: Any, ask: Any = lambda state: {"answer": interrupt("go?")}) -> Any:
+    builder = StateGraph(State)
+    builder.add_node("first", lambda state: {"done": ["first"]})
+    builder.add_node("each", lambda state: {"done": [f"each {state['done'][0]}"]})
+    builder.add_node("ask", ask)
+    builder.add_node("third", third)
+    builder.add_edge(START, "first")
+    builder.add_conditional_edges("first", lambda state: [Send("each", {"done": [name]}) for name in "ab"], ["each"])
+    builder.add_edge("each", "ask")
+    builder.add_edge("ask", "third")
+    builder.add_edge("third", END)
+    return builder
+
+
+def _third(state: State) -> State:
+    count_effect("third")
+    return {"done": ["third"]}
+
+
+builder = _builder(_third)
+compiled = builder.compile()
+
+
+def with_saver(saver: Any) -> Any:
+    return builder.compile(checkpointer=saver)
+
+
+async def _third_async(state: State) -> State:
+    return _third(state)
+
+
+asynchronous = _builder(_third_async)
+
+# Graphs that are found out.
+
+
+def _counting(state: State) -> State:
+    """Count in a file: a node that runs again does not come to the same."""
+    path = Path(os.environ["STATEGRAPH_EFFECTS_FILE"] + ".count")
+    times = int(path.read_text()) + 1 if path.exists() else 1
+    path.write_text(str(times))
+    return {"done": [f"time {times}"]}
+
+
+def _slow_count(state: State) -> State:
+    count_effect("pay")
+    count = _counting(state)
+    for _ in range(3_000):  # most points are behind the count and before its write is stored
+        len(count)
+    return count
+
+
+counting = _builder(_slow_count, lambda state: {})
+
+
+def _twice(state: State) -> State:
+    count_effect("pay")
+    for _ in range(3_000):
+        len(state)
+    return {"done": ["paid"]}
+
+
+paying = _builder(_twice, lambda state: {})
+by_clock = _builder(lambda state: {"done": [str(time.monotonic_ns())]}, lambda state: {})
+
+
+def _fails(state: State) -> State:
+    raise KeyError("no such order")
+
+
+failing = _builder(_fails, lambda state: {})
+hanging = _builder(lambda state: threading.Event().wait(), lambda state: {})
+dying = _builder(lambda state: os._exit(7), lambda state: {})
+
+
+def _stubborn(state: State) -> State:
+    try:
+        for _ in range(20_000):
+            len(state)
+    except KeyboardInterrupt:
+        pass
+    return {"done": ["third"]}
+
+
+stubborn = _builder(_stubborn, lambda state: {})
+number = 7
+
+
+def makes_number(saver: Any) -> int:
+    return 7
