@@ -62,6 +62,7 @@ PUBLIC = frozenset(
         "stategraph.run.runtime:create_run",
         "stategraph.run.threads.threads:Threads.list",
         "stategraph.testing.evaluation.running:aevaluate",
+        "stategraph.testing.signals.fuzzing:fuzz_signals",
         "stategraph.workers.agents.runtime:MultiProcessRuntime.__init__",
         "stategraph.workers.registry.runs:RunRegistry.submit",
     )

@@ -1,4 +1,4 @@
-"""Graphs that processes of the signal fuzzer import."""
+"""Graphs that processes of the signal fuzzer import, and one that crashes at every save."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class State(TypedDict, total=False):
     process: bool
 
 
-def _builder(third: Any, ask: Any = lambda state: {"answer": interrupt("go?")}) -> Any:
+def building(third: Any, ask: Any = lambda state: {"answer": interrupt("go?")}) -> Any:
     builder = StateGraph(State)
     builder.add_node("first", lambda state: {"done": ["first"]})
     builder.add_node("each", lambda state: {"done": [f"each {state['done'][0]}"]})
@@ -38,7 +38,7 @@ def _third(state: State) -> State:
     return {"done": ["third"]}
 
 
-builder = _builder(_third)
+builder = building(_third)
 compiled = builder.compile()
 
 
@@ -50,7 +50,7 @@ async def _third_async(state: State) -> State:
     return _third(state)
 
 
-asynchronous = _builder(_third_async)
+asynchronous = building(_third_async)
 
 # Graphs that are found out.
 
@@ -71,7 +71,7 @@ def _slow_count(state: State) -> State:
     return count
 
 
-counting = _builder(_slow_count, lambda state: {})
+counting = building(_slow_count, lambda state: {})
 
 
 def _twice(state: State) -> State:
@@ -81,17 +81,17 @@ def _twice(state: State) -> State:
     return {"done": ["paid"]}
 
 
-paying = _builder(_twice, lambda state: {})
-by_clock = _builder(lambda state: {"done": [str(time.monotonic_ns())]}, lambda state: {})
+paying = building(_twice, lambda state: {})
+by_clock = building(lambda state: {"done": [str(time.monotonic_ns())]}, lambda state: {})
 
 
 def _fails(state: State) -> State:
     raise KeyError("no such order")
 
 
-failing = _builder(_fails, lambda state: {})
-hanging = _builder(lambda state: threading.Event().wait(), lambda state: {})
-dying = _builder(lambda state: os._exit(7), lambda state: {})
+failing = building(_fails, lambda state: {})
+hanging = building(lambda state: threading.Event().wait(), lambda state: {})
+dying = building(lambda state: os._exit(7), lambda state: {})
 
 
 def _stubborn(state: State) -> State:
@@ -103,7 +103,7 @@ def _stubborn(state: State) -> State:
     return {"done": ["third"]}
 
 
-stubborn = _builder(_stubborn, lambda state: {})
+stubborn = building(_stubborn, lambda state: {})
 number = 7
 
 

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 
-from stategraph import END, START, Send, StateGraph, interrupt
+from stategraph import interrupt
 from stategraph.testing.crashes import DivergedError, crash_at_every_save
-
-
-class State(TypedDict, total=False):
-    done: Annotated[list[str], operator.add]
-    answer: str
+from tests.testing.fuzzed_graphs import State, building
 
 
 def graph(ask: Any, third: Any) -> Any:
-    builder = StateGraph(State)
-    builder.add_node("first", lambda state: {"done": ["first"]})
-    builder.add_node("each", lambda state: {"done": [f"each {state['done'][0]}"]})
-    builder.add_node("ask", ask)
-    builder.add_node("third", third)
-    builder.add_edge(START, "first")
-    builder.add_conditional_edges("first", lambda state: [Send("each", {"done": [name]}) for name in "ab"], ["each"])
-    builder.add_edge("each", "ask")
-    builder.add_edge("ask", "third")
-    builder.add_edge("third", END)
+    builder = building(third, ask)
     return lambda saver: builder.compile(checkpointer=saver)
 
 

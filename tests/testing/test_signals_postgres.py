@@ -17,9 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the fuzzer fork
 def test_a_graph_survives_on_postgres_and_its_threads_are_deleted(postgres: str) -> None:
     psycopg = pytest.importorskip("psycopg")
     graph = "tests.testing.fuzzed_graphs:builder"
-    report = fuzz_signals(
-        graph, {"done": []}, answers=["yes"], trials=1, store=postgres, life_s=300, seconds=300
-    )
+    report = fuzz_signals(graph, {"done": []}, answers=["yes"], trials=1, store=postgres, life_s=300, seconds=300)
     assert report.state == {"done": ["first", "each a", "each b", "third"], "answer": "yes"}
     assert report.trials == 1
     with psycopg.connect(postgres) as connection:

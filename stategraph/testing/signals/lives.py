@@ -25,7 +25,7 @@ class FuzzError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How a life ended.
+    """The end of a life.
 
     Attributes:
         code: Its exit code; negative: the signal by which it was killed.
