@@ -6,22 +6,16 @@ import argparse
 import sys
 from typing import Any
 
-from stategraph.cli.output import FAILED, checked_store, write
-from stategraph.cli.programs.targets import imported
+from stategraph.cli.output import FAILED, add_threads_store, checked_store, port, write
+from stategraph.cli.programs.targets import CONVERSING, imported
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument(
-        "target", nargs="?", metavar="MODULE:NAME", help="an agent, a graph, or settings (default: the embedded demo)"
-    )
+    parser.add_argument("target", nargs="?", metavar="TARGET", help=f"{CONVERSING} (default: the embedded demo)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=_port, help="port; 0: any free one (default: 8123, or the next that is free)")
-    parser.add_argument(
-        "--store",
-        metavar="URL",
-        help="database of the sessions; 'memory' forgets them (default: .stategraph/threads.db)",
-    )
+    parser.add_argument("--port", type=port, help="port; 0: any free one (default: 8123, or the next that is free)")
+    add_threads_store(parser, otherwise="that of the settings, else .stategraph/threads.db; 'memory' forgets all")
     parser.add_argument("--files", metavar="TYPE", nargs="+", help="files that may be sent along, such as 'image/*'")
     parser.add_argument(
         "--allowed-host", metavar="NAME", action="append", default=[], help="another name of this server"
@@ -30,17 +24,6 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.epilog = "Ctrl-C stops the server. Exit code: 0 stopped as asked, 2 it does not work."
     parser.set_defaults(run=run)
-
-
-def _port(text: str) -> int:
-    """Read an argument that is the number of a port, or 0.
-
-    Raises:
-        ArgumentTypeError: There is no such port.
-    """
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"'{text}' is no port; expected a number from 0 to 65535")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

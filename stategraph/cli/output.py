@@ -22,9 +22,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from stategraph.cli.parser import Parser
 from stategraph.cli.style import for_terminal
 
 if TYPE_CHECKING:
@@ -239,6 +240,24 @@ def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
 
 
+def add_action(actions: Any, name: str, summary: str, *, of_thread: bool = False, **defaults: Any) -> Parser:
+    """Add an action of a command on a database, and return its parser.
+
+    Args:
+        actions: The actions of the command.
+        name: The word for it.
+        summary: A sentence for its help.
+        of_thread: Whether a thread has to be named first.
+        **defaults: What its arguments have beside those that are typed: `run`, and `act`, which that calls.
+    """
+    parser: Parser = actions.add_parser(name, help=summary, description=summary)
+    if of_thread:
+        parser.add_argument("thread_id", metavar="THREAD")
+    add_store(parser)
+    parser.set_defaults(**defaults)
+    return parser
+
+
 def add_threads_store(parser: argparse.ArgumentParser, *, otherwise: str) -> None:
     """Add the option of commands that execute on threads, and need no database for it.
 
@@ -311,6 +330,17 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def port(text: str) -> int:
+    """Read an argument that is the number of a port, or 0.
+
+    Raises:
+        ArgumentTypeError: There is no such port.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; expected a number from 0 to 65535")
+    return int(text)
 
 
 def store_of(arguments: argparse.Namespace) -> str:

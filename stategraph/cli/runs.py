@@ -12,10 +12,21 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stategraph.cli import effects, pruning
-from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, since, store_of, table
+from stategraph.cli.output import (
+    NOTHING_DONE,
+    Output,
+    add_action,
+    add_store,
+    positive,
+    run_command,
+    since,
+    store_of,
+    table,
+)
 
 if TYPE_CHECKING:
     from stategraph.workers.eventlog import LoggedEvent
@@ -34,23 +45,23 @@ _Action: TypeAlias = Callable[["RunRegistry", argparse.Namespace, Output], Await
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.epilog = "Exit code: 0 done, 1 there was nothing to do or the run did not end well, 2 it does not work."
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    add = partial(add_action, parser.add_subparsers(title="actions", metavar="ACTION", required=True), run=run)
 
-    listing = _add(actions, "list", "List the newest runs.", _list)
+    listing = add("list", "List the newest runs.", act=_list)
     listing.add_argument("--status", choices=_STATUSES, help="only runs in this status")
     listing.add_argument("--thread", metavar="ID", help="only runs of this thread")
     listing.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many (default: 20)")
 
-    show = _add(actions, "show", "Show one run: its status, and what it waits for.", _show)
+    show = add("show", "Show one run: its status, and what it waits for.", act=_show)
     show.add_argument("run_id", metavar="RUN_ID")
     show.add_argument("--events", action="store_true", help="also show its events")
     show.add_argument("--follow", action="store_true", help="show what it tells until it ends")
 
-    cancel = _add(actions, "cancel", "Ask a run to stop.", _cancel)
+    cancel = add("cancel", "Ask a run to stop.", act=_cancel)
     cancel.add_argument("run_id", metavar="RUN_ID")
     cancel.add_argument("--reason", default="cancelled by the command line", help="the reason, for later readers")
 
-    resume = _add(actions, "resume", "Answer a run that is interrupted; a new run goes on from there.", _resume)
+    resume = add("resume", "Answer a run that is interrupted; a new run goes on from there.", act=_resume)
     resume.add_argument("run_id", metavar="RUN_ID")
     resume.add_argument(
         "--answer", required=True, metavar="JSON", help="the answer, such as '\"yes\"' or '{\"ok\": true}'"
@@ -59,13 +70,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--new-id", default="", metavar="ID", help="the id of the new run; the same one twice is one run"
     )
 
-    pruning.prepare(_add(actions, "prune", "Delete runs that ended long ago, with their events.", pruning.prune))
+    pruning.prepare(add("prune", "Delete runs that ended long ago, with their events.", act=pruning.prune))
 
-    effects.prepare(_add(actions, "effects", "List effects that are in doubt, or delete old ones.", effects.show))
+    effects.prepare(add("effects", "List effects that are in doubt, or delete old ones.", act=effects.show))
 
-    _add(actions, "workers", "List the workers: what they have, and which were killed or hang.", _workers)
+    add("workers", "List the workers: what they have, and which were killed or hang.", act=_workers)
 
-    dead = _add(actions, "dead", "List the runs that were given up, or give them new attempts.", _dead)
+    dead = add("dead", "List the runs that were given up, or give them new attempts.", act=_dead)
     dead.add_argument("--limit", type=positive, default=20, metavar="N", help="list at most so many (default: 20)")
     requeue = dead.add_subparsers(metavar="requeue", required=False).add_parser(
         "requeue", description="Give dead runs new attempts.", help="give dead runs new attempts"
@@ -74,13 +85,6 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     requeue.add_argument("--all", action="store_true", help="all dead runs")
     add_store(requeue, again=True)
     requeue.set_defaults(act=_requeue)
-
-
-def _add(actions: Any, name: str, summary: str, act: _Action) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary)
-    add_store(parser)
-    parser.set_defaults(act=act, run=run)
-    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,10 +9,11 @@ import argparse
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from stategraph.cli import pruning
-from stategraph.cli.output import NOTHING_DONE, Output, add_store, counted, positive, run_command, store_of, table
+from stategraph.cli.output import NOTHING_DONE, Output, add_action, counted, positive, run_command, store_of, table
 from stategraph.cli.progress import Pace, Progress
 
 _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -25,13 +26,15 @@ _Action: TypeAlias = Callable[[Any, argparse.Namespace, Output], Awaitable[int]]
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.epilog = "Exit code: 0 done, 1 there was nothing to do, 2 it does not work. See docs/storage.md."
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    add = partial(
+        add_action, parser.add_subparsers(title="actions", metavar="ACTION", required=True), run=run, changes=True
+    )
 
-    size = _add(actions, "size", "Measure the database and its largest threads; nothing is changed.", _size)
+    size = add("size", "Measure the database and its largest threads; nothing is changed.", act=_size)
     size.set_defaults(changes=False)
     size.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many threads (default: 20)")
 
-    prune = _add(actions, "prune", "Delete checkpoints that are not needed any more.", _prune)
+    prune = add("prune", "Delete checkpoints that are not needed any more.", act=_prune)
     prune.add_argument("thread_ids", metavar="THREAD", nargs="*", help="only these threads; by default all")
     prune.add_argument("--keep-last", type=positive, metavar="N", help="checkpoints that each branch keeps")
     prune.add_argument(
@@ -41,25 +44,18 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--max-size", type=_bytes, metavar="SIZE", help="keep fewer checkpoints until a thread fits, as in 10M"
     )
 
-    _add(actions, "vacuum", "Give the space of what was deleted back to the disk.", _vacuum)
+    add("vacuum", "Give the space of what was deleted back to the disk.", act=_vacuum)
 
-    erase = _add(actions, "erase", "Delete all checkpoints of threads, and their rows in the index of threads.", _erase)
+    erase = add("erase", "Delete all checkpoints of threads, and their rows in the index of threads.", act=_erase)
     erase.add_argument("thread_ids", metavar="THREAD", nargs="+")
 
-    convert = _add(actions, "convert", "Bring all threads to one form; may be stopped and started again.", _convert)
+    convert = add("convert", "Bring all threads to one form; may be stopped and started again.", act=_convert)
     convert.add_argument(
         "form",
         choices=("compact", "plain"),
         help="compact: bytes grow with the data; plain: the tables of langgraph-checkpoint-sqlite or -postgres, which "
         "their savers open",
     )
-
-
-def _add(actions: Any, name: str, summary: str, act: _Action) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary)
-    add_store(parser)
-    parser.set_defaults(act=act, run=run, changes=True)
-    return parser
 
 
 def _bytes(text: str) -> int:

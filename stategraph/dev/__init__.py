@@ -13,7 +13,7 @@
     inspector/        threads step by step, branches, comparisons
     routes/           the API, a module for each kind of thing
     application.py    all of it as one ASGI application
-    serving.py        the application on a port
+    serving.py        the application on a port; listening.py, sockets and addresses
     static/           the page; `vendor/` holds the libraries that it uses
 
 It must never know how the command line spells its options, and it serves one person on one machine: users, keys and

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from stategraph.agent.limits.prices import PriceBook
 from stategraph.agent.settings.limits import Prices
@@ -71,29 +72,47 @@ def application(
     edit: bool = False,
 ) -> Starlette:
     """Make the application of a target that was loaded; the arguments are those of `create_app`."""
+    conversations = conversations_with(loaded, store, tells_errors=tells_errors)
+    inspector = Inspector(conversations, edits=edit, tells_errors=tells_errors)
+    routes = [*threads.routes, *runs.routes, *inspecting.routes, *pages.routes]
+    app = on(conversations, routes, [Middleware(Protection, hosts=allowed_hosts)], inspector.reopen)
+    app.state.inspector = inspector
+    return app
+
+
+def conversations_with(loaded: Target, store: Any, *, tells_errors: bool) -> Conversations:
+    """Make the conversations with a target, on a runtime of their own; the arguments are those of `create_app`."""
     loaded, prices = _priced(loaded)
     runtime, loaded = host(loaded, store, runs_kept=RUNS_KEPT, event_log_size=EVENTS_KEPT)
-    changes = Changes()
+    return Conversations(runtime, loaded, Changes(), prices, tells_errors=tells_errors)
 
-    conversations = Conversations(runtime, loaded, changes, prices, tells_errors=tells_errors)
-    inspector = Inspector(conversations, edits=edit, tells_errors=tells_errors)
+
+def on(
+    conversations: Conversations,
+    routes: Sequence[BaseRoute],
+    middleware: Sequence[Middleware],
+    *reopen: Callable[[], None],
+) -> Starlette:
+    """Make an application on conversations, which endpoints find in its state.
+
+    Args:
+        conversations: The conversations. The application's lifespan opens their runtime.
+        routes: The application's routes.
+        middleware: Its middleware.
+        *reopen: Called before it starts, perhaps in another event loop than the time before.
+    """
+    changes, runtime = conversations.changes, conversations.runtime
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        changes.reopen()
-        inspector.reopen()
+        for each in (changes.reopen, *reopen):
+            each()
         async with runtime:
             yield
 
-    app = Starlette(
-        routes=[*threads.routes, *runs.routes, *inspecting.routes, *pages.routes],
-        middleware=[Middleware(Protection, hosts=allowed_hosts)],
-        exception_handlers=HANDLERS,
-        lifespan=lifespan,
-    )
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
     app.state.changes = changes
     app.state.conversations = conversations
-    app.state.inspector = inspector
     return app
 
 

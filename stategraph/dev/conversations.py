@@ -258,6 +258,10 @@ class Conversations:
         self._names.pop(thread_id, None)
         self.changes.notify()
 
+    def going_on(self) -> Sequence[asyncio.Task[Any]]:
+        """Return the executions that have not ended."""
+        return tuple(self._tasks)
+
     def _lock(self, thread_id: str) -> asyncio.Lock:
         """Return what is held from the look at a thread until something goes on in it."""
         return self._locks.setdefault(thread_id, asyncio.Lock())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import socket
 import threading
 import webbrowser
@@ -12,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.dev import listening
+from stategraph.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -24,8 +23,6 @@ DATABASE = "threads.db"
 PORT = 8123
 #: Ports that are tried in turn if the first is in use.
 _PORTS = 20
-
-_HOSTS = "give an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
 
 #: Seconds that open connections have to end when the server stops.
 _GRACE_S = 3
@@ -73,12 +70,12 @@ def serve(
             raise
         raise MissingPackageError("stategraph[dev]", "The development server") from error
 
-    is_local = _is_loopback(host)
+    is_local = listening.is_loopback(host)
     loaded = loading.load(target, files)
-    kept = _store(loaded.settings, store)
+    kept = store_of(loaded.settings, store)
     app = application(loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local, edit=edit)
-    listening = _listen(host, port)
-    address = _address(host, listening.getsockname()[1])
+    opened = listening.listen(host, range(PORT, PORT + _PORTS) if port is None else (port,))
+    address = listening.address_of(host, opened.getsockname()[1])
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -96,8 +93,8 @@ def serve(
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False, ws="none"
     )
-    with listening, suppress(KeyboardInterrupt):  # raised again once everything is closed
-        Server(settings).run([listening])
+    with opened, suppress(KeyboardInterrupt):  # raised again once everything is closed
+        Server(settings).run([opened])
 
 
 def _tell(app: Starlette, address: str, is_local: bool, say: Callable[[str], None]) -> None:
@@ -107,7 +104,7 @@ def _tell(app: Starlette, address: str, is_local: bool, say: Callable[[str], Non
     say("Ctrl-C stops the server.")
 
 
-def _store(settings: Mapping[str, Any], store: str | None) -> str | None:
+def store_of(settings: Mapping[str, Any], store: str | None) -> str | None:
     """Return where threads are kept; None: where the settings of the target say, else in memory."""
     if store == "memory":
         return None
@@ -121,60 +118,3 @@ def _store(settings: Mapping[str, Any], store: str | None) -> str | None:
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")
     return f"sqlite:///{FOLDER}/{DATABASE}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listen(host: str, port: int | None) -> socket.socket:
-    """Return a socket that listens at a port.
-
-    Raises:
-        ConfigurationError: The port is in use, or the host is not this machine.
-    """
-    wanted = range(PORT, PORT + _PORTS) if port is None else (port,)
-    family = _family(host)
-    problem: OSError | None = None
-    for each in wanted:
-        listening = socket.socket(family)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((host, each))
-            listening.listen(128)
-        except OSError as error:
-            listening.close()
-            problem = error
-            if error.errno == errno.EADDRNOTAVAIL:
-                break
-        else:
-            return listening
-    if problem is not None and problem.errno == errno.EADDRNOTAVAIL:
-        raise ConfigurationError(f"The host {host!r} is not this machine: {_HOSTS}") from problem
-    where = f"{host}:{wanted[0]}" if len(wanted) == 1 else f"{host}, ports {wanted[0]} to {wanted[-1]}"
-    raise ConfigurationError(f"Nothing can listen at {where}: {problem}. Choose another port") from problem
-
-
-def _family(host: str) -> socket.AddressFamily:
-    """Return the family of the addresses of a host.
-
-    Raises:
-        ConfigurationError: There is no such host.
-    """
-    if ":" in host:
-        return socket.AF_INET6
-    try:
-        socket.getaddrinfo(host, None, socket.AF_INET)
-    except (socket.gaierror, UnicodeError) as error:
-        raise ConfigurationError(f"There is no host {host!r}: {_HOSTS}") from error
-    return socket.AF_INET
-
-
-def _address(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"

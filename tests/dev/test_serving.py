@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("starlette")
 
 from stategraph.cli import main
-from stategraph.dev import serving
+from stategraph.dev import listening, serving
 from stategraph.errors import ConfigurationError
 
 COMMAND = [sys.executable, "-m", "stategraph", "dev"]
@@ -89,19 +89,19 @@ def test_a_port_in_use_is_refused_and_another_is_found_if_none_was_named(monkeyp
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match="Choose another port"):
-            serving._listen("127.0.0.1", port)
+            listening.listen("127.0.0.1", (port,))
         monkeypatch.setattr(serving, "PORT", port)
-        with serving._listen("127.0.0.1", None) as found:
+        with listening.listen("127.0.0.1", range(serving.PORT, serving.PORT + 2)) as found:
             assert found.getsockname()[1] > port
 
 
 def test_addresses_are_as_a_browser_takes_them() -> None:
-    assert serving._address("0.0.0.0", 80) == "http://127.0.0.1:80"
-    assert serving._address("::1", 80) == "http://[::1]:80"
-    assert serving._address("localhost", 80) == "http://localhost:80"
+    assert listening.address_of("0.0.0.0", 80) == "http://127.0.0.1:80"
+    assert listening.address_of("::1", 80) == "http://[::1]:80"
+    assert listening.address_of("localhost", 80) == "http://localhost:80"
     local = [
         each
         for each in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1", "agents")
-        if serving._is_loopback(each)
+        if listening.is_loopback(each)
     ]
     assert local == ["127.0.0.1", "::1", "localhost"]

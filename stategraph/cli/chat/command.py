@@ -6,12 +6,9 @@ From a pipe each line is a message, or the answer to a question, in the order in
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from stategraph.cli.output import STORE_VARIABLE, Output, add_threads_store, checked_store, plain_command
-
-if TYPE_CHECKING:
-    from stategraph.cli.programs.targets import Imported
+from stategraph.cli.programs.targets import CONVERSING, Imported, imported, is_graph
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +17,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "target",
         nargs="?",
         metavar="TARGET",
-        help="an agent, agents, a graph with messages, or settings of create_run: MODULE:NAME or FILE:NAME; other "
-        "graphs: 'stategraph run' (default: the embedded demo, which needs no key)",
+        help=f"{CONVERSING}; other graphs: 'stategraph run' (default: the embedded demo, which needs no key)",
     )
     add_threads_store(parser, otherwise="they last as long as the chat")
     parser.add_argument("--thread", metavar="ID", help="go on with this thread")
@@ -49,7 +45,6 @@ def _chat(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.cli.chat.person import Person
     from stategraph.cli.chat.screen import Screen
     from stategraph.cli.chat.talk import Talk
-    from stategraph.cli.programs.targets import imported
     from stategraph.dev import loading
     from stategraph.dev.hosting import host
     from stategraph.errors import ConfigurationError
@@ -82,7 +77,6 @@ def _check_conversing(found: Imported) -> None:
     Raises:
         ConfigurationError: It does not.
     """
-    from stategraph.cli.programs.targets import is_graph
     from stategraph.errors import ConfigurationError
     from stategraph.run.graphs.loading import takes_messages
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: Names that are looked for if the target names a module alone.
 USUAL_NAMES: Final = ("graph", "app", "agent", "agents", "workflow")
 
+#: Tells people which targets hold a conversation.
+CONVERSING: Final = "an agent, agents, a graph with messages, or settings of create_run: MODULE:NAME or FILE:NAME"
+
 #: Tells people how a target is written.
 FORM: Final = "MODULE:NAME, as in my_app.graphs:graph, or FILE:NAME, as in agent.py:graph"
 

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stategraph.cli.output import (
     NOTHING_DONE,
     Output,
-    add_store,
+    add_action,
     existing_store_of,
     positive,
     run_command,
@@ -41,53 +42,44 @@ _Action: TypeAlias = Callable[[Opened, argparse.Namespace, Output], Awaitable[in
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.epilog = "Exit code: 0 done, 1 there was nothing to do or no difference, 2 it does not work."
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    add = partial(add_action, parser.add_subparsers(title="actions", metavar="ACTION", required=True), run=run)
 
-    listing = _add(actions, "list", "List threads, those used last first.", _list)
+    listing = add("list", "List threads, those used last first.", act=_list)
     listing.add_argument("--status", choices=_STATUSES, help="only threads in this status")
     listing.add_argument("--owner", metavar="NAME", help="only threads of this owner")
     listing.add_argument("--search", metavar="TEXT", help="only threads whose title or metadata contain this")
     listing.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many (default: 20)")
 
-    show = _add(actions, "show", "Show the conversation of a thread, or its state.", _show, of_thread=True)
+    show = add("show", "Show the conversation of a thread, or its state.", act=_show, of_thread=True)
     show.add_argument("--checkpoint", metavar="ID", help="as it was at this checkpoint")
     show.add_argument("--state", action="store_true", help="show the values of the state")
 
-    history = _add(actions, "history", "List the checkpoints of a thread, the newest first.", _history, of_thread=True)
+    history = add("history", "List the checkpoints of a thread, the newest first.", act=_history, of_thread=True)
     history.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many (default: 20)")
 
-    diff = _add(actions, "diff", "Compare two states of a thread, or of two threads.", _diff, of_thread=True)
+    diff = add("diff", "Compare two states of a thread, or of two threads.", act=_diff, of_thread=True)
     diff.add_argument(
         "--from", dest="old", metavar="ID", help="the checkpoint to compare with (default: the one before)"
     )
     diff.add_argument("--to", dest="new", metavar="ID", help="the checkpoint that is compared (default: the newest)")
     diff.add_argument("--with", dest="other", metavar="THREAD", help="compare with the state of another thread")
 
-    fork = _add(actions, "fork", "Copy a thread; both go on separately.", _fork, of_thread=True)
+    fork = add("fork", "Copy a thread; both go on separately.", act=_fork, of_thread=True)
     fork.add_argument("--checkpoint", metavar="ID", help="copy this state (default: the newest)")
     fork.add_argument("--message", metavar="ID", help="copy the conversation up to this message, it included")
     fork.add_argument("--new-id", metavar="ID", help="the name of the copy (default: a new one)")
     fork.add_argument("--title", metavar="TEXT", help="the title of the copy (default: that of the thread)")
 
-    export = _add(actions, "export", "Write a thread as JSON, with its whole state.", exchange.export, of_thread=True)
+    export = add("export", "Write a thread as JSON, with its whole state.", act=exchange.export, of_thread=True)
     export.add_argument("--output", "-o", metavar="FILE", help="write to this file")
 
-    importing = _add(actions, "import", "Make a thread of an export.", exchange.import_)
+    importing = add("import", "Make a thread of an export.", act=exchange.import_)
     importing.add_argument("file", metavar="FILE", help="an export; - for standard input")
     importing.add_argument("--new-id", metavar="ID", help="the name of the thread (default: the one it had)")
     importing.add_argument("--owner", metavar="NAME", help="whose it is (default: nobody's)")
 
-    delete = _add(actions, "delete", "Delete threads, with all of their checkpoints.", _delete)
+    delete = add("delete", "Delete threads, with all of their checkpoints.", act=_delete)
     delete.add_argument("thread_ids", metavar="THREAD", nargs="+")
-
-
-def _add(actions: Any, name: str, summary: str, act: _Action, *, of_thread: bool = False) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary)
-    if of_thread:
-        parser.add_argument("thread_id", metavar="THREAD")
-    add_store(parser)
-    parser.set_defaults(act=act, run=run)
-    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:

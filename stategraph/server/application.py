@@ -1,0 +1,57 @@
+"""The server as one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from stategraph.dev import loading
+from stategraph.dev.application import conversations_with, on
+from stategraph.dev.protection import Protection
+from stategraph.dev.target import Target
+from stategraph.server.access import Bearer, check_token
+from stategraph.server.routes import routes
+
+
+def create_app(
+    target: Any = None,
+    *,
+    token: str | None = None,
+    store: Any = None,
+    files: Sequence[str] | None = None,
+    allowed_hosts: Collection[str] = (),
+) -> Starlette:
+    """Make the application, for any ASGI server.
+
+    Args:
+        target: An agent, agents, a graph, settings of `create_run`, or the import path of one of them, see
+            `stategraph.dev.loading.load`. None: the embedded demo.
+        token: Every request has it, as `Authorization: Bearer TOKEN`. None: none is needed; then pages of other sites
+            are kept away, as from the development server.
+        store: Keeps the threads: a saver or the address of a database. None: the target's own, else memory.
+        files: Kinds of files that may be sent along, such as `("text/*", "image/*")`; None: what the model's profile
+            says, and texts.
+        allowed_hosts: Without a token, names by which the server may be addressed, beside `localhost` and addresses.
+
+    Returns:
+        The application. Its lifespan opens the runtime; `state.stopping`, set to True, has it refuse what would begin.
+
+    Raises:
+        ConfigurationError: The target cannot be used, or the token is short.
+    """
+    return application(loading.load(target, files), store, token=token, allowed_hosts=allowed_hosts)
+
+
+def application(
+    loaded: Target, store: Any = None, *, token: str | None = None, allowed_hosts: Collection[str] = ()
+) -> Starlette:
+    """Make the application of a target that was loaded; the arguments are those of `create_app`."""
+    if token is not None:
+        check_token(token)
+    guard = Middleware(Protection, hosts=allowed_hosts) if token is None else Middleware(Bearer, token=token)
+    app = on(conversations_with(loaded, store, tells_errors=True), routes, [guard])
+    app.state.stopping = False
+    return app
