@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from dataclasses import dataclass
 from datetime import date
@@ -41,7 +42,7 @@ async def over(client: httpx.AsyncClient, thread: str, run: str) -> dict[str, An
 async def state_of(client: httpx.AsyncClient, thread: str, step: str) -> dict[str, Any]:
     shown = await told(client, f"/threads/{thread}/steps/{step}")
     return {
-        name: (await told(client, f"/threads/{thread}/steps/{step}/values/{name}"))["value"]
+        name: json.loads((await told(client, f"/threads/{thread}/steps/{step}/values/{name}"))["text"])
         for name in (each["name"] for each in shown["values"])
     }
 
@@ -141,7 +142,7 @@ async def test_an_input_that_is_changed_is_run() -> None:
     async with serving(an_agent("One.", "Two."), edit=True) as client:
         thread = await talked(client, "First question")
         begun = next(each for each in await steps_of(client, thread) if ran(each) == ["__start__"])
-        messages = (await told(client, f"/threads/{thread}/steps/{begun['id']}/values/messages"))["value"]
+        messages = (await state_of(client, thread, begun["id"]))["messages"]
         messages[0]["content"] = "Second question"
         answer = await branched(client, thread, begun["id"], values={"messages": messages}, run=True)
         await over(client, thread, answer.json()["run"]["id"])
@@ -215,7 +216,32 @@ async def test_values_become_what_the_state_declares() -> None:
     assert state["plain"][0]["type"] == "tool"
 
 
+async def test_a_graph_that_refuses_a_state_is_told_with_its_error_if_errors_are() -> None:
+    def choose(state: Any) -> str:
+        if state["note"] == "bad":
+            raise ValueError("not with redis://me:hunter22@h")
+        return END
+
+    class State(TypedDict, total=False):
+        messages: Annotated[list[AnyMessage], add_messages]
+        note: str
+
+    builder = StateGraph(State)
+    builder.add_node("only", lambda _: {"note": "good"})
+    builder.add_edge(START, "only")
+    builder.add_conditional_edges("only", choose, [END])
+    for tells in (True, False):
+        async with serving(builder.compile(), edit=True, tells_errors=tells) as client:
+            thread = await talked(client)
+            (newest, *_) = await steps_of(client, thread)
+            answer = await branched(client, thread, newest["id"], values={"note": "bad"})
+        assert answer.status_code == 400
+        assert "the graph refused it as that of 'only': ValueError" in answer.json()["error"]
+        assert ("not with redis://me:[redacted]@h" in answer.json()["error"]) == tells
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"values": {"count": 12345678901234567890123.5}}, "count: Input should be a valid integer"),
     ({"values": {"count": "three"}}, 'count: Input should be a valid integer; found text "three"'),
     ({"values": {"names": [1]}}, "names[0]: Input should be a valid string; found number 1"),
     ({"values": {"day": "tomorrow"}}, "day: Input should be a valid date"),
@@ -264,7 +290,7 @@ async def test_a_hidden_secret_is_not_stored_in_its_own_place() -> None:
         (newest, *_) = await steps_of(client, thread)
         value = await told(client, f"/threads/{thread}/steps/{newest['id']}/values/settings")
         assert "hidden here" in value["problem"]
-        answer = await branched(client, thread, newest["id"], values={"settings": value["value"] | {"mode": "y"}})
+        answer = await branched(client, thread, newest["id"], values={"settings": json.loads(value["text"])})
         assert (answer.status_code, "hidden here" in answer.json()["error"]) == (400, True)
 
 
@@ -308,13 +334,13 @@ async def test_branches_are_compared_from_where_they_part() -> None:
         found = await told(client, "/compare", a=thread, a_step=newest["id"], b=thread)
         same = await told(client, "/compare", a=thread, a_step=newest["id"], b=thread, b_step=newest["id"])
     assert found["shared"]["id"] == planned["id"]
-    # One more step on the other side: the change itself.
-    assert [(each["a"] and each["a"]["step"], each["b"]["step"]) for each in found["pairs"]] == [
-        (2, 2),
-        (3, 3),
-        (None, 4),
+    # The change itself has nothing at its side; what ran after it stands beside its like.
+    assert [[each[side] and each[side]["step"] for side in "ab"] for each in found["pairs"]] == [
+        [None, 2],
+        [2, 3],
+        [3, 4],
     ]
-    paths = [each["path"] for each in found["pairs"][0]["differences"]["found"]]
+    paths = [each["path"] for each in found["pairs"][1]["differences"]["found"]]
     assert "note" in paths
     assert same["pairs"] == []
 

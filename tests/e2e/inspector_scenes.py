@@ -94,6 +94,8 @@ def path(stage: Stage) -> None:
     expect(page.locator(".graph figcaption")).to_contain_text(re.compile("agent=ada .2, tools=ada"))
     assert marked(page, "current") == ["done"]
     assert {"ada:agent=ada", "ada:tools=ada", "__end__"} <= set(marked(page, "taken"))
+    page.locator('.graph [data-node="ada:agent=ada"]').click()
+    expect(page.locator("#step-title")).to_have_text("ada")
     row(page, "start").click()
     expect(page.locator(".graph figcaption")).to_contain_text("No node has run")
     assert marked(page, "upcoming") == ["ada:agent=ada"] or marked(page, "upcoming") == ["ada:__start__"]
@@ -182,9 +184,10 @@ def compare(stage: Stage) -> None:
     page.get_by_role("link", name="Compare branches").click()
     pairs = page.locator(".pairs > li")
     expect(pairs).to_have_count(3)
-    expect(pairs.first).to_contain_text("messages[0].content")
-    expect(pairs.first.locator(".was").first).to_contain_text("Good morning")
-    expect(pairs.first.locator(".is").first).to_contain_text("Good night")
+    expect(pairs.nth(0)).to_contain_text("Edited as start")
+    expect(pairs.nth(1)).to_contain_text("messages[0].content")
+    expect(pairs.nth(1).locator(".was").first).to_contain_text("Good morning")
+    expect(pairs.nth(1).locator(".is").first).to_contain_text("Good night")
 
 
 @scene("a marked step is compared with one of another session")

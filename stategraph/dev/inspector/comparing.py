@@ -1,8 +1,13 @@
-"""Two branches, or two runs, beside each other: which steps they share, and how their states differ step by step."""
+"""Two branches, or two runs, beside each other: which steps they share, and how their states differ step by step.
+
+Steps stand beside each other by what ran in them, so that one that only one side has (an edit, another round of a loop)
+has nothing at its side, and what comes after it is compared with its like.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 from typing import Any, Final
 
 from stategraph.dev.inspector import steps, values
@@ -35,10 +40,9 @@ async def compared(graph: Graph, one: Step, other: Step) -> Json:
         known = {each.id for each in lines[1]}
         shared = next((each for each in lines[0] if each.id in known), None)
     begins = [_after(line, shared) if shared else _turn(line) for line in lines]
-    pairs = [_pair(*_both(begins, at)) for at in range(max(map(len, begins)))]
     return {
         "shared": None if shared is None else shared.row(),
-        "pairs": pairs,
+        "pairs": [_pair(*each) for each in _aligned(*begins)],
         "cut": shared is None and any(len(line) == MOST for line in lines),
     }
 
@@ -54,8 +58,21 @@ def _turn(line: Sequence[Step]) -> list[Step]:
     return list(line[: at + 1][::-1])
 
 
-def _both(lines: Sequence[Sequence[Step]], at: int) -> list[Step | None]:
-    return [line[at] if at < len(line) else None for line in lines]
+def _aligned(one: Sequence[Step], other: Sequence[Step]) -> Iterator[tuple[Step | None, Step | None]]:
+    """Yield the steps of two branches by what ran in them; None: one of them has no such step."""
+    matcher = SequenceMatcher(None, [_key(each) for each in one], [_key(each) for each in other], autojunk=False)
+    for tag, begins, ends, begins_there, ends_there in matcher.get_opcodes():
+        here, there = one[begins:ends], other[begins_there:ends_there]
+        if tag == "equal":
+            yield from zip(here, there, strict=True)
+        else:
+            yield from ((each, None) for each in here)
+            yield from ((None, each) for each in there)
+
+
+def _key(step: Step) -> tuple[str, ...]:
+    ran = tuple(sorted(task.name for task in step.ran()))
+    return ran or (step.source,)
 
 
 def _pair(one: Step | None, other: Step | None) -> Json:

@@ -39,6 +39,19 @@ _MARKS: Final = (Annotated, NotRequired, Required, ReadOnly)
 _BARE: Final = (None, Any, list, dict, object)
 
 
+class GraphRefusedError(Exception):
+    """A state that the graph itself refuses.
+
+    Args:
+        node: The node that the state was to count as that of.
+        error: The error of the graph.
+    """
+
+    def __init__(self, node: str, error: Exception) -> None:
+        super().__init__(f"The state was not changed: the graph refused it as that of '{node}'")
+        self.error = error
+
+
 async def branch(graph: Graph, step: Step, given: Mapping[str, Any] | None, as_node: str | None) -> str:
     """Begin a branch at a step, and return the id of its first checkpoint.
 
@@ -50,6 +63,7 @@ async def branch(graph: Graph, step: Step, given: Mapping[str, Any] | None, as_n
 
     Raises:
         RefusedError: A value does not fit, or a node or value is not known.
+        GraphRefusedError: The graph refuses the state.
     """
     config = {**step.place.config(step.id), "metadata": {}}
     if not given:
@@ -66,9 +80,7 @@ async def branch(graph: Graph, step: Step, given: Mapping[str, Any] | None, as_n
     try:
         return steps.id_of(await graph.aupdate_state(config, update, as_node=node))
     except Exception as error:  # of the graph's own routers, or of a schema that checks its states
-        raise RefusedError(
-            400, f"The state was not changed: the graph refused it as that of '{node}': {type(error).__name__}: {error}"
-        ) from error
+        raise GraphRefusedError(node, error) from error
 
 
 def nodes_of(graph: Graph, step: Step) -> list[str]:

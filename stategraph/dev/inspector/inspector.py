@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -108,7 +109,9 @@ class Inspector:
         return (await paths.taken(graph, step, await self._drawn())).to_json()
 
     async def value(self, place: Place, checkpoint_id: str, name: str) -> Json:
-        """Return a value of a state in full, as JSON that can be edited, and why it cannot be, if so.
+        """Return a value of a state in full, as the text of its JSON, and why it cannot be set, if so.
+
+        It is told as text as a browser would round long numbers.
 
         Raises:
             RefusedError: There is no such step or value.
@@ -116,9 +119,9 @@ class Inspector:
         graph = await self._reader(place)
         state = (await steps.at(graph, place, checkpoint_id)).state.values
         value = _value(state, name)
-        shown = values.Shown.of(value, len(str(value)) * 8 + values.SHOWN)
         problem = None if place.namespace else editing.why_not(graph, name, value)
-        return {"name": name, "value": value, "text": shown.text, "type": shown.type, "problem": problem}
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        return {"name": name, "text": text, "type": values.kind_of(value), "problem": problem}
 
     async def messages(self, place: Place, checkpoint_id: str, name: str, end: int | None) -> Json:
         """Return messages of a state, with long texts: those before the position `end`; None: the newest.
@@ -188,12 +191,19 @@ class Inspector:
             step = await steps.at(graph, place, checkpoint_id)
             if runs and not step.state.next and not given:
                 raise RefusedError(409, "Nothing comes after this step: choose one before it, or change the state")
-            made = await editing.branch(graph, step, given, as_node)
+            made = await self._made(graph, step, given, as_node)
             row = (await steps.at(graph, place, made)).row()
             run = await self._conversations.run_again(place.thread_id) if runs and row["next"] else None
             if run is None:
                 self._conversations.forget(place.thread_id)
         return {"step": row, "run": None if run is None else self._conversations.shown(run)}
+
+    async def _made(self, graph: Graph, step: Step, given: Mapping[str, Any] | None, as_node: str | None) -> str:
+        try:
+            return await editing.branch(graph, step, given, as_node)
+        except editing.GraphRefusedError as error:
+            text = steps.error_text(error.error, is_told=self._tells_errors)
+            raise RefusedError(400, f"{error}: {text}") from error
 
     async def copy(self, place: Place, checkpoint_id: str, title: str | None) -> Thread:
         """Copy a thread at a step to a thread of its own.

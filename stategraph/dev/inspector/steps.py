@@ -206,6 +206,17 @@ def namespace_of(task: PregelTask) -> str | None:
     return ((config or {}).get("configurable") or {}).get("checkpoint_ns") or None
 
 
+def error_text(error: object, *, is_told: bool) -> str:
+    """Return an error as text, without passwords of addresses.
+
+    Args:
+        error: The error, or its `repr`, as savers return it.
+        is_told: Whether its text is told, and not only its class.
+    """
+    text = error if isinstance(error, str) else repr(error)
+    return without_logins(text)[: values.SHOWN] if is_told else text.partition("(")[0][:80]
+
+
 async def _parent(graph: Graph, place: Place, state: StateSnapshot) -> StateSnapshot | None:
     parent = id_of(state.parent_config)
     return await _state(graph, place, parent) if parent else None
@@ -231,16 +242,10 @@ def _task(task: PregelTask, tells_errors: bool) -> Json:
         "nested": namespace_of(task),
     }
     if task.error is not None:
-        told["error"] = _error(task.error, tells_errors)
+        told["error"] = error_text(task.error, is_told=tells_errors)
     if task.result is not None:
         told["result"] = Shown.of(values.plain(task.result)).to_json()
     return told
-
-
-def _error(error: object, is_told: bool) -> str:
-    """Return an error as text: savers return it as it was written, as its `repr`."""
-    text = error if isinstance(error, str) else f"{type(error).__name__}({error})"
-    return without_logins(text)[: values.SHOWN] if is_told else text.partition("(")[0][:80]
 
 
 def _values(state: Json, changed: Iterable[str]) -> list[Json]:

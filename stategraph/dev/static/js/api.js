@@ -11,7 +11,7 @@ export async function call(method, path, body) {
   const options = { method, headers: {} };
   if (method !== "GET" && method !== "DELETE") {
     options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body ?? {});
+    options.body = typeof body === "string" ? body : JSON.stringify(body ?? {});
   }
   let response;
   try {

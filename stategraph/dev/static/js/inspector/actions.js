@@ -4,10 +4,9 @@ import { html, nothing } from "../lib.js";
 import { changed, fail, say } from "../state.js";
 import { inspect } from "./api.js";
 import { begin } from "./edit.js";
-import { toCompare, toStep } from "./places.js";
+import { stacked, toCompare, toStep } from "./places.js";
 import { titleOf } from "./words.js";
 
-const stacked = matchMedia("(max-width: 62rem)"); // as in inspector.css
 let marked = null; // a step that another one is to be compared with
 
 export function actionsView(context) {

@@ -12,6 +12,12 @@ function query(given) {
 
 const step = (id, stepId, namespace, rest = "") => `${thread(id)}/steps/${encodeURIComponent(stepId)}${rest}${query({ namespace })}`;
 
+function withValues(body, values) {
+  if (!values) return body;
+  const written = [...values].map(([name, text]) => `${JSON.stringify(name)}:${text}`).join(",");
+  return `${JSON.stringify(body).slice(0, -1)},"values":{${written}}}`;
+}
+
 export const inspect = {
   about: () => call("GET", base),
   threads: (q, status, after) => call("GET", `${base}/threads${query({ q, status, after })}`),
@@ -22,7 +28,8 @@ export const inspect = {
   messages: (id, stepId, namespace, name, end) =>
     call("GET", `${thread(id)}/steps/${encodeURIComponent(stepId)}/messages/${encodeURIComponent(name)}${query({ namespace, end })}`),
   compare: (a, aStep, b, bStep) => call("GET", `${base}/compare${query({ a, a_step: aStep, b, b_step: bStep })}`),
-  branch: (id, body) => call("POST", `${thread(id)}/branches`, body),
+  // `values` are texts of JSON by their names.
+  branch: (id, { values, ...body }) => call("POST", `${thread(id)}/branches`, withValues(body, values)),
   copy: (id, stepId, title) => call("POST", `${thread(id)}/copies`, { step: stepId, title }),
 };
 

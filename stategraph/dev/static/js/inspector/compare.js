@@ -8,6 +8,8 @@ import { toCompare, toStep } from "./places.js";
 import { differencesView } from "./shown.js";
 import { plural, timeOf, titleOf } from "./words.js";
 
+const FOLDED = 3; // steps in a row that only one side has, above which they are folded
+
 const shown = { key: "", found: null, problem: null };
 
 export function loadComparison(thread, { a, thread: other, b }) {
@@ -29,14 +31,14 @@ export function branchesLink(inspection) {
 
 export function comparisonView(inspection, place) {
   const { found, problem } = shown;
-  const { a, thread: other, b } = place.compare;
+  const other = place.compare.thread;
   return html`<div class="comparison" id="inspector" tabindex="-1">
     <a class="back" href=${toStep(inspection.threadId)}>All steps</a>
     <h2>Two branches compared</h2>
     ${choices(inspection, place)}
     ${problem ? html`<p class="note failed" role="alert">${problem}</p>` : nothing}
     ${!found && !problem ? html`<p class="faint">Loading …</p>` : nothing}
-    ${found ? pairsView(found, inspection.threadId, other, a, b) : nothing}
+    ${found ? pairsView(found, inspection.threadId, other) : nothing}
   </div>`;
 }
 
@@ -58,10 +60,10 @@ function choices(inspection, { compare }) {
         )}
       </select></label
     >`;
-  return html`<div class="choices">${choose("a", "One branch ends with")}${choose("b", "The other ends with")}</div>`;
+  return html`<div class="choices">${choose("a", "The first branch ends with")}${choose("b", "The second ends with")}</div>`;
 }
 
-function pairsView(found, thread, other, a, b) {
+function pairsView(found, thread, other) {
   return html`<p class="faint">
       ${found.shared
         ? html`Both have the steps up to <a href=${toStep(thread, found.shared.id)}>${titleOf(found.shared)}, step ${found.shared.step}</a>.`
@@ -70,20 +72,45 @@ function pairsView(found, thread, other, a, b) {
     </p>
     ${found.pairs.length === 0 ? html`<p>They are the same.</p>` : nothing}
     <ol class="pairs">
-      ${found.pairs.map(
-        (pair) => html`<li>
-          <div class="pair">${side(pair.a, thread, "One")}${side(pair.b, other, "Other")}</div>
-          ${pair.differences === null
-            ? nothing
-            : pair.count === 0
-              ? html`<p class="faint same">The states are the same.</p>`
-              : html`<details ?open=${pair === found.pairs.at(-1) || found.pairs.length < 4}>
-                  <summary>${plural(pair.count, "difference")} of the states</summary>
-                  ${differencesView(pair.differences)}
-                </details>`}
-        </li>`,
-      )}
+      ${grouped(found.pairs).map((group) => (group.length > FOLDED ? foldedView(group, thread, other) : group.map((pair) => pairView(pair, found, thread, other))))}
     </ol>`;
+}
+
+// Pairs by themselves; steps in a row that only one side has are together.
+function grouped(pairs) {
+  const groups = [];
+  for (const pair of pairs) {
+    const last = groups.at(-1);
+    const isAlone = !pair.a || !pair.b;
+    if (isAlone && last && (last[0].a ? !pair.b : !pair.a) && (!last[0].a || !last[0].b)) last.push(pair);
+    else groups.push([pair]);
+  }
+  return groups;
+}
+
+function foldedView(group, thread, other) {
+  const isOne = group[0].b === null;
+  return html`<li>
+    <details>
+      <summary>${plural(group.length, "step")} that only the ${isOne ? "first" : "second"} branch has</summary>
+      <ol class="pairs">${group.map((pair) => html`<li class="alone">${isOne ? side(pair.a, thread, "First") : side(pair.b, other, "Second")}</li>`)}</ol>
+    </details>
+  </li>`;
+}
+
+function pairView(pair, found, thread, other) {
+  const compared = found.pairs.filter((each) => each.differences !== null);
+  return html`<li>
+    <div class="pair">${side(pair.a, thread, "First")}${side(pair.b, other, "Second")}</div>
+    ${pair.differences === null
+      ? nothing
+      : pair.count === 0
+        ? html`<p class="faint same">The states are the same.</p>`
+        : html`<details ?open=${compared.length < 4 || pair === compared.at(-1)}>
+            <summary>${plural(pair.count, "difference")} of the states</summary>
+            ${differencesView(pair.differences)}
+          </details>`}
+  </li>`;
 }
 
 function side(step, thread, label) {

@@ -5,8 +5,8 @@ import { changed } from "../state.js";
 import { actionsView } from "./actions.js";
 import { graphView } from "./graph.js";
 import { panelsOf } from "./panels.js";
-import { toStep } from "./places.js";
-import { dateOf, duration, nodeName, plural, several, titleOf, tokensOf } from "./words.js";
+import { stacked, toStep } from "./places.js";
+import { dateOf, duration, several, titleOf, tokensOf } from "./words.js";
 
 export function detailView(state, inspection, about) {
   const step = inspection.detail ?? (inspection.stale?.id === inspection.shown ? inspection.stale.detail : null);
@@ -16,17 +16,26 @@ export function detailView(state, inspection, about) {
   return html`<a class="back only-stacked" href=${toStep(inspection.threadId, null, inspection.namespace)}>All steps</a>
     <header class="step-head">
       <h2 id="step-title" tabindex="-1">${titleOf(step)}</h2>
-      <p class="faint">${about_(step)}</p>
+      <p class="faint">${facts(step)}</p>
       ${actionsView(context)}
     </header>
-    <details class="graph-box" ?open=${!matchMedia("(max-width: 62rem)").matches}>
+    <details class="graph-box" ?open=${!stacked.matches}>
       <summary>Graph and path</summary>
-      ${graphView(about, inspection.paths.get(inspection.shown), "this step")}
+      ${graphView(about, inspection.paths.get(inspection.shown), (node) => showNode(inspection, node))}
     </details>
     ${tabs(context)}`;
 }
 
-function about_(step) {
+// Shows the newest step in which a node of the picture ran, up to the one that is shown.
+function showNode(inspection, node) {
+  const name = inspection.namespace ? node.split(":").at(-1) : node.split(":")[0];
+  const from = inspection.steps.findIndex((step) => step.id === inspection.shown);
+  const ran = (step) => step.ran.some((task) => task.name === name);
+  const found = inspection.steps.slice(from + 1).find(ran) ?? inspection.steps.find(ran);
+  if (found) location.hash = toStep(inspection.threadId, found.id, inspection.namespace);
+}
+
+function facts(step) {
   const next = step.next.length ? `next: ${several(step.next)}` : "nothing comes next";
   const told = [
     step.step === null || step.step === undefined ? "" : `Step ${step.step}`,
@@ -75,5 +84,3 @@ function move(event, { inspection }, panels) {
   show(inspection, panel);
   document.getElementById(`tab-${panel.id}`)?.focus();
 }
-
-export { nodeName, plural };

@@ -20,23 +20,29 @@ async function add(inspection, name) {
     if (value.problem) edits.error = value.problem;
     else {
       edits.error = null;
-      edits.texts.set(name, { before: JSON.stringify(value.value), text: JSON.stringify(value.value, null, 2) });
+      edits.texts.set(name, { before: value.text, text: value.text });
     }
   } catch (error) {
     fail(error);
   }
   changed();
-  requestAnimationFrame(() => document.getElementById(`edit-${name}`)?.focus());
+  requestAnimationFrame(() => {
+    const field = document.getElementById(`edit-${name}`);
+    field?.focus();
+    field?.setSelectionRange(0, 0);
+    if (field) field.scrollTop = 0;
+  });
 }
 
-// The values that were changed; null if one of them is no JSON.
+// The texts of the values that were changed; null if one of them is no JSON. They are sent as they were written, as a
+// browser rounds long numbers.
 function changes(edits) {
-  const values = {};
+  const values = new Map();
   edits.problems.clear();
   for (const [name, { text, before }] of edits.texts) {
     try {
-      const value = JSON.parse(text);
-      if (JSON.stringify(value) !== before) values[name] = value;
+      JSON.parse(text);
+      if (text.trim() !== before) values.set(name, text);
     } catch (error) {
       edits.problems.set(name, `This is not valid JSON: ${error.message}`);
     }
@@ -53,7 +59,7 @@ async function save(inspection, state, run) {
     document.getElementById(`edit-${[...edits.problems.keys()][0]}`)?.focus();
     return;
   }
-  if (!Object.keys(values).length) {
+  if (!values.size) {
     edits.error = "No value is other than it was: change one, or choose “Rerun from here”.";
     changed();
     return;

@@ -40,19 +40,25 @@ function bringIntoView(picture) {
   frame.scrollLeft += inner.left + inner.width / 2 - (outer.left + outer.width / 2);
 }
 
-export function graphView(about, path, title) {
+// `choose` is called with a node that is clicked; the list of steps does the same for the keyboard.
+export function graphView(about, path, choose) {
   if (!about?.svg) return about?.problem ? html`<p class="faint">${about.problem}</p>` : nothing;
   const picture = pictureOf(about.svg);
   mark(picture, path);
   return html`<figure class="graph">
-    <div class="graph-scroll" tabindex="0" role="region" aria-label="Graph">${picture}</div>
-    <figcaption class="faint">${path ? caption(path, title) : "Loading the path …"}</figcaption>
+    <div class="graph-scroll" tabindex="0" role="region" aria-label="Graph" @click=${(event) => pick(event, choose)}>${picture}</div>
+    <figcaption class="faint">${path ? caption(path) : "Loading the path …"}</figcaption>
   </figure>`;
 }
 
-function caption(path, title) {
+function pick(event, choose) {
+  const node = event.target.closest("[data-node]");
+  if (node) choose(node.dataset.node);
+}
+
+function caption(path) {
   const ran = Object.entries(path.visits).filter(([name]) => !/__(start|end)__$/.test(name));
   const told = ran.map(([name, times]) => `${nodeName(name.split(":").at(-1))}${times > 1 ? ` ×${times}` : ""}`).join(", ");
   return html`<span>${told ? `This turn ran ${told}${path.cut ? ", and more before that" : ""}.` : "No node has run in this turn yet."}</span>
-    <span class="legend"><span class="key taken"></span>taken <span class="key current"></span>${title} <span class="key upcoming"></span>next</span>`;
+    <span class="legend"><span class="key taken"></span>taken <span class="key current"></span>this step <span class="key upcoming"></span>next</span>`;
 }

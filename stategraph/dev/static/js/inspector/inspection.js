@@ -144,7 +144,7 @@ export class Inspection {
     const { shown } = this;
     try {
       const value = await inspect.value(this.threadId, shown, this.namespace, name);
-      this.full.set(`${shown}/${name}`, value.text);
+      this.full.set(`${shown}/${name}`, value.type === "text" ? JSON.parse(value.text) : value.text);
     } catch (error) {
       fail(error);
     }

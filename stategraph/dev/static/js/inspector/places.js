@@ -1,5 +1,8 @@
 // Addresses of the inspector: `#/inspector/<thread>/<step>/<namespace>`, `#/inspector/<thread>/compare/<a>/<thread>/<b>`.
 
+// Whether there is room for one of list and step only; as in inspector.css.
+export const stacked = matchMedia("(max-width: 62rem)");
+
 const encode = (parts) => `#/${["inspector", ...parts].map((part) => encodeURIComponent(part)).join("/")}`;
 
 export function read() {

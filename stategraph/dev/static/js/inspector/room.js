@@ -9,7 +9,7 @@ import { detailView } from "./detail.js";
 import { Inspection } from "./inspection.js";
 import "./own_panels.js";
 import "./events.js";
-import { read, toStep } from "./places.js";
+import { read, stacked, toStep } from "./places.js";
 import { stepsView } from "./steps.js";
 import { loadThreads, threadsView } from "./threads.js";
 
@@ -39,6 +39,17 @@ function open() {
   }
   if (place.compare) loadComparison(place.thread, place.compare);
   else current.choose(place.step);
+  requestAnimationFrame(() => requestAnimationFrame(settle));
+}
+
+// What was chosen is in sight, and has the focus where what had it is gone.
+function settle() {
+  const row = document.querySelector(".step-row.current");
+  row?.scrollIntoView({ block: "nearest" });
+  if (document.activeElement !== document.body) return;
+  if (!stacked.matches) row?.focus({ preventScroll: true });
+  else if (place.step) document.getElementById("step-title")?.focus();
+  else row?.focus();
 }
 
 async function learn() {
@@ -53,7 +64,7 @@ async function learn() {
 }
 
 function view(state) {
-  if (!place.thread || !current) return threadsView();
+  if (!place.thread || !current) return threadsView(state);
   current.watch(state.session);
   if (current.missing) return html`<div class="empty"><h2>There is nothing to see</h2><p class="faint">${current.missing}</p></div>`;
   if (place.compare) return comparisonView(current, place);

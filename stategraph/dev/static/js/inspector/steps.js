@@ -2,7 +2,7 @@
 
 import { html, nothing, repeat, svg } from "../lib.js";
 import { lanesOf, widthOf } from "./lanes.js";
-import { toStep } from "./places.js";
+import { stacked, toStep } from "./places.js";
 import { duration, plural, timeOf, titleOf, tokensOf } from "./words.js";
 
 const ROW = 56; // as in inspector.css
@@ -77,6 +77,7 @@ function move(event) {
   event.preventDefault();
   links[to].focus();
   links[to].scrollIntoView({ block: "nearest" });
-  if (!matchMedia("(max-width: 62rem)").matches) history.replaceState(null, "", links[to].hash);
-  if (!matchMedia("(max-width: 62rem)").matches) dispatchEvent(new HashChangeEvent("hashchange"));
+  if (stacked.matches) return;
+  history.replaceState(null, "", links[to].hash);
+  dispatchEvent(new HashChangeEvent("hashchange"));
 }

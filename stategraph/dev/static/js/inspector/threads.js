@@ -10,7 +10,8 @@ import { toStep } from "./places.js";
 const STATUSES = { "": "Any status", idle: "Idle", running: "Running", interrupted: "Waiting", failed: "Failed", unfinished: "Cut off" };
 const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-const list = { rows: [], next: null, text: "", status: "", loading: false, loads: 0, timer: null };
+const list = { rows: [], next: null, text: "", status: "", loading: false, loads: 0, timer: null, seen: null };
+const PAGE = 25; // rows of a page, as the server sends them
 
 export async function loadThreads({ more = false } = {}) {
   const number = (list.loads += 1);
@@ -34,7 +35,15 @@ function search(text) {
   list.timer = setTimeout(loadThreads, 200);
 }
 
-export function threadsView() {
+// Reads the list again when the server has said that something is other than it was.
+function follow(threads) {
+  const now = threads.map((thread) => `${thread.id} ${thread.status} ${thread.updated_at}`).join();
+  if (list.seen !== null && list.seen !== now && !list.loading && list.rows.length <= PAGE) loadThreads();
+  list.seen = now;
+}
+
+export function threadsView(state) {
+  follow(state.threads);
   return html`<div class="inspector-list" tabindex="-1" id="inspector">
     <div class="filters">
       <label class="search"
