@@ -74,6 +74,19 @@ def _slow_count(state: State) -> State:
 counting = building(_slow_count, lambda state: {})
 
 
+def _once_only(state: State) -> State:
+    """Fail where it is run again, as what takes a lock that the dead process holds."""
+    count = _counting(state)
+    if count["done"] != ["time 1"]:
+        raise FileExistsError("it is locked")
+    for _ in range(3_000):
+        len(count)
+    return {"done": ["third"]}
+
+
+locking = building(_once_only, lambda state: {})
+
+
 def _twice(state: State) -> State:
     count_effect("pay")
     for _ in range(3_000):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,19 @@ def test_an_effect_that_may_happen_twice_is_counted(lives: Lives, tmp_path: Path
         if fuzz.seen["pay"] == (1, 2):
             break
     assert fuzz.report(expected, 0.0).effects == {"pay": (1, 2)}
+
+
+def test_a_graph_that_fails_after_a_kill_is_told_with_the_trial(lives: Lives, tmp_path: Path) -> None:
+    spec = replace(spec_of("locking", tmp_path), store="")
+    fuzz = _Fuzz(lives, spec, 4, {"SIGKILL": int(signal.SIGKILL)}, 1, ())
+    expected = fuzz.undisturbed()
+    with pytest.raises(DivergedError) as found:
+        for number in range(1, 101):
+            fuzz.attempt(number, expected)
+    first, last = str(found.value).splitlines()
+    assert first.endswith("The graph failed, and no signal was sent: FileExistsError: it is locked")
+    assert re.match(r"Trial \d+ of seed 4, after SIGKILL at point [\d,]+: ", first)
+    assert re.match(r"fuzz_signals\(\.\.\., seed=4, trial=\d+\) repeats it", last)
 
 
 def test_a_graph_that_does_not_do_the_same_each_time_is_told(lives: Lives, tmp_path: Path) -> None:

@@ -92,9 +92,9 @@ def fuzz_signals(
         How much was tried.
 
     Raises:
-        DivergedError: After kills the state was another one, or an effect of `once` happened another number of times;
-            the message says after which, how it differs, and how to repeat it.
-        FuzzError: The graph cannot be imported, fails by itself, or does not end.
+        DivergedError: After kills the state was another one, an effect of `once` happened another number of times, or
+            the graph failed or did not end; the message says after which, how it differs, and how to repeat it.
+        FuzzError: The graph cannot be imported, or fails or does not end without a kill.
         ValueError: A number or a signal makes no sense.
         TypeError: The input, an answer or the config is no JSON.
     """
@@ -185,7 +185,12 @@ class _Fuzz:
         """
         sent: list[str] = []
         plan = drawn(self.seed, number, expected.life.points, list(self.signals), self.most_kills)
-        found = self._run(f"trial-{number}", plan, sent)
+        again = f"fuzz_signals(..., seed={self.seed}, trial={number}) repeats it"
+        try:
+            found = self._run(f"trial-{number}", plan, sent)
+        except FuzzError as error:  # it does not fail by itself
+            after = ", then ".join(sent) or "nothing"
+            raise DivergedError(f"Trial {number} of seed {self.seed}, after {after}: {error}\n{again}") from error
         self.trials += 1
         told = ", then ".join(sent) or "ended before its first kill"
         wrong = [name for name in self.once if found.effects[name] != expected.effects[name]]
@@ -197,7 +202,7 @@ class _Fuzz:
             states = f"\n{_difference(found, expected)}" if found.life.state != expected.life.state else ""
             raise DivergedError(
                 f"Trial {number} of seed {self.seed} came to something else than an undisturbed run, after {told}:"
-                f"{effects}{states}\nfuzz_signals(..., seed={self.seed}, trial={number}) repeats it"
+                f"{effects}{states}\n{again}"
             )
         self._see(found.effects)
         return f"{told}: the same state"
