@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from stategraph import pytest_plugin
-
 pytest.importorskip("langchain_openai")
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "fixtures"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "examples" / "fixtures"
 NO_OPTIONS = "addopts="
 
 
@@ -26,7 +25,7 @@ def test_the_examples_of_fixtures_pass() -> None:
 
 
 def test_each_fixture_has_an_example() -> None:
-    source = Path(pytest_plugin.__file__).read_text(encoding="utf-8")
+    source = (ROOT / "stategraph" / "pytest_plugin.py").read_text(encoding="utf-8")
     fixtures = re.findall(r"@pytest\.fixture\ndef (\w+)", source)
     assert len(fixtures) >= 5
     examples = (FOLDER / "test_agent.py").read_text(encoding="utf-8")

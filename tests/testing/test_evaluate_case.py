@@ -11,6 +11,9 @@ import stategraph.testing  # noqa: F401 - once, and not in each of the runs belo
 
 pytest_plugins = ["pytester"]
 
+#: Another test of this session may have imported the plug-in.
+REWRITTEN = "-Wignore::pytest.PytestAssertRewriteWarning"
+
 PROJECT = """
 import pytest
 
@@ -36,7 +39,7 @@ def played(pytester: pytest.Pytester, *options: str, **files: str) -> pytest.Run
     pytester.makepyfile(**files)
     rows = [{"input": each, "expected": "TEA", "tags": ["short"]} for each in ("tea", "milk")]
     (pytester.path / "cases.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"input": "long"}])))
-    always = ("-p", "stategraph.pytest_plugin", "-p", "no:cacheprovider", "--strict-markers", "-Werror")
+    always = ("-p", "stategraph.pytest_plugin", "-p", "no:cacheprovider", "--strict-markers", "-Werror", REWRITTEN)
     return pytester.runpytest_inprocess(*always, *options)
 
 
