@@ -28,7 +28,7 @@ _COMMANDS: Final = (
     ("worker", "Execute the runs of a database until told to stop.", "worker"),
     ("store", "Measure what a database has stored of threads, prune it, and convert it.", "store"),
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", "diagnosis"),
-    ("completion", "Print what a shell needs to complete commands and options.", "completion"),
+    ("completion", "Have a shell complete commands and options.", "completion.command"),
 )
 
 

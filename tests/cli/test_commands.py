@@ -140,3 +140,66 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     program = f'{sys.executable} -m stategraph graph show desk:graph | head -0; echo "${{PIPESTATUS[0]}}"'
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of a person with bash, who keeps start-up files elsewhere."""
+    home = tmp_path / "home"
+    (home / "dotfiles").mkdir(parents=True)
+    (home / "dotfiles" / "bashrc").write_text("mine=1\n")
+    (home / "dotfiles" / "bashrc").chmod(0o600)
+    (home / ".bashrc").symlink_to(home / "dotfiles" / "bashrc")
+    for name, value in {"HOME": str(home), "SHELL": "/bin/bash"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("XDG_CONFIG_HOME", "ZDOTDIR"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def test_completion_is_installed_once_and_completes(home: Path, tmp_path: Path) -> None:
+    command = tmp_path / "stategraph"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m stategraph "$@"\n')
+    command.chmod(0o755)
+    rc = home / ".bashrc"
+    done = stategraph(tmp_path, "completion", "install")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Written to {rc}. New shells complete 'stategraph'")
+    text = rc.read_text()
+    assert text.startswith("mine=1\n\n# >>> stategraph completion >>>\n_stategraph() {")
+    assert (rc.is_symlink(), rc.stat().st_mode & 0o777) == (True, 0o600)
+    assert sorted(each.name for each in (home / "dotfiles").iterdir()) == ["bashrc"]
+    assert main(["completion", "install"]) == 0
+    assert rc.read_text() == text
+    program = f'PATH="{tmp_path}:$PATH"; source ~/.bashrc; COMP_WORDS=(stategraph completion in); COMP_CWORD=2; '
+    program += '_stategraph; echo "$mine ${COMPREPLY[@]}"'
+    shown = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=60)
+    assert shown.stdout == "1 install\n", shown.stderr
+
+
+def test_an_older_completion_is_replaced_and_half_of_one_is_not(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rc = home / ".zshrc"
+    rc.write_text("one\n# >>> stategraph completion >>>\nold\n# <<< stategraph completion <<<\ntwo")
+    assert main(["completion", "install", "--shell", "zsh"]) == 0
+    text = rc.read_text()
+    assert text.startswith("one\n# >>> stategraph completion >>>\n(( $+functions[compdef] ))")
+    assert text.endswith("# <<< stategraph completion <<<\ntwo")
+    assert "old" not in text
+    rc.write_text("# >>> stategraph completion >>>\nmine\n")
+    assert main(["completion", "install", "--shell", "zsh"]) == 2
+    assert "take the first one out" in capsys.readouterr().err
+    assert rc.read_text() == "# >>> stategraph completion >>>\nmine\n"
+
+
+def test_other_shells_and_printing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fish = home / ".config" / "fish" / "completions" / "stategraph.fish"
+    assert main(["completion", "install", "--shell", "fish", "--print"]) == 0
+    assert f"This would be in {fish}." in capsys.readouterr().out
+    assert not fish.exists()
+    assert main(["completion", "install", "--shell", "fish"]) == 0
+    assert "complete -c stategraph" in fish.read_text()
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    assert main(["completion", "install"]) == 2
+    assert "The shell 'tcsh' of the variable SHELL is not known: give --shell bash" in capsys.readouterr().err

@@ -1,7 +1,6 @@
-"""`stategraph completion`: completion of commands, options and their values by a shell.
+"""The command, and what may stand at a place of a command line.
 
-The scripts ask this program, so they need not be made anew when it is updated. Nothing but the parsers is looked at: no
-database is opened, no target is imported.
+Nothing but the parsers is looked at: no database is opened, no target is imported.
 """
 
 from __future__ import annotations
@@ -10,45 +9,15 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from stategraph.cli.output import write
+from stategraph.cli.completion.scripts import SCRIPTS
+from stategraph.cli.output import plain_command, write
 from stategraph.cli.parser import Parser
 
 #: Words that the scripts put before the words to complete.
 ASK: Final = "words"
 
-_BASH: Final = """\
-_stategraph() {
-    local IFS=$'\\n'
-    COMPREPLY=($(stategraph completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
-}
-complete -o default -F _stategraph stategraph
-"""
-
-_ZSH: Final = """\
-#compdef stategraph
-_stategraph() {
-    local -a found
-    local line
-    for line in "${(@f)$(stategraph completion words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
-        [[ -n $line ]] && found+=("${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}")
-    done
-    if (( ${#found} )); then _describe stategraph found; else _files; fi
-}
-compdef _stategraph stategraph
-"""
-
-_FISH: Final = """\
-function __stategraph
-    set -l words (commandline -opc) (commandline -ct)
-    stategraph completion words -- $words[2..] 2>/dev/null
-end
-complete -c stategraph -a '(__stategraph)'
-"""
-
-_SCRIPTS: Final = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
-
-_INSTALL: Final = """\
-To have it in every shell, put this in its start-up file:
+_HINT: Final = """\
+'stategraph completion install' puts it where the shell reads it. By hand, in a start-up file:
 
   bash  ~/.bashrc                     source <(stategraph completion bash)
   zsh   ~/.zshrc, below compinit      source <(stategraph completion zsh)
@@ -58,18 +27,37 @@ To have it in every shell, put this in its start-up file:
 
 def prepare(parser: Parser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument("shell", choices=[*_SCRIPTS, ASK], metavar="bash|zsh|fish", help="the shell")
-    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    parser.epilog = _INSTALL
+    actions = parser.add_subparsers(title="actions", metavar="bash|zsh|fish|install", required=True)
+    for shell in SCRIPTS:
+        summary = f"Print the script for {shell}."
+        actions.add_parser(shell, help=summary, description=summary).set_defaults(run=_print, shell=shell)
+    summary = "Put the script where the shell reads it; may be repeated."
+    install = actions.add_parser("install", help=summary, description=summary)
+    install.add_argument("--shell", choices=[*SCRIPTS], help="the shell (default: that of the variable SHELL)")
+    install.add_argument("--print", action="store_true", help="print what would be written where, and change nothing")
+    install.set_defaults(run=_install)
+    asked = actions.add_parser(ASK)
+    asked.add_argument("words", nargs=argparse.REMAINDER)
+    asked.set_defaults(run=_offer)
+    parser.epilog = _HINT
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print the script of a shell, or what may stand in the place of the last of some words."""
-    if arguments.shell != ASK:
-        write(_SCRIPTS[arguments.shell].rstrip())
-        return 0
+def _print(arguments: argparse.Namespace) -> int:
+    """Print the script of a shell."""
+    write(SCRIPTS[arguments.shell].rstrip())
+    return 0
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    """Put the script of a shell where it reads it, and return the exit code."""
+    from stategraph.cli.completion.installing import install
+
+    return plain_command(install, arguments, as_json=False)
+
+
+def _offer(arguments: argparse.Namespace) -> int:
+    """Print what may stand in the place of the last of some words."""
     make: Callable[[Sequence[str]], Parser] = arguments.make_parser
     words = [each for at, each in enumerate(arguments.words) if at or each != "--"]
     lines = candidates(make(words), words or [""])

@@ -1,0 +1,131 @@
+"""Every command, and every action of one, is run as a process by some test that reads what a person sees.
+
+The list of them is the parser's. `ELSEWHERE` names the tests of those that have one; all others are run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stategraph.cli import _COMMANDS, _parser, main
+from stategraph.cli.parser import Parser
+from stategraph.workers.registry.runs import RunRegistry
+from tests.cli.programs import DESK, ROOT, forgetting, stategraph, write
+
+PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+#: Commands whose transcripts on the page are run, by `tests/docs/test_command_line.py`.
+ON_PAGE = {
+    "new",
+    "run",
+    "chat",
+    "graph show",
+    "thread list",
+    "thread diff",
+    "thread export",
+    "thread import",
+    "thread delete",
+}
+
+#: Tests of others, which run them as processes.
+ELSEWHERE = {
+    "dev": "tests/dev/test_serving.py::test_the_demo_is_served_until_it_is_stopped_and_keeps_its_sessions",
+    "serve": "tests/cli/test_serve.py::test_a_run_comes_to_its_end_before_the_server_does",
+    "thread show": "tests/cli/test_threads.py::test_threads_are_listed_and_read_by_a_process",
+    "worker": "tests/workers/test_command_line.py::test_the_first_signal_waits_for_runs_and_the_second_gives_them_back",
+    "completion install": "tests/cli/test_commands.py::test_completion_is_installed_once_and_completes",
+}
+
+THREADS, RUNS = ("--store", "sqlite:///threads.db"), ("--store", "sqlite:///runs.db")
+
+#: The others: their arguments, exit codes, and something that they say.
+HERE = {
+    "thread history": (["order", *THREADS], 0, "kind, notes  (waits)"),
+    "thread fork": (["order", "--new-id", "copy", *THREADS], 0, "Thread 'copy' is a copy, which waits for an answer"),
+    "runs list": (RUNS, 0, "r1   one     pending"),
+    "runs show": (["r1", *RUNS], 0, "status       pending"),
+    "runs cancel": (["r2", *RUNS], 0, "Run 'r2' is cancelled."),
+    "runs resume": (["r1", "--answer", "1", *RUNS], 2, "stategraph: Run 'r1' "),
+    "runs prune": (["--older-than", "1d", *RUNS], 0, "0 runs with 0 events deleted."),
+    "runs effects": (RUNS, 0, "No effects are in doubt."),
+    "runs effects forget": (["--older-than", "90d", *RUNS], 0, "0 effects deleted."),
+    "runs workers": (RUNS, 0, "No workers."),
+    "runs dead": (RUNS, 0, "No dead runs."),
+    "runs dead requeue": (["--all", *RUNS], 1, "No dead runs."),
+    "store size": (THREADS, 0, "order"),
+    "store prune": (["--keep-last", "1", *THREADS], 0, "checkpoints"),
+    "store vacuum": (THREADS, 0, " kB before, "),
+    "store erase": (["nobody", *THREADS], 1, "nobody"),
+    "store convert": (["compact", *THREADS], 1, "in the compact form."),
+    "doctor": ([], 0, "engine"),
+    "completion bash": ([], 0, "complete -o default -F _stategraph stategraph"),
+    "completion zsh": ([], 0, "compdef _stategraph stategraph"),
+    "completion fish": ([], 0, "complete -c stategraph"),
+    "completion words": (["--", "thread", "exp"], 0, "export\tWrite a thread as JSON"),
+}
+
+
+def commands(parser: Parser, words: str) -> Iterator[str]:
+    """Yield what can be run: a command, or each of its actions."""
+    actions = [each for each in parser.actions() if isinstance(each, argparse._SubParsersAction)]
+    if not any(each.required for each in actions):
+        yield words
+    for each in actions:
+        for name, inner in each.choices.items():
+            yield from commands(inner, f"{words} {name}")
+
+
+def all_commands() -> list[str]:
+    found = []
+    for name, _, _ in _COMMANDS:
+        action = next(each for each in _parser([name]).actions() if isinstance(each, argparse._SubParsersAction))
+        found += commands(action.choices[name], name)
+    return found
+
+
+def test_every_command_is_run_as_a_process_by_a_test() -> None:
+    assert sorted(all_commands()) == sorted([*ON_PAGE, *ELSEWHERE, *HERE])
+
+
+def test_the_tests_of_other_files_are_there() -> None:
+    assert [each for each in ON_PAGE if f"$ stategraph {each}" not in PAGE and f"| stategraph {each}" not in PAGE] == []
+    for command, place in ELSEWHERE.items():
+        file, _, name = place.partition("::")
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:async )?def {name}\(", source, re.MULTILINE), place
+        assert all(f'"{word}"' in source for word in command.split()), place
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database of a thread that waits, and one of two runs that nobody has begun."""
+    folder = write(tmp_path_factory.mktemp("commands"), desk=DESK)
+
+    async def submit() -> None:
+        registry = RunRegistry.from_url("sqlite:///runs.db")
+        try:
+            for run_id, thread_id in (("r1", "one"), ("r2", "two")):
+                await registry.submit(thread_id, {}, target="desk:graph", run_id=run_id)
+        finally:
+            await registry.aclose()
+
+    with contextlib.chdir(folder), forgetting(folder):
+        assert main(["run", "desk:graph", "-q", "--thread", "order", "--input", '{"number": 12}', *THREADS]) == 1
+        asyncio.run(submit())
+    return folder
+
+
+@pytest.mark.parametrize("command", HERE)
+def test_a_command_says_what_it_did(folder: Path, command: str) -> None:
+    words, code, said = HERE[command]
+    done = stategraph(folder, *command.split(), *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
