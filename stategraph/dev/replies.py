@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stategraph.errors import ConfigurationError, InvalidAnswerError, UnknownInterruptError
+from stategraph.errors import ConfigurationError, DamagedCheckpointError, InvalidAnswerError, UnknownInterruptError
 from stategraph.run.json_safe import to_json
 
 _log = logging.getLogger(__name__)
@@ -135,6 +135,9 @@ async def failed(_: Request, error: Exception) -> Response:
             return refusal(404, str(error.args[0]) if error.args else "There is no such thing")
         case UnknownInterruptError():
             return refusal(409, str(error))
+        case DamagedCheckpointError():
+            _log.error("A checkpoint cannot be read", exc_info=error)
+            return refusal(409, str(error))
         case InvalidAnswerError() | ConfigurationError():
             return refusal(400, str(error))
     return refusal(500, f"The server failed with {type(error).__name__}; its log has the details")
@@ -149,6 +152,7 @@ HANDLERS: Mapping[Any, Any] = dict.fromkeys(
         ConfigurationError,
         InvalidAnswerError,
         UnknownInterruptError,
+        DamagedCheckpointError,
         Exception,
     ),
     failed,

@@ -1,4 +1,4 @@
-"""The example that the page is shown with."""
+"""The examples that the page is shown with, and that use its API."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 pytest.importorskip("starlette")
 
 from tests.dev.serving import answered, new_thread, reading, send, serving, text_of
+from tests.examples.promises import promised
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "chat_page.py"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLE = EXAMPLES / "chat_page.py"
 
 
 @pytest.mark.anyio
@@ -28,3 +30,9 @@ async def test_two_agents_cancel_an_order_once_a_person_agrees() -> None:
             frames = await reader.until("paused")
         assert text_of(frames) == "Done: order 1042 is cancelled."
         assert frames[-1][1]["run"]["usage"]["cost"] > 0
+
+
+def test_a_program_edits_a_step_and_compares_the_branches(capsys: pytest.CaptureFixture[str]) -> None:
+    path = EXAMPLES / "inspect_steps.py"
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out == promised(path)

@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 
 from stategraph import END, START, StateGraph, interrupt
 from stategraph.dev.inspector.differences import MOST, Difference, Differences
+from stategraph.errors import DamagedCheckpointError
 from stategraph.graph.message import add_messages
 from stategraph.testing import Usage, call, reply
 from stategraph.types import Send
@@ -333,3 +334,14 @@ async def test_an_interrupt_of_a_graph_that_was_answered_is_no_longer_waited_for
         (newest, *_) = await steps_of(client, thread)
         step = await told(client, f"/threads/{thread}/steps/{newest['id']}")
         assert len(step["waiting"]) == 1
+
+
+async def test_a_damaged_checkpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def damaged(*_: Any) -> None:
+        raise DamagedCheckpointError("checkpoint 'c' of thread 't' cannot be read")
+
+    monkeypatch.setattr("stategraph.dev.inspector.steps.listed", damaged)
+    async with serving(a_graph()) as client:
+        thread = await talked(client)
+        answer = await client.get(f"/api/inspector/threads/{thread}/steps")
+    assert (answer.status_code, answer.json()["error"]) == (409, "checkpoint 'c' of thread 't' cannot be read")

@@ -345,6 +345,20 @@ async def test_branches_are_compared_from_where_they_part() -> None:
     assert same["pairs"] == []
 
 
+async def test_messages_of_two_runs_are_compared_whatever_their_ids() -> None:
+    async with serving(an_agent("The same.", "The same.", "Other words."), edit=True) as client:
+        thread = await talked(client)
+        first = (await steps_of(client, thread))[0]
+        begun = next(each for each in await steps_of(client, thread) if ran(each) == ["__start__"])
+        found = []
+        for _ in range(2):
+            answer = await branched(client, thread, begun["id"], run=True)
+            await over(client, thread, answer.json()["run"]["id"])
+            compared = await told(client, "/compare", a=thread, a_step=first["id"], b=thread)
+            found.append([each["path"] for each in compared["pairs"][1]["differences"]["found"]])
+    assert [[each for each in paths if each.startswith("messages")] for paths in found] == [[], ["messages[1].content"]]
+
+
 async def test_two_threads_are_compared_by_their_last_turns() -> None:
     async with serving(a_graph()) as client:
         one, other = await talked(client, "Hello", "r1"), await talked(client, "Bye", "r2")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,16 @@ def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no module 'nowhere'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("options", "edits"), [([], False), (["--edit"], True)])
+def test_the_inspector_changes_threads_only_if_asked(
+    options: list[str], edits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr("stategraph.dev.serve", lambda _, **given: told.update(given))
+    assert main(["dev", *options]) == 0
+    assert told["edit"] is edits
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "\u0665", "http"])

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e import axe
 from tests.e2e.chat_scenes import card, done, send_by_touch
 from tests.e2e.stage import PHONE, WIDE, Stage, answer, scene, send
-from tests.e2e.target import target
+from tests.e2e.target import MARKUP, marked_up, target
 
 SMALL = {"width": 320, "height": 640}
 
@@ -222,16 +222,13 @@ def copy(stage: Stage) -> None:
 
 @scene("without --edit the inspector only shows, and says how it is turned on")
 def read_only(stage: Stage) -> None:
-    page = stage.open()
-    send(page, "Hello")
-    done(page)
-    thread = inspected(page)
-    stage.server.stop()
-    stage.server.edit = False
-    stage.server.start()
-    try:
-        page = stage.open(f"/#/inspector/{thread}")
+    with stage.serving(target(), edit=False) as server:
+        page = stage.open(of=server)
+        send(page, "Hello")
+        done(page)
+        thread = inspected(page)
         expect(page.get_by_text("stategraph dev --edit")).to_be_visible()
+        expect(panel(page, "Changes")).to_be_visible()
         for name in ("Rerun from here", "Edit state", "Copy to a new session"):
             expect(page.get_by_role("button", name=name)).to_have_count(0)
         refused = page.evaluate(
@@ -240,10 +237,6 @@ def read_only(stage: Stage) -> None:
             thread,
         )
         assert refused == 403
-    finally:
-        stage.server.stop()
-        stage.server.edit = True
-        stage.server.start()
 
 
 @scene("threads are found by title, id and status")
@@ -345,6 +338,25 @@ def hostile(stage: Stage) -> None:
     expect(panel(page, "State")).to_contain_text("<script>window.hacked = 1</script>")
     expect(page.locator("#panel").locator("script, iframe, img, style, a[href^='javascript']")).to_have_count(0)
     assert page.evaluate("window.hacked") is None
+
+
+@scene("names of nodes, keys and values that try to run scripts are text, also in the picture")
+def hostile_graph(stage: Stage) -> None:
+    with stage.serving(marked_up()) as server:
+        page = stage.open(of=server)
+        send(page, "Hello")
+        done(page)
+        inspected(page)
+        expect(row(page, re.escape(MARKUP))).to_be_visible()
+        expect(page.locator(f'.graph [data-node="{MARKUP}"] text')).to_have_text(MARKUP)
+        for title in ("Changes", "State", "Tasks", "Details"):
+            panel(page, title)
+        expect(panel(page, "State")).to_contain_text("<img src=x onerror=")
+        page.get_by_role("button", name="Edit state").click()
+        page.get_by_label("Value to edit").select_option("note")
+        expect(page.get_by_label("note", exact=True)).to_have_value(re.compile("onerror"))
+        expect(page.locator(".inspector").locator("script, iframe, img, style, foreignObject")).to_have_count(0)
+        assert page.evaluate("window.hacked") is None
 
 
 @scene("a thread of 1,000 steps and 500 messages with a value of 1 MB stays usable")

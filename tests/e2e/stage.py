@@ -118,9 +118,9 @@ class Stage:
         return page
 
     @contextlib.contextmanager
-    def serving(self, other: Any) -> Iterator[Server]:
+    def serving(self, other: Any, *, edit: bool = True) -> Iterator[Server]:
         """Serve another target."""
-        server = Server(self.loop, None, other)
+        server = Server(self.loop, None, other, edit=edit)
         try:
             yield server
         finally:
@@ -140,9 +140,9 @@ class Stage:
 class Server:
     """The development server, in a loop of its own thread, that can be started again."""
 
-    def __init__(self, loop: Loop, store: str | None, served: Any = None) -> None:
+    def __init__(self, loop: Loop, store: str | None, served: Any = None, *, edit: bool = True) -> None:
         self._loop, self._store, self._served = loop, store, served or target.target()
-        self.edit = True
+        self._edit = edit
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -156,7 +156,7 @@ class Server:
         return f"http://127.0.0.1:{self.proxy.port}"
 
     def start(self) -> None:
-        self._app = create_app(self._served, store=self._store, files=("text/*", "image/*"), edit=self.edit)
+        self._app = create_app(self._served, store=self._store, files=("text/*", "image/*"), edit=self._edit)
         config = uvicorn.Config(self._app, port=self.port, log_level="critical", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._task = asyncio.run_coroutine_threadsafe(self._server.serve(), self._loop.loop)

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.tools import tool
 
-from stategraph import AgentInputs, GraphEdge, HookOutput, HookRegistry, ModelPrice, Prices, RunLimits, interrupt
+from stategraph import (
+    START,
+    AgentInputs,
+    GraphEdge,
+    HookOutput,
+    HookRegistry,
+    ModelPrice,
+    Prices,
+    RunLimits,
+    StateGraph,
+    add_messages,
+    interrupt,
+)
 from stategraph.agent.mcp.elicitation import Elicitation
 from stategraph.run.questions import ask_user_question
 from stategraph.testing import Gate, Hold, ModelRequest, Reply, Script, ScriptedChatModel, Think, Usage, call, reply
@@ -197,3 +209,20 @@ def several() -> dict[str, Any]:
         ],
         "edges": [GraphEdge(from_="front", to="orders", edge_type="handoff")],
     }
+
+
+#: The name of a node.
+MARKUP = "<img src=x onerror=window.hacked=1>"
+
+
+class _Noted(TypedDict, total=False):
+    messages: Annotated[list[AnyMessage], add_messages]
+    note: str
+
+
+def marked_up() -> Any:
+    """A graph with a node whose name is markup, as is what it writes."""
+    builder = StateGraph(_Noted)
+    builder.add_node(MARKUP, lambda _: {"messages": [AIMessage("Hello.")], "note": f"</pre>{HOSTILE}{MARKUP}"})
+    builder.add_edge(START, MARKUP)
+    return builder.compile(name="Ada")

@@ -1,7 +1,8 @@
 """Two branches, or two runs, beside each other: which steps they share, and how their states differ step by step.
 
 Steps stand beside each other by what ran in them, so that one that only one side has (an edit, another round of a loop)
-has nothing at its side, and what comes after it is compared with its like.
+has nothing at its side, and what comes after it is compared with its like. So are messages, whatever their ids: another
+run gives the same words another id.
 """
 
 from __future__ import annotations
@@ -79,7 +80,22 @@ def _pair(one: Step | None, other: Step | None) -> Json:
     """Return two steps as JSON, with what is not the same in their states; one of them may be missing."""
     pair: dict[str, Any] = {"a": one and one.row(), "b": other and other.row(), "differences": None}
     if one is not None and other is not None:
-        found = Differences.of(values.state_of(one.state.values), values.state_of(other.state.values))
+        found = Differences.of(*(_without_ids(values.state_of(each.state.values)) for each in (one, other)))
         told = Differences(found.found[:_TOLD], found.more or len(found.found) > _TOLD)
         pair |= {"differences": told.to_json(), "count": len(found.found)}
     return pair
+
+
+def _without_ids(state: Json) -> Json:
+    """Return a state whose messages have no ids of their own or of calls."""
+    return {
+        name: [_nameless(each) for each in value] if values.is_conversation(value) else value
+        for name, value in state.items()
+    }
+
+
+def _nameless(message: Json) -> Json:
+    found = {key: value for key, value in message.items() if key not in ("id", "tool_call_id")}
+    if calls := message.get("tool_calls"):
+        found["tool_calls"] = [{key: value for key, value in each.items() if key != "id"} for each in calls]
+    return found
