@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 
 from stategraph import END, START, StateGraph, add_messages
 from stategraph.dev.conversations import Conversations
+from stategraph.run.runtime import AgentRuntime
 from stategraph.run.threads.threads import Threads
 from stategraph.testing import Gate, Hold, call, reply
 from tests.dev.serving import an_agent, answered, asking, new_thread, reading, send, serving, text_of
@@ -159,6 +160,11 @@ async def test_a_thread_is_read_once_for_all_its_messages(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Threads, "get", counted)
     monkeypatch.setattr("stategraph.dev.conversations._NAMED", 1)
+    forgotten: set[str] = set()  # runs of long ago, which the runtime does not keep
+    get_run = AgentRuntime.get_run
+    monkeypatch.setattr(
+        AgentRuntime, "get_run", lambda self, run_id: None if run_id in forgotten else get_run(self, run_id)
+    )
     async with serving(an_agent(*("Hello." for _ in range(5)))) as client:
         thread, other = await new_thread(client), await new_thread(client)
 
@@ -170,9 +176,10 @@ async def test_a_thread_is_read_once_for_all_its_messages(monkeypatch: pytest.Mo
 
         await turns(thread, "r1", "r2", "r3")
         assert read == [thread]
+        forgotten.add("r1")
         assert (await send(client, thread, "Hi.", "r1")).status_code == 409
         assert read == [thread]
-        await turns(other, "r1")  # now the names of the first are forgotten, and read again
+        await turns(other, "r4")  # now the names of the first are forgotten, and read again
         assert (await send(client, thread, "Hi.", "r2")).status_code == 409
         assert read == [thread, other, thread]
 

@@ -42,6 +42,9 @@ builder = building(_third)
 compiled = builder.compile()
 
 
+asking_twice = building(lambda state: {"done": [interrupt("and?")]})
+
+
 def with_saver(saver: Any) -> Any:
     return builder.compile(checkpointer=saver)
 

@@ -115,6 +115,14 @@ def test_messages_of_the_input_are_not_the_outcomes() -> None:
     assert [each["args"] for each in seen[0].tool_calls] == [{"city": "Rome"}]
 
 
+def test_messages_that_a_function_repeats_are_not_the_outcomes_either() -> None:
+    said = [HumanMessage("Oslo"), AIMessage("", tool_calls=[{"name": "weather", "args": {}, "id": "old"}])]
+    report = evaluate(lambda given: [*given, AIMessage("Cold.")], [{"input": said, "checks": {"equals": "Cold."}}])
+    (attempt,) = report.cases[0].attempts
+    assert attempt.passed and attempt.outcome is not None
+    assert (attempt.outcome.text, len(attempt.outcome.messages), attempt.outcome.tool_calls) == ("Cold.", 1, ())
+
+
 def test_models_that_a_function_calls_are_counted_in_its_own_attempt_alone() -> None:
     model = a_model()
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,25 @@ def test_an_effect_that_may_happen_twice_is_counted(lives: Lives, tmp_path: Path
         if fuzz.seen["pay"] == (1, 2):
             break
     assert fuzz.report(expected, 0.0).effects == {"pay": (1, 2)}
+
+
+def test_another_state_is_found_also_without_effects(lives: Lives, tmp_path: Path) -> None:
+    spec = replace(spec_of("counting", tmp_path), store="")
+    fuzz = _Fuzz(lives, spec, 2, {"SIGKILL": int(signal.SIGKILL)}, 1, ())
+    expected = fuzz.undisturbed()
+    with pytest.raises(DivergedError, match="time 2"):
+        for number in range(1, 101):
+            fuzz.attempt(number, expected)
+
+
+def test_each_question_gets_its_own_answer_in_every_process(lives: Lives, tmp_path: Path) -> None:
+    spec = replace(spec_of("asking_twice", tmp_path, answers=("yes", "more")), store="")
+    fuzz = _Fuzz(lives, spec, 1, {"SIGKILL": int(signal.SIGKILL)}, 1, ())
+    expected = fuzz.undisturbed()
+    assert expected.life.state == {"done": ["first", "each a", "each b", "more"], "answer": "yes"}
+    for number in range(1, 11):
+        fuzz.attempt(number, expected)
+    assert fuzz.kills == {"SIGKILL": 10}
 
 
 def test_a_graph_that_fails_after_a_kill_is_told_with_the_trial(lives: Lives, tmp_path: Path) -> None:
@@ -204,6 +224,15 @@ def test_a_point_is_a_call_or_a_return() -> None:
         assert (caught, firing.fired) == ([1], True)
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_points_of_threads_count() -> None:
+    points = Points(0, signal.SIGUSR1)
+    points.arm()
+    thread = threading.Thread(target=lambda: [len("a") for _ in range(5_000)])
+    thread.start()
+    thread.join(60)
+    assert points.disarm() >= 10_000
 
 
 def test_effects_are_counted_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

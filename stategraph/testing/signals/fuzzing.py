@@ -209,8 +209,9 @@ class _Fuzz:
 
     def _run(self, name: str, plan: Sequence[tuple[int, str]], sent: list[str] | None = None) -> _Run:
         """Take a thread to its end, with kills on the way; what was sent is added to `sent`."""
-        files = [self.lives.folder / f"{name}.{kind}" for kind in ("effects", "db", "db-wal", "db-shm")]
-        spec = replace(self.spec, thread=f"signals-{name}-{uuid4().hex[:8]}", effects=str(files[0]))
+        thread = f"signals-{name}-{uuid4().hex[:8]}"
+        files = [self.lives.folder / f"{thread}.{kind}" for kind in ("effects", "db", "db-wal", "db-shm")]
+        spec = replace(self.spec, thread=thread, effects=str(files[0]))
         if not self.spec.store:
             spec = replace(spec, store=f"sqlite:///{files[1]}")
         try:
