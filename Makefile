@@ -17,7 +17,7 @@ PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/en
 
 .DEFAULT_GOAL := help
 .PHONY: help demo chat e2e vendor test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env release-env python
+	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,7 @@ test: dev-env ## The project's own tests, and at the end what was left out and w
 	@echo "the project's own tests: some minutes, less with ARGS='-n 2' (two processes) or ARGS='tests/core' (a part of them)"
 	@MAKE_TARGET=test $(DEV)/bin/python -m pytest -rfEs $(ARGS)
 
-oldest: python ## The project's own tests with the oldest langchain-core that is supported (ARGS='tests/core' chooses)
-	@$(ENVIRONMENT) .venv-oldest requirements/oldest.txt --link
+oldest: oldest-env ## The project's own tests with the oldest langchain-core that is supported (ARGS='tests/core' chooses)
 	.venv-oldest/bin/python -m pytest -q -n 2 -p no:cacheprovider $(or $(ARGS),$(addprefix tests/,agent compat core engine graph prebuilt run))
 
 check: dev-env ## Format, lint, types, import contracts, shape of the code
@@ -166,6 +165,9 @@ clean: ## Delete the environments and everything that was built
 
 dev-env: python
 	@$(ENVIRONMENT) $(DEV) requirements/dev.txt --link
+
+oldest-env: python
+	@$(ENVIRONMENT) .venv-oldest requirements/oldest.txt --link
 
 conformance-env: python
 	@PIP_NO_DEPS=1 $(ENVIRONMENT) $(CONFORMANCE) requirements/$(CONFORMANCE_SET).txt
