@@ -178,14 +178,15 @@ docs-env: python
 release-env: python
 	@$(ENVIRONMENT) .venv-release requirements/release.txt
 
+# pip reads the values of options that say "no" the other way round: this one switches compiling off.
 chat-env: python
-	@PIP_NO_COMPILE=1 $(ENVIRONMENT) .venv-chat requirements/chat.txt --link
+	@PIP_NO_COMPILE=no $(ENVIRONMENT) .venv-chat requirements/chat.txt --link
 
 e2e-env: python
 	@$(ENVIRONMENT) .venv-e2e requirements/e2e.txt --link
 
 demo-env: python
-	@PIP_NO_COMPILE=1 $(ENVIRONMENT) .venv-demo requirements/demo.txt --link
+	@PIP_NO_COMPILE=no $(ENVIRONMENT) .venv-demo requirements/demo.txt --link
 
 # The pinned lists are complete, so nothing asks for dependencies: langchain's would bring the original engine along.
 reference-env: python
