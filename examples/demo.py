@@ -261,7 +261,7 @@ def langgraph_python(given: str | None) -> str | None:
 
 def show_overhead(given: str | None) -> None:
     """Measure what a step costs, on both engines if both are there."""
-    headline("Overhead of one step (a node that does nothing, microseconds)")
+    headline("Overhead of one step (a node that does nothing, microseconds of processor time)")
     other = langgraph_python(given)
     engines = ["stategraph"] if other is None else ["langgraph", "stategraph"]
     say(f"  measuring {' and '.join(engines)}, in turns ...")
