@@ -146,10 +146,12 @@ async def test_a_step_that_waits_tells_what_for_and_the_steps_inside() -> None:
         async with reading(client, thread) as reader:
             await reader.until("on_run_end")
         later = await told(client, f"/threads/{thread}/steps/{newest['id']}")
+        then = await told(client, f"/threads/{thread}/steps/{newest['id']}/path")
     assert ran(inside[0]) == ["agent=ada"]
     assert nested["differences"]["found"][0]["new"]["message"]["calls"][0]["name"] == "pay"
     assert path["upcoming"] == ["ada:tools=ada"]
     assert {"source": "ada:__start__", "target": "ada:agent=ada"} in path["edges"]
+    assert then["upcoming"] == ["ada:__start__"]  # what ran inside came after this step
     assert "waiting" not in later
     assert len(later["upcoming"][0]["interrupts"]) == 1  # it stays on record
 
@@ -177,6 +179,7 @@ async def test_threads_are_listed_with_what_they_hold() -> None:
         assert sought["threads"] == []
         by_id = await told(client, "/threads", q=empty)
         assert [each["id"] for each in by_id["threads"]] == [empty]
+        assert (await told(client, "/threads", q=empty, status="failed"))["threads"] == []
 
 
 async def test_pages_of_threads_follow_one_another() -> None:

@@ -84,11 +84,13 @@ async def test_a_step_runs_again_on_a_branch_of_its_own() -> None:
         assert (begun["step"]["source"], begun["step"]["parent"]) == ("fork", planned["parent"])
         ended = await over(client, thread, begun["run"]["id"])
         after = await steps_of(client, thread)
+        page = await steps_of(client, thread, limit=3)
         async with client.stream("GET", f"/api/runs/{begun['run']['id']}/events") as events:
             text = (await events.aread()).decode()
         again = await client.get(f"/api/threads/{thread}")
     assert "error" not in ended
     assert after[3:] == before
+    assert page == after[:3]
     assert [ran(each) for each in after[:3]] == [["work"], ["work"], ["plan"]]
     assert [each["run"] for each in after[:2]] == [begun["run"]["id"]] * 2
     assert "on_run_end" in text
@@ -106,6 +108,8 @@ async def test_values_are_set_and_not_merged_and_decide_what_comes_next() -> Non
         state = await state_of(client, thread, step["id"])
         assert (state["count"], state["log"], state["note"]) == (100, ["other"], "planned")
         assert [each["content"] for each in state["messages"]] == ["Changed"]
+        copied = (await branched(client, thread, worked["id"])).json()["step"]
+        assert (worked["tokens"], copied["tokens"]) == ({"input": 7, "output": 3}, None)  # no model was called
         # As another node, another one comes next.
         answer = await branched(client, thread, worked["id"], values={"count": 100}, as_node="plan", run=True)
         await over(client, thread, answer.json()["run"]["id"])

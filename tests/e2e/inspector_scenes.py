@@ -359,6 +359,24 @@ def hostile_graph(stage: Stage) -> None:
         assert page.evaluate("window.hacked") is None
 
 
+@scene("a room of the page adds a panel with one call")
+def panels(stage: Stage) -> None:
+    page = stage.open()
+    send(page, "Hello")
+    done(page)
+    page.evaluate(
+        """async () => {
+          const { register } = await import("/static/js/inspector/panels.js");
+          const { html } = await import("/static/js/lib.js");
+          register({ id: "costs", title: "Costs", count: () => 7, view: ({ step }) => html`Step ${step.step}` });
+          register({ id: "none", title: "Absent", applies: () => false, view: () => html`` });
+        }"""
+    )
+    inspected(page)
+    expect(panel(page, "Costs 7")).to_have_text("Step 2")
+    expect(page.get_by_role("tab", name="Absent")).to_have_count(0)
+
+
 @scene("a thread of 1,000 steps and 500 messages with a value of 1 MB stays usable")
 def large(stage: Stage) -> None:
     async def fill(runtime: Any) -> str:
