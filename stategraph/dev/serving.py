@@ -100,7 +100,8 @@ def serve(
 def _tell(app: Starlette, address: str, is_local: bool, say: Callable[[str], None]) -> None:
     say(f"{app.state.conversations.target.name} is ready: {address}")
     if not is_local:
-        say("Everyone who can reach this address can talk to the agent and read its sessions: there are no keys.")
+        may = "read and change its sessions" if app.state.inspector.edits else "read its sessions"
+        say(f"Everyone who can reach this address can talk to the agent and {may}: there are no keys.")
     say("Ctrl-C stops the server.")
 
 

@@ -17,6 +17,7 @@ pytest.importorskip("starlette")
 
 from stategraph.cli import main
 from stategraph.dev import listening, serving
+from stategraph.dev.application import create_app
 from stategraph.errors import ConfigurationError
 
 COMMAND = [sys.executable, "-m", "stategraph", "dev"]
@@ -84,6 +85,15 @@ def test_the_inspector_changes_threads_only_if_asked(
     monkeypatch.setattr("stategraph.dev.serve", lambda _, **given: told.update(given))
     assert main(["dev", *options]) == 0
     assert told["edit"] is edits
+
+
+@pytest.mark.parametrize(
+    ("edit", "may"), [(False, "and read its sessions"), (True, "and read and change its sessions")]
+)
+def test_what_others_may_do_who_reach_the_address_is_said(edit: bool, may: str) -> None:
+    said: list[str] = []
+    serving._tell(create_app(edit=edit), "http://192.0.2.1:8123", False, said.append)
+    assert any(may in each and "there are no keys" in each for each in said)
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "\u0665", "http"])
