@@ -255,6 +255,30 @@ def test_finish_ends_a_thread_whose_word_another_one_took() -> None:
     assert busy.result(0)
 
 
+class _Seen(set[threading.Thread]):
+    """The threads of a pool, which tell that somebody has looked at them."""
+
+    def __init__(self, threads: list[threading.Thread]) -> None:
+        super().__init__(threads)
+        self.looks = threading.Event()
+
+    def __iter__(self) -> Iterator[threading.Thread]:
+        yield from list(super().__iter__())
+        self.looks.set()
+
+
+def test_finish_waits_for_a_thread_that_is_being_started() -> None:
+    pool = Pool()
+    starting = threading.Thread(target=lambda: seen.discard(starting))
+    seen = pool._threads = _Seen([starting])
+    finisher = threading.Thread(target=pool.finish, daemon=True)
+    finisher.start()
+    assert seen.looks.wait(TIMEOUT_S)
+    starting.start()
+    finisher.join(TIMEOUT_S)
+    assert not finisher.is_alive()
+
+
 def test_running_work_is_finished_at_the_interpreters_exit() -> None:
     done = run_python(
         "import time\n"

@@ -116,7 +116,8 @@ class Pool(Executor):
                 self._jobs.put(None)
             # A thread that was at work just now may take the word of one that waits, and leave its token for that.
             for thread in list(self._threads):
-                thread.join(_CLOSING_S)
+                if thread.is_alive():  # one that is being started cannot be waited for yet
+                    thread.join(_CLOSING_S)
 
     def _start_thread(self) -> None:
         name = f"stategraph_{next(self._numbers)}"
