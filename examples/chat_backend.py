@@ -51,12 +51,15 @@ async def chat(request: Request) -> Response:
         message_id, thread_id, text = (str(turn[name]) for name in ("message_id", "thread_id", "text"))
     except (ValueError, TypeError, KeyError):
         return Response("Expected JSON with message_id, thread_id and text", status_code=400)
-    # A browser that did not hear of the turn sends it again: it gets the events of the turn that there is.
+    # A browser that did not hear of the turn sends it again: it gets the events of the turn that there is,
+    # as long as this process keeps it (the 128 newest). A backend notes in its database which turns were begun.
     known = runtime.get_run(message_id)
     if known is None or known.thread_id is None:
         try:
             run = await runtime.create_run(run_id=message_id, agents=[agent])
-            runtime.start(run, {"messages": [("user", text)]}, {"configurable": {"thread_id": thread_id}})
+            # "async" stores each step as it comes: a turn that dies with the server leaves what the person wrote.
+            config = {"configurable": {"thread_id": thread_id}, "durability": "async"}
+            runtime.start(run, {"messages": [("user", text)]}, config)
         except ConfigurationError as error:  # another turn of the thread goes on
             return Response(str(error), status_code=409)
     return events_of(message_id)

@@ -197,7 +197,9 @@ def answers(waiting: Sequence[RunInterrupt], value: object) -> dict[str, Any]:
     """
     asked = {each.interrupt_id: each.payload for each in waiting}
     if not asked:
-        raise UnknownInterruptError("The run was resumed, but nothing waits for an answer", reason="not_pending")
+        problem = "The run was resumed, but nothing waits for an answer; nothing is stored of a turn that was cut off, "
+        problem += "if its 'durability' was 'exit' (the default)"
+        raise UnknownInterruptError(problem, reason="not_pending")
     if isinstance(value, Mapping) and value and set(value) <= set(asked):
         given = dict(value)
     elif len(asked) == 1:

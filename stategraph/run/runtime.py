@@ -475,6 +475,8 @@ def _check_settings(settings: Mapping[str, object]) -> None:
     if given:
         from stategraph.run.runtime_settings import RuntimeSettings  # see the module's docstring
 
+        if "durability" in given:
+            raise ConfigurationError("'durability' is not a setting of AgentRuntime; it goes into the config of a run")
         RuntimeSettings.of(given)
 
 

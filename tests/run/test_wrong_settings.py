@@ -75,6 +75,7 @@ async def test_a_run_refuses_the_same(given: Any, said: str) -> None:
         ({"checkpointer": "runs.db"}, "'checkpointer': A store is an address such as sqlite:///runs.db"),
         ({"hook": 5}, "'hook' is not a setting of AgentRuntime; did you mean 'hooks'"),
         ({"run_id": "x"}, "'run_id' is not a setting of AgentRuntime"),
+        ({"durability": "sync"}, "'durability' is not a setting of AgentRuntime; it goes into the config of a run"),
     ],
 )
 def test_a_runtime_refuses_wrong_settings_of_its_own(given: Any, said: str) -> None:
