@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import operator
 from typing import Annotated, Any, TypedDict
 
@@ -13,9 +15,12 @@ pytest.importorskip("uvicorn")
 from langchain_core.messages import AIMessage, AnyMessage
 
 from stategraph import END, START, StateGraph, interrupt
+from stategraph.agent.settings.secrets import HIDDEN
 from stategraph.dev.inspector.differences import MOST, Difference, Differences
 from stategraph.errors import DamagedCheckpointError
 from stategraph.graph.message import add_messages
+from stategraph.run.threads.threads import Threads
+from stategraph.run.threads.values import ThreadView
 from stategraph.testing import Usage, call, reply
 from stategraph.types import Send
 from tests.dev.inspecting import State, a_graph, ran, steps_of, talked, told, turn
@@ -156,6 +161,72 @@ async def test_a_step_that_waits_tells_what_for_and_the_steps_inside() -> None:
     assert len(later["upcoming"][0]["interrupts"]) == 1  # it stays on record
 
 
+class Loose(TypedDict, total=False):
+    messages: Annotated[list[AnyMessage], add_messages]
+    api_key: str
+    found: Any
+
+
+def keeping(**kept: Any) -> Any:
+    """A graph of one node, which stores these values."""
+    builder = StateGraph(Loose)
+    builder.add_node("keep", lambda _: kept)
+    builder.add_edge(START, "keep")
+    return builder.compile()
+
+
+async def test_a_secret_that_is_a_value_of_the_state_is_hidden() -> None:
+    async with serving(keeping(api_key="sk-abcdef")) as client:
+        thread = await talked(client)
+        (newest, *_) = await steps_of(client, thread)
+        path = f"/threads/{thread}/steps/{newest['id']}"
+        step = await client.get(f"/api/inspector{path}")
+        value = await told(client, f"{path}/values/api_key")
+        compared = await client.get(f"/api/inspector/compare?a={thread}&b={thread}&b_step={newest['parent']}")
+    assert "sk-abcdef" not in step.text + compared.text
+    assert {each["name"]: each.get("text") for each in step.json()["values"]}["api_key"] == HIDDEN
+    assert (value["text"], "hidden here" in value["problem"]) == (f'"{HIDDEN}"', True)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [{"type": ["string", "null"], "content": "a nullable parameter"}],
+        [{"type": {"a": 1}, "content": "x"}],
+        [{"type": "ai", "content": "x", "tool_calls": 5}],
+        [{"type": "ai", "content": "x", "tool_calls": ["pay"]}],
+    ],
+)
+async def test_objects_that_look_like_messages_are_shown(found: Any) -> None:
+    async with serving(keeping(found=found)) as client:
+        thread = await talked(client)
+        (newest, *_) = await steps_of(client, thread)
+        step = await told(client, f"/threads/{thread}/steps/{newest['id']}")
+        value = await told(client, f"/threads/{thread}/steps/{newest['id']}/values/found")
+        compared = await told(client, "/compare", a=thread, b=await talked(client, run="r2"))
+    assert "found" in [each["name"] for each in step["values"]]
+    assert json.loads(value["text"]) == found
+    assert len(compared["pairs"]) == 3
+
+
+async def test_states_are_compared_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_loop: list[bool] = []
+    compare = Differences.of
+
+    def watched(*states: Any) -> Differences:
+        in_loop.append(asyncio._get_running_loop() is not None)
+        return compare(*states)
+
+    monkeypatch.setattr(Differences, "of", watched)
+    async with serving(a_graph()) as client:
+        thread = await talked(client)
+        (newest, *_) = await steps_of(client, thread)
+        await told(client, f"/threads/{thread}/steps/{newest['id']}")
+        seen = len(in_loop)
+        await told(client, "/compare", a=thread, b=await talked(client, run="r2"))
+    assert (seen, len(in_loop) > seen, any(in_loop)) == (1, True, False)
+
+
 async def test_the_graph_is_drawn_without_a_style() -> None:
     async with serving(a_graph()) as client:
         about = await told(client, "")
@@ -191,6 +262,21 @@ async def test_pages_of_threads_follow_one_another() -> None:
             page = await told(client, "/threads", limit=2, after=page["next"])
             found += [each["id"] for each in page["threads"]]
     assert found == made[::-1]
+
+
+async def test_a_thread_that_is_deleted_while_the_list_is_made_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(an_agent()) as client:
+        gone, *others = [await new_thread(client) for _ in range(3)]
+        read = Threads.get
+
+        async def get(threads: Threads, thread_id: str, **at: Any) -> ThreadView:
+            if thread_id == gone:
+                await threads.erase(gone)
+            return await read(threads, thread_id, **at)
+
+        monkeypatch.setattr(Threads, "get", get)
+        rows = (await told(client, "/threads"))["threads"]
+    assert [each["id"] for each in rows] == others[::-1]
 
 
 WRONG = [
@@ -303,6 +389,13 @@ def test_messages_are_compared_by_their_ids_and_long_texts_by_lines() -> None:
     ]
     assert found[1].to_json()["lines"] == ["@@ -1,3 +1,3 @@", " a", "-b", "+B", " c"]
     assert found[0].to_json()["old"]["message"]["content"]["text"] == "x"
+
+
+def test_texts_of_very_many_lines_are_not_compared_by_lines() -> None:
+    for count, is_told in ((2_000, True), (2_001, False)):
+        lines = [str(at) for at in range(count)]
+        told = Difference("note", "changed", "\n".join(lines), "\n".join(["x", *lines[1:]])).to_json()
+        assert ("lines" in told) == is_told
 
 
 def test_a_deep_value_is_compared_as_a_whole() -> None:

@@ -7,6 +7,7 @@ run gives the same words another id.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Final
@@ -43,9 +44,13 @@ async def compared(graph: Graph, one: Step, other: Step) -> Json:
     begins = [_after(line, shared) if shared else _turn(line) for line in lines]
     return {
         "shared": None if shared is None else shared.row(),
-        "pairs": [_pair(*each) for each in _aligned(*begins)],
+        "pairs": await asyncio.to_thread(_pairs, *begins),
         "cut": shared is None and any(len(line) == MOST for line in lines),
     }
+
+
+def _pairs(one: Sequence[Step], other: Sequence[Step]) -> list[Json]:
+    return [_pair(*each) for each in _aligned(one, other)]
 
 
 def _after(line: Sequence[Step], shared: Step) -> list[Step]:
@@ -96,6 +101,6 @@ def _without_ids(state: Json) -> Json:
 
 def _nameless(message: Json) -> Json:
     found = {key: value for key, value in message.items() if key not in ("id", "tool_call_id")}
-    if calls := message.get("tool_calls"):
+    if calls := values.calls_of(message):
         found["tool_calls"] = [{key: value for key, value in each.items() if key != "id"} for each in calls]
     return found

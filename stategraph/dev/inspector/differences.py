@@ -26,8 +26,10 @@ _DEEPEST: Final = 40
 #: Items of two lists, multiplied, up to which their longest common runs are looked for.
 _COMPARED: Final = 250_000
 
-#: Characters of two texts up to which they are compared by lines, and lines that are told.
+#: Characters of two texts, and lines of each, up to which they are compared by lines, and lines that are told. The time
+#: that this takes grows with the square of the lines.
 _LONGEST: Final = 200_000
+_MOST_LINES: Final = 2_000
 _LINES: Final = 200
 
 Kind: TypeAlias = Literal["added", "removed", "changed"]
@@ -172,5 +174,8 @@ def _lines(old: object, new: object) -> list[str] | None:
         return None
     if "\n" not in old and "\n" not in new:
         return None
-    found = unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2)
+    before, after = old.splitlines(), new.splitlines()
+    if max(len(before), len(after)) > _MOST_LINES:
+        return None
+    found = unified_diff(before, after, lineterm="", n=2)
     return list(islice(found, 2, 2 + _LINES))

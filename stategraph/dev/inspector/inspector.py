@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -90,7 +91,7 @@ class Inspector:
         """
         graph = await self._reader(place)
         step = await steps.at(graph, place, checkpoint_id)
-        told = step.detail(tells_errors=self._tells_errors)
+        told = await asyncio.to_thread(step.detail, tells_errors=self._tells_errors)
         is_newest = await steps.newest(graph, place) == step.id
         if is_newest:
             live = await graph.aget_state(place.config())
@@ -234,4 +235,4 @@ def _value(state: object, name: str) -> Any:
     found = values.named(state)
     if name not in found:
         raise RefusedError(404, f"The state has no '{name}'; it has {', '.join(found) or 'nothing'}")
-    return values.plain(found[name])
+    return values.plain_as(name, found[name])

@@ -43,7 +43,8 @@ class Listing:
         threads = list(found.threads)
         if text and after is None and (named := await self._named(text, status)) is not None:
             threads = [named, *(each for each in threads if each.id != named.id)]
-        return {"threads": [{**each.to_json(), **await self._size(each)} for each in threads], "next": found.next}
+        rows = [await self._row(each) for each in threads]
+        return {"threads": [row for row in rows if row is not None], "next": found.next}
 
     async def _found(self, text: str, status: ThreadStatus | None, after: str | None, limit: int) -> ThreadPage:
         if not text:
@@ -65,6 +66,13 @@ class Listing:
         except LookupError:
             return None
         return found if status in (None, found.status) else None
+
+    async def _row(self, thread: Thread) -> Json | None:
+        """Return a thread with its size as JSON; None if it was deleted after the list was read."""
+        try:
+            return {**thread.to_json(), **await self._size(thread)}
+        except LookupError:
+            return None
 
     async def _size(self, thread: Thread) -> Json:
         """Return the messages, tokens and characters of the newest state."""

@@ -100,7 +100,12 @@ def plain(value: object) -> Any:
 
 def state_of(values: object) -> Json:
     """Return the values of a state as JSON by their names; a state that is a single value is called `value`."""
-    return {name: plain(each) for name, each in named(values).items()}
+    return {name: plain_as(name, each) for name, each in named(values).items()}
+
+
+def plain_as(name: str, value: object) -> Any:
+    """Return a value of a state as JSON has it; it is hidden if its name is one of a secret."""
+    return plain({name: value})[name]
 
 
 def named(values: object) -> Json:
@@ -113,7 +118,10 @@ def named(values: object) -> Json:
 
 def is_message(value: object) -> bool:
     """Return whether a value of JSON is a message as `plain` makes it."""
-    return isinstance(value, Mapping) and value.get("type") in MESSAGES and "content" in value
+    if not isinstance(value, Mapping) or "content" not in value:
+        return False
+    kind = value.get("type")
+    return isinstance(kind, str) and kind in MESSAGES  # the `type` of a JSON schema may be a list
 
 
 def is_conversation(value: object) -> bool:
@@ -131,7 +139,7 @@ def message_shown(message: Mapping[str, Any], most: int = SHOWN) -> Json:
     content = message["content"]
     shown: Json = {"type": message["type"], "content": Shown.of(_text(content), most).to_json()}
     shown |= {key: message[key] for key in ("id", "name", "tool_call_id", "status") if message.get(key)}
-    if calls := message.get("tool_calls"):
+    if calls := calls_of(message):
         shown["calls"] = [
             {"name": each.get("name"), "args": Shown.of(each.get("args"), most).to_json()} for each in calls[:20]
         ]
@@ -139,6 +147,12 @@ def message_shown(message: Mapping[str, Any], most: int = SHOWN) -> Json:
     if isinstance(usage, Mapping):
         shown["tokens"] = {"input": usage.get("input_tokens", 0), "output": usage.get("output_tokens", 0)}
     return shown
+
+
+def calls_of(message: Mapping[str, Any]) -> Sequence[Json]:
+    """Return the calls of tools of a message; empty if something else stands there."""
+    calls = message.get("tool_calls")
+    return calls if isinstance(calls, list) and all(isinstance(each, dict) for each in calls) else ()
 
 
 def _text(content: object) -> object:
