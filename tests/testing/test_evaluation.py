@@ -136,16 +136,42 @@ def test_models_that_a_function_calls_are_counted_in_its_own_attempt_alone() -> 
     assert [each.usage.model_calls for each in report.cases] == [2, 4]
 
 
+def test_models_that_an_attempt_called_before_it_failed_are_counted() -> None:
+    model = a_model()
+
+    def ask(city: str) -> str:
+        model.invoke(city)
+        raise ValueError("after the call")
+
+    report = evaluate(ask, [Case("Rome", "sunny")], prices=PRICES)
+    assert (report.usage.model_calls, report.usage.total_tokens) == (1, 12)
+    assert report.usage.cost == pytest.approx(14e-6)
+    attempt = report.as_json()["cases"][0]["attempts"][0]
+    assert (attempt["error"], attempt["model_calls"], attempt["input_tokens"]) == ("ValueError: after the call", 1, 10)
+
+
+def test_models_that_agents_called_before_they_failed_are_counted() -> None:
+    def fails(request: Any) -> Any:
+        raise ValueError("after the call")
+
+    model = ScriptedChatModel(replies=[answering, fails])
+    agent = AgentInputs(agent_id="ada", model=model, tools=(weather,))
+    report = evaluate({"agents": [agent], "prices": PRICES}, [Case("Rome", "sunny")])
+    assert report.cases[0].reasons[0].startswith("ValueError")
+    assert report.usage.total_tokens == 12
+
+
 def test_a_run_that_waits_for_an_answer_has_failed() -> None:
     hooks = HookRegistry()
     hooks.register("PreToolUse", lambda _: HookOutput(decision="ask", reason="money"), pattern="weather")
-    report = evaluate({**agents(), "hooks": hooks, "human_in_the_loop": {"enabled": True}}, [{"input": "Rome"}])
+    asking = {**agents(), "hooks": hooks, "human_in_the_loop": {"enabled": True}}
+    report = evaluate(asking, [{"input": "Rome", "expected": "sunny"}])
     assert report.cases[0].reasons[0].startswith("RuntimeError: The run waits for an answer: ")
 
 
 def test_a_target_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(TypeError, match="The target is of type int; expected a function, a compiled graph"):
-        evaluate(7, [Case("tea")])
+        evaluate(7, [Case("tea", "TEA")])
 
 
 # Attempts.
@@ -196,7 +222,7 @@ def test_no_more_attempts_than_allowed_are_made_beside_each_other(is_async: bool
         leave()
         return given
 
-    cases = [Case(str(number)) for number in range(6)]
+    cases = [Case(str(number), str(number)) for number in range(6)]
     evaluate(work_async if is_async else work, cases, max_concurrency=2).check()
     assert most == [2]
 
@@ -210,8 +236,33 @@ async def test_an_attempt_that_takes_too_long_has_failed() -> None:
             raise TimeoutError("its own")
         return given
 
-    report = await aevaluate(work, [Case("slow"), Case("own"), Case("fast")], timeout_s=0.05)
+    report = await aevaluate(work, [Case(each, each) for each in ("slow", "own", "fast")], timeout_s=0.05)
     assert [each.reasons for each in report.cases] == [["not done after 0.05 s"], ["TimeoutError: its own"], []]
+
+
+def test_a_function_that_hangs_holds_up_no_other_case_and_not_the_end_of_the_process() -> None:
+    end, began, daemons = threading.Event(), threading.Semaphore(0), []
+
+    def work(given: str) -> str:
+        daemons.append(threading.current_thread().daemon)
+        began.release()
+        if given == "hangs":
+            end.wait()
+        return given
+
+    try:
+        cases = [Case("hangs", "hangs"), Case("next", "next")]
+        report = evaluate(work, cases, timeout_s=0.05, max_concurrency=1)
+        assert report.cases[0].reasons == ["not done after 0.05 s"]
+        assert began.acquire(timeout=60) and began.acquire(timeout=60)
+        assert daemons == [True, True]  # the process ends without them
+    finally:
+        end.set()
+
+
+def test_a_case_that_could_not_fail_is_refused_before_anything_is_called() -> None:
+    with pytest.raises(ValueError, match="Case 'tea' could not fail: it expects nothing, and no evaluator looks at it"):
+        evaluate(broken, [Case("milk", "MILK"), Case("tea")])
 
 
 @pytest.mark.anyio
@@ -225,7 +276,9 @@ async def test_results_are_told_as_cases_end_and_reported_in_their_order() -> No
         return given
 
     told: list[str] = []
-    report = await aevaluate(work, [Case("a"), Case("b")], on_result=lambda result: told.append(result.case.name))
+    report = await aevaluate(
+        work, [Case("a", "a"), Case("b", "b")], on_result=lambda result: told.append(result.case.name)
+    )
     assert told == ["b", "a"]
     assert [each.case.name for each in report.cases] == ["a", "b"]
 
@@ -401,7 +454,7 @@ def test_a_report_is_a_table_and_json() -> None:
 
 
 def test_what_a_target_raises_is_told() -> None:
-    report = evaluate(int, [Case("7"), Case("x")])
+    report = evaluate(int, [Case("7", 7), Case("x", 7)])
     assert [each.passes for each in report.cases] == [1, 0]
     assert report.failures().strip().splitlines() == [
         "x",

@@ -73,6 +73,12 @@ def test_a_csv_file_has_checks_in_columns_of_their_names_and_the_rest_as_metadat
     ]
 
 
+def test_texts_of_json_lines_may_have_any_character(tmp_path: Path) -> None:
+    texts = ["a\u2028b", "a\u0085b", "a\u2029b\x7f"]
+    lines = "\r\n".join(json.dumps({"input": each}, ensure_ascii=False) for each in texts)
+    assert [each.input for each in cases_of(file(tmp_path, "a.jsonl", lines))] == texts
+
+
 def test_cases_are_chosen_by_tags() -> None:
     cases = [Case("a", tags=("x",)), Case("b", tags=("y", "z")), Case("c")]
     assert [each.input for each in cases_of(cases, tags=["z", "x"])] == ["a", "b"]
@@ -115,6 +121,8 @@ def test_a_row_that_is_not_as_it_should_be_is_told_in_a_sentence(row: Any, said:
         ("a.yaml", "a: [", "a.yaml is no YAML"),
         ("a.csv", "input\na,b\n", "a.csv, line 2: there are more values than columns"),
         ("a.csv", "input,at_most\na,{\n", "a.csv, line 2, at_most is no JSON"),
+        ("a.csv", "input, Expected\na,b\n", "a.csv, line 2: the column 'Expected' is not known, but 'expected' is"),
+        ("a.csv", "input,Contains\na,\n", "a.csv, line 2: the column 'Contains' is not known, but 'contains' is"),
         ("a.csv", "input\n", "There are no cases in"),
         ("a.txt", "", "a.txt: expected .jsonl, .json, .csv or .yaml"),
     ],

@@ -32,6 +32,8 @@ CHECKS: Final[Mapping[str, Callable[[Any], Evaluator]]] = {
     "at_most": lambda value: AtMost(**value),
 }
 
+#: Columns of CSV files that are no metadata.
+_COLUMNS: Final = ("input", "expected", "name", "tags")
 _FIELDS: Final = ("input", "expected", "name", "tags", "metadata", "checks", "evaluators")
 _NAME_CHARS: Final = 60
 
@@ -43,7 +45,7 @@ def cases_of(source: str | Path | Iterable[Case | Mapping[str, object]], *, tags
         source: Cases, mappings with their fields, or a file: `.jsonl` with an object in each line, `.json` with a list,
             `.csv` with a head line, `.yaml` with a list. In a CSV file, columns named as checks are
             checks if they are not empty, `tags` are separated by spaces or commas, and columns that are not known are
-            metadata.
+            metadata, unless they are a known one in other letters, such as `Expected`.
         tags: Only cases that have one of these; none: all.
 
     Raises:
@@ -77,7 +79,7 @@ def _rows(path: Path) -> Iterator[tuple[str, object]]:
         return
     text = path.read_text(encoding="utf-8-sig")
     if kind == ".jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # U+2028 and the like may stand in JSON's texts
             if line.strip():
                 yield f"{path}, line {number}", _json(line, f"{path}, line {number}")
         return
@@ -107,12 +109,16 @@ def _json(text: str, where: str) -> Any:
 def _of_csv(row: Mapping[str | None, Any], where: str) -> dict[str, Any]:
     if None in row:
         raise ValueError(f"{where}: there are more values than columns")
+    for name in (str(each).strip() for each in row):
+        meant = name.lower()
+        if name != meant and meant in (*_COLUMNS, *CHECKS):
+            raise ValueError(f"{where}: the column {name!r} is not known, but {meant!r} is: write it so")
     cells = {str(name).strip(): value for name, value in row.items() if value}
     checks = {name: cells.pop(name) for name in CHECKS if name in cells}
     for name in ("json_schema", "at_most"):
         if name in checks:
             checks[name] = _json(checks[name], f"{where}, {name}")
-    known: dict[str, Any] = {name: cells.pop(name) for name in ("input", "expected", "name", "tags") if name in cells}
+    known: dict[str, Any] = {name: cells.pop(name) for name in _COLUMNS if name in cells}
     return {**known, "checks": checks, "metadata": cells}
 
 

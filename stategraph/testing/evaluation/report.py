@@ -26,12 +26,14 @@ class Attempt:
         outcome: What the target made of it; None: it raised.
         error: What the target or an evaluator raised, as text; empty: nothing.
         duration_s: Seconds that the target took.
+        usage: What it took of models, also if it raised or was not done in time.
     """
 
     scores: tuple[Score, ...]
     outcome: Outcome | None
     error: str = ""
     duration_s: float = 0.0
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def passed(self) -> bool:
@@ -48,10 +50,10 @@ class Attempt:
         """Return it as JSON."""
         told: dict[str, object] = {"passed": self.passed, "duration_s": round(self.duration_s, 3)}
         if self.outcome is not None:
-            usage = self.outcome.usage
             told |= {"output": self.outcome.text, "tool_calls": [_call(each) for each in self.outcome.tool_calls]}
-            told |= {"model_calls": usage.model_calls, "input_tokens": usage.input_tokens}
-            told |= {"output_tokens": usage.output_tokens, "cost": usage.cost}
+        usage = self.usage
+        told |= {"model_calls": usage.model_calls, "input_tokens": usage.input_tokens}
+        told |= {"output_tokens": usage.output_tokens, "cost": usage.cost}
         if self.error:
             told["error"] = self.error
         scores = [{"name": s.name, "passed": s.passed, "score": s.number, "reason": s.reason} for s in self.scores]
@@ -83,7 +85,7 @@ class CaseResult:
     @property
     def usage(self) -> Usage:
         """The usage of models by all attempts."""
-        return sum((each.outcome.usage for each in self.attempts if each.outcome is not None), Usage())
+        return sum((each.usage for each in self.attempts), Usage())
 
     @property
     def duration_s(self) -> float:

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,7 @@ from stategraph.testing.evaluation.evaluators import Equals
 from stategraph.testing.evaluation.judge import LLMJudge
 from stategraph.testing.evaluation.outcomes import Case, Evaluator, Outcome, Score, Verdict, outcome_of
 from stategraph.testing.evaluation.report import Attempt, CaseResult, Report
-from stategraph.testing.evaluation.targets import Call, caller
+from stategraph.testing.evaluation.targets import Call, Called, caller
 
 if TYPE_CHECKING:
     from stategraph.agent.settings.limits import Prices
@@ -44,11 +43,11 @@ async def aevaluate(
 ) -> Report:
     """Call a target with each case, and let evaluators score what it returns.
 
-    A case that nothing looks at, and that expects something, has to be equal to that.
+    A case that has no evaluator has to be equal to what it expects.
 
     Args:
-        target: A function of the input (sync, called in a thread, or async), a compiled graph, an `AgentInputs` or a
-            list of them, a mapping of settings of `create_run`, or a Runnable.
+        target: A function of the input (sync, called in a thread of its own, or async), a compiled graph, an
+            `AgentInputs` or a list of them, a mapping of settings of `create_run`, or a Runnable.
         cases: Cases, mappings with their fields, or a file of them; see `cases_of`.
         evaluators: Look at every case, before its own.
         repetitions: How often each case is attempted.
@@ -58,7 +57,7 @@ async def aevaluate(
         judge: The model of every `LLMJudge` that has none: a chat model, or a name such as `openai:gpt-5-mini`.
         prices: A `Prices`, by which calls of models cost something.
         timeout_s: Seconds that an attempt may take; one that takes longer has failed. A sync function goes on in its
-            thread. None: any time.
+            thread, which ends with the process. None: any time.
         config: Laid under the config of graphs and runs.
         on_result: Called with the result of each case when its last attempt has ended.
 
@@ -66,7 +65,8 @@ async def aevaluate(
         The report, with the cases in their order.
 
     Raises:
-        ValueError: A case or a number makes no sense, or a judge has no model.
+        ValueError: A case or a number makes no sense, a case expects nothing and has no evaluator, or a judge has no
+            model.
         TypeError: The target cannot be called.
     """
     if repetitions < 1 or max_concurrency < 1 or not 0 <= threshold <= 1:
@@ -76,21 +76,17 @@ async def aevaluate(
         )
     table = [_with_evaluators(each, evaluators, judge) for each in cases_of(cases, tags=tags)]
     began, turn = time.perf_counter(), asyncio.Semaphore(max_concurrency)
-    executor = ThreadPoolExecutor(max_concurrency, thread_name_prefix="evaluation")
-    try:
-        call = caller(target, executor, prices=prices, config=config)
+    call = caller(target, prices=prices, config=config)
 
-        async def result_of(case: Case) -> CaseResult:
-            attempts = await _all(_Trial(case, call, turn, timeout_s) for _ in range(repetitions))
-            result = CaseResult(case, tuple(attempts))
-            if on_result is not None:
-                on_result(result)
-            return result
+    async def result_of(case: Case) -> CaseResult:
+        attempts = await _all(_Trial(case, call, turn, timeout_s) for _ in range(repetitions))
+        result = CaseResult(case, tuple(attempts))
+        if on_result is not None:
+            on_result(result)
+        return result
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(result_of(each)) for each in table]
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(result_of(each)) for each in table]
     return Report(tuple(each.result() for each in tasks), threshold, time.perf_counter() - began)
 
 
@@ -124,19 +120,19 @@ class _Trial:
 
     async def attempt(self) -> Attempt:
         async with self.turn:
-            began = time.perf_counter()
+            began, called = time.perf_counter(), Called()
             try:
                 async with asyncio.timeout(self.timeout_s) as limit:
-                    called = await self.call(self.case.input)
+                    await self.call(self.case.input, called)
             except Exception as error:
                 took = time.perf_counter() - began
-                if isinstance(error, TimeoutError) and limit.expired():
-                    return Attempt((), None, f"not done after {self.timeout_s:g} s", took)
-                return Attempt((), None, f"{type(error).__name__}: {error}", took)
+                is_late = isinstance(error, TimeoutError) and limit.expired()
+                said = f"not done after {self.timeout_s:g} s" if is_late else f"{type(error).__name__}: {error}"
+                return Attempt((), None, said, took, called.usage)
             took = time.perf_counter() - began
             outcome = outcome_of(self.case, called.output, called.usage, took)
             scores, error_text = await _scored(outcome)
-            return Attempt(tuple(scores), outcome, error_text, took)
+            return Attempt(tuple(scores), outcome, error_text, took, outcome.usage)
 
 
 async def _scored(outcome: Outcome) -> tuple[list[Score], str]:
@@ -176,6 +172,11 @@ def _with_evaluators(case: Case, others: Sequence[Evaluator], judge: Any) -> Cas
     found: Sequence[Evaluator] = [*others, *case.evaluators]
     if not found and case.expected is not None:
         found = [Equals()]
+    if not found:
+        raise ValueError(
+            f"Case {case.name!r} could not fail: it expects nothing, and no evaluator looks at it. Give it 'expected' "
+            "or evaluators ('checks' in a file), or look at all cases with evaluators="
+        )
     if judge is None and any(isinstance(each, LLMJudge) and each.model is None for each in found):
         raise ValueError(f"Case {case.name!r} has an LLMJudge without a model: give it one, or give judge=")
     with_judge = [

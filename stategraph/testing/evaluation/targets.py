@@ -1,6 +1,6 @@
 """Call a target with the input of a case, and count what it takes of models.
 
-- A function is called with the input; a sync one in a thread.
+- A function is called with the input; a sync one in a thread of its own, which does not keep the process alive.
 - A compiled graph is invoked on a thread of its own. A text, or a list of messages, becomes its `messages`.
 - Agents, or a mapping of settings of `create_run`, make a run.
 - Any other Runnable is invoked with the input.
@@ -13,10 +13,10 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -34,30 +34,27 @@ if TYPE_CHECKING:
     from stategraph.agent.settings.limits import Prices
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Called:
-    """The result of calling a target.
+    """The result of calling a target; it is filled in while the target is called.
 
     Attributes:
-        output: What it returned.
-        usage: What it took of models.
+        output: What it returned; None if it raised, or was cancelled.
+        usage: What it took of models, also if it raised or was cancelled.
     """
 
-    output: Any
-    usage: Usage
+    output: Any = None
+    usage: Usage = field(default_factory=Usage)
 
 
-Call = Callable[[object], Awaitable[Called]]
+Call = Callable[[object, Called], Awaitable[None]]
 
 
-def caller(
-    target: object, executor: Executor, *, prices: Prices | None = None, config: Mapping[str, Any] | None = None
-) -> Call:
-    """Return an async function that calls a target with an input.
+def caller(target: object, *, prices: Prices | None = None, config: Mapping[str, Any] | None = None) -> Call:
+    """Return an async function that calls a target with an input, and fills in what came of it.
 
     Args:
         target: See the module.
-        executor: Sync functions are called in it.
         prices: A `Prices`, by which calls of models cost something; None: costs are known of agents with prices alone.
         config: Laid under the config of graphs, runs and Runnables.
 
@@ -71,7 +68,7 @@ def caller(
     if hasattr(target, "ainvoke"):
         call = partial(_invoke, target, dict(config or {}))
     elif callable(target):
-        call = partial(_function, target, executor)
+        call = partial(_function, target)
     else:
         raise TypeError(
             f"The target is of type {type(target).__name__}; expected a function, a compiled graph, an AgentInputs, a "
@@ -80,18 +77,37 @@ def caller(
     return partial(_counted, call, prices)
 
 
-async def _counted(call: Callable[[object], Awaitable[object]], prices: Prices | None, given: object) -> Called:
+async def _counted(
+    call: Callable[[object], Awaitable[object]], prices: Prices | None, given: object, called: Called
+) -> None:
     with _counting(prices) as counter:
-        output = await call(given)
-    return Called(output, counter.usage())
+        try:
+            called.output = await call(given)
+        finally:
+            called.usage = counter.usage()
 
 
-async def _function(target: Callable[[object], Any], executor: Executor, given: object) -> object:
+async def _function(target: Callable[[object], Any], given: object) -> object:
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):  # noqa: B004
         return await target(given)
     work = partial(contextvars.copy_context().run, target, given)
-    returned = await asyncio.get_running_loop().run_in_executor(executor, work)
+    returned = await asyncio.wrap_future(_in_thread(work))
     return await returned if inspect.isawaitable(returned) else returned
+
+
+def _in_thread(work: Callable[[], object]) -> Future[object]:
+    """Call a function in a thread of its own: one that hangs holds up no other, nor the end of the process."""
+    future: Future[object] = Future()
+    future.set_running_or_notify_cancel()  # it cannot be cancelled
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="evaluation", daemon=True).start()
+    return future
 
 
 async def _invoke(target: Any, config: Mapping[str, Any], given: object) -> object:
@@ -101,21 +117,25 @@ async def _invoke(target: Any, config: Mapping[str, Any], given: object) -> obje
     return await target.ainvoke(_as_messages(given), {**config, "configurable": configurable})
 
 
-async def _run(settings: Mapping[str, Any], prices: Prices | None, config: Mapping[str, Any], given: object) -> Called:
+async def _run(
+    settings: Mapping[str, Any], prices: Prices | None, config: Mapping[str, Any], given: object, called: Called
+) -> None:
     from stategraph.run.runtime import create_run  # agents alone need it
 
     priced = {"prices": prices, **settings} if prices is not None else settings
     run = await create_run(run_id=uuid4().hex, **priced)
     inputs = _as_messages(given)
     configurable = {"thread_id": f"evaluation-{uuid4()}", **config.get("configurable", {})}
-    await run.process_stream(inputs, {**config, "configurable": configurable})
+    try:
+        await run.process_stream(inputs, {**config, "configurable": configurable})
+    finally:
+        total = run.usage.total
+        cost = None if total.cost is None else float(total.cost)
+        called.usage = Usage(total.model_calls, total.input_tokens, total.output_tokens, cost)
     if waiting := run.get_interrupts():
         raise RuntimeError(f"The run waits for an answer: {waiting[0].payload!r:.300}")
-    total = run.usage.total
-    cost = None if total.cost is None else float(total.cost)
-    usage = Usage(total.model_calls, total.input_tokens, total.output_tokens, cost)
     said = [each for each in run.get_run_messages() if each.type != "human"]
-    return Called({"messages": [*_messages_of(inputs), *said]}, usage)
+    called.output = {"messages": [*_messages_of(inputs), *said]}
 
 
 def _messages_of(inputs: object) -> list[BaseMessage]:
