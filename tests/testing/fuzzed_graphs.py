@@ -107,6 +107,15 @@ def _fails(state: State) -> State:
 
 failing = building(_fails, lambda state: {})
 hanging = building(lambda state: threading.Event().wait(), lambda state: {})
+
+
+def _hangs_in_sight(state: State) -> None:
+    """Write into a pipe that is closed when this process ends."""
+    os.write(os.open(os.environ["STATEGRAPH_EFFECTS_FILE"], os.O_WRONLY), b"begun")
+    threading.Event().wait()
+
+
+hanging_in_sight = building(_hangs_in_sight, lambda state: {})
 dying = building(lambda state: os._exit(7), lambda state: {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -163,6 +164,29 @@ def test_a_process_that_does_not_end_is_killed(lives: Lives, tmp_path: Path, mon
         lives.live(spec_of("hanging", tmp_path))
 
 
+@pytest.mark.parametrize("name", ["failing", "dying"])
+def test_a_process_that_ends_by_itself_before_its_kill_was_not_killed(lives: Lives, tmp_path: Path, name: str) -> None:
+    with pytest.raises(FuzzError, match="no signal was sent"):
+        lives.live(spec_of(name, tmp_path, at=10**9, signal=int(signal.SIGKILL)))
+
+
+def test_a_process_that_lives_ends_with_those_that_asked_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alive")
+    reader = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with Lives(f"{GRAPHS}:builder", spawns=False, deadline_s=LIFE_S) as lives:  # as Ctrl-C leaves it
+            assert lives._server.stdin is not None
+            spec = spec_of("hanging_in_sight", tmp_path, effects=str(tmp_path / "alive")).to_json()
+            lives._server.stdin.write(json.dumps({"spec": spec, "spawns": False, "deadline_s": LIFE_S}) + "\n")
+            lives._server.stdin.flush()
+            assert select.select([reader], [], [], 60)[0]
+            assert os.read(reader, 99) == b"begun"
+        assert select.select([reader], [], [], 60)[0]
+        assert os.read(reader, 99) == b""  # nobody has it open
+    finally:
+        os.close(reader)
+
+
 def test_a_process_may_be_an_interpreter_of_its_own(
     lives: Lives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,9 +268,9 @@ def test_effects_are_counted_nowhere_else(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_command_tells_what_it_tried(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [f"{GRAPHS}:builder", '{"done": []}', "--trials", "2", "--answer", '"yes"', "--seed", "5"]
-    assert command.main([*asked, "--seconds", "0", "--json"]) == 0  # no trial begins after the time
-    told = json.loads(capsys.readouterr().out)
-    assert (told["trials"], told["kills"], told["state"]) == (0, {}, STATE)
+    assert command.main([*asked, "--seconds", "0"]) == 2  # no trial begins after the time
+    out, err = capsys.readouterr()
+    assert (out, err.startswith("No trial was made: the runs without a kill took ")) == ("", True)
 
     def fuzz(graph: str, inputs: object, **options: Any) -> SignalReport:
         assert (graph, inputs, options["answers"], options["trials"]) == (f"{GRAPHS}:builder", {"done": []}, ["yes"], 2)
@@ -264,6 +288,9 @@ def test_the_command_tells_what_it_tried(capsys: pytest.CaptureFixture[str], mon
         "pay: 1 to 2 times in a trial",
     ]
     assert err == "trial 1 of 2: the same state\n"
+    assert command.main([*asked, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["trials"], told["kills"], told["state"]) == (2, {"SIGINT": 3, "SIGKILL": 1}, STATE)
     for error, code in ((DivergedError("another"), 1), (FuzzError("cannot"), 2), (ConfigurationError("no store"), 2)):
         raised[:] = [error]
         assert command.main(asked) == code

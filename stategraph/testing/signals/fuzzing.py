@@ -79,7 +79,7 @@ def fuzz_signals(
             deleted again. None: a file of SQLite for each trial.
         signals: Names of signals; each kill draws one.
         most_kills: A trial has 1 to so many kills.
-        seconds: No trial begins after so many seconds.
+        seconds: No trial begins after so many seconds, those of the undisturbed runs among them.
         life_s: Seconds that one process may take from its start to its end.
         is_async: Whether the graph is awaited, as one with async nodes has to be.
         durability: When steps are stored, as `invoke` takes it.
@@ -94,7 +94,8 @@ def fuzz_signals(
     Raises:
         DivergedError: After kills the state was another one, an effect of `once` happened another number of times, or
             the graph failed or did not end; the message says after which, how it differs, and how to repeat it.
-        FuzzError: The graph cannot be imported, or fails or does not end without a kill.
+        FuzzError: The graph cannot be imported, fails or does not end without a kill, or no trial was made in
+            `seconds`.
         ValueError: A number or a signal makes no sense.
         TypeError: The input, an answer or the config is no JSON.
     """
@@ -123,7 +124,12 @@ def fuzz_signals(
             told = fuzz.attempt(number, expected)
             if on_progress is not None:
                 on_progress(f"trial {number} of {trials}: {told}")
-        return fuzz.report(expected, time.monotonic() - began)
+        took = time.monotonic() - began
+        if not fuzz.trials:
+            raise FuzzError(
+                f"No trial was made: the runs without a kill took {took:.1f} s, and seconds={seconds:g}. Give more"
+            )
+        return fuzz.report(expected, took)
 
 
 def _number(name: str) -> int:

@@ -51,12 +51,12 @@ def live(spec: Spec) -> int:
     known = set(sys.modules)
     random.seed()  # a fork has the generator of its server
     os.environ[VARIABLE] = spec.effects
-    points = Points(spec.at, spec.signal)
     report = os.open(spec.report, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def tell(**said: object) -> None:
         os.write(report, f"{json.dumps(said)}\n".encode())
 
+    points = Points(spec.at, spec.signal, lambda: tell(fired=True))
     try:
         points.arm()
         course = Course(spec.inputs, spec.answers, dict(spec.answered))

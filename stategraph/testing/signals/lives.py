@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -75,7 +77,7 @@ class Lives:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            start_new_session=True,  # Ctrl-C is for us; we end it
+            start_new_session=True,  # Ctrl-C is for us; we end it, and its lives with it
             env={key: value for key, value in os.environ.items() if key != VARIABLE},
         )
         try:
@@ -91,6 +93,8 @@ class Lives:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._server.stdin is not None and self._server.stdout is not None
+        with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+            os.killpg(self._server.pid, signal.SIGKILL)
         self._server.kill()
         self._server.wait()
         self._server.stdin.close()
@@ -123,10 +127,10 @@ class Lives:
             told["answered"],
             told.get("state"),
             points,
-            told.get("fired", not points),
+            told.get("fired", False),
             tuple(told.get("modules", ())),
         )
-        if not spec.at and not life.has_ended:
+        if not life.fired and not life.has_ended:
             raise FuzzError(f"A process ended with code {life.code}, and no signal was sent. {self._said()}".rstrip())
         return life
 

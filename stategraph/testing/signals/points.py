@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -18,12 +19,14 @@ class Points:
     Args:
         at: The number of the point; 0: none.
         number: The signal.
+        before: Called before it is sent, as nothing may be left to do so after it.
     """
 
-    def __init__(self, at: int, number: int) -> None:
+    def __init__(self, at: int, number: int, before: Callable[[], object] = lambda: None) -> None:
         self.fired = False
         self._at = at
         self._number = number
+        self._before = before
         self._next = itertools.count(1)  # threads may share it
 
     def arm(self) -> None:
@@ -40,4 +43,5 @@ class Points:
     def _pass(self, frame: FrameType, event: str, arg: object) -> None:
         if next(self._next) == self._at:
             self.fired = True
+            self._before()
             os.kill(os.getpid(), self._number)
