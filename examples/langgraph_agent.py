@@ -20,6 +20,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
+from openai import APIConnectionError
 
 PROMPT = SystemMessage(
     "You are a clerk at a support desk. Look the order up with the tool before you answer."
@@ -122,12 +123,15 @@ def main() -> None:
     config = {"configurable": {"thread_id": args.thread}}
     with SqliteSaver.from_conn_string(args.db) as saver:
         graph = build(saver)
-        if args.command == "ask":
-            run(graph, {"messages": [HumanMessage(args.text)]}, config)
-        else:
+        given: Any = {"messages": [HumanMessage(args.text)]}
+        if args.command == "decide":
             found = graph.get_state(config)
             print(f"{'found':>9}  {len(found.values['messages'])} messages, next: {', '.join(found.next)}", flush=True)
-            run(graph, Command(resume=args.text), config)
+            given = Command(resume=args.text)
+        try:
+            run(graph, given, config)
+        except APIConnectionError as error:
+            raise SystemExit(f"The model could not be reached: {error}") from None
 
 
 if __name__ == "__main__":

@@ -47,7 +47,10 @@ def test_a_new_project_passes_its_tests_and_runs(
     assert main(["new", str(folder), "--template", template]) == 0
     said = capsys.readouterr().out
     assert "my_desk/__init__.py" in said
-    assert "python -m pytest" in said
+    command = f"stategraph {words[0]} {words[1]}" if template != "backend" else "python -m my_desk"
+    assert f"  cd '{folder}'\n  {command}" in said
+    assert ("stategraph dev my_desk.agent:settings\n" in said) == (template == "agent")
+    assert said.endswith("\n  pip install -e '.[dev]'\n  python -m pytest\n")
     files = {str(file): file.read_text() for file in folder.rglob("*") if file.is_file()}
     words_left = [word for word in ("__package__", "__project__", "__version__", ".template") if word in str(files)]
     assert words_left == []

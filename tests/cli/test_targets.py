@@ -24,11 +24,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             needy="import not_installed_anywhere\n",
             wrong="def f(:\n",
             raising="raise ValueError('no key')\n",
+            made="def settings(): ...\ndef help_with(one): ...\nmine = {'agents': []}\n",
             ending="import sys\nsys.exit(3)\n",
         )
     )
     (tmp_path / "inner").mkdir()
     write(tmp_path / "inner", deep=DESK)
+    (tmp_path / "project" / "project").mkdir(parents=True)
+    write(tmp_path / "project" / "project", agent=DESK)
     with forgetting(tmp_path):
         yield
 
@@ -64,6 +67,9 @@ def test_what_a_module_prints_stays_out_of_the_output(capsys: pytest.CaptureFixt
         (":graph", ["names no module"]),
         ("desk:grap", ["'desk' has no 'grap', did you mean 'graph'?", "Graphs in", "graph, broken, chat"]),
         ("empty", ["no graph under a usual name: write empty:NAME", "There is no compiled graph in"]),
+        ("made", ["write made:NAME", "made.py; there are settings, mine"]),
+        ("made:nope", ["'made' has no 'nope'", "made.py; there are settings, mine"]),
+        ("project.agent:graph", ["no module 'project.agent'", "be in the folder 'project'? cd project"]),
         ("empty:x", ["'empty:x' is a value of type int; expected a compiled graph"]),
         ("desk:builder", ["is a graph that is not compiled: add a line 'graph = builder.compile()'"]),
         ("desk:Order", ["is the class Order"]),

@@ -96,3 +96,19 @@ def test_without_langgraph_the_demo_measures_this_engine_and_says_how_to_get_the
     shown = capsys.readouterr().out
     assert "sync   stategraph" in shown
     assert "`make demo` sets that up" in shown
+
+
+def test_a_model_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx")
+    from openai import APIConnectionError
+
+    from examples import langgraph_agent
+
+    def unreachable(*_: object) -> None:
+        raise APIConnectionError(request=httpx.Request("POST", "http://127.0.0.1/"))
+
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr(langgraph_agent, "run", unreachable)
+    monkeypatch.setattr(sys, "argv", ["agent", "--db", str(tmp_path / "desk.sqlite"), "ask", "?"])
+    with pytest.raises(SystemExit, match=r"^The model could not be reached: Connection error\.$"):
+        langgraph_agent.main()

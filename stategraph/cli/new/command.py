@@ -10,6 +10,7 @@ import argparse
 import keyword
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +23,16 @@ from stategraph.cli.style import Style
 _TEMPLATES: Final = Path(__file__).with_name("templates")
 _SUFFIX: Final = ".template"
 
+_TALK: Final = ("stategraph chat {package}.agent:settings", "stategraph dev {package}.agent:settings")
+
 #: Templates with what they make, and what to do next in the new folder.
 _KINDS: Final = {
-    "agent": ("an agent with tools, one of which needs an approval", "stategraph chat {package}.agent:settings"),
+    "agent": ("an agent with tools, one of which needs an approval", _TALK),
     "graph": (
         "a graph that asks a person",
-        'stategraph run {package}.graph --input \'{{"question": "Where is it?"}}\'',
+        ('stategraph run {package}.graph --input \'{{"question": "Where is it?"}}\'',),
     ),
-    "backend": ("a chat backend over HTTP that streams", "python -m {package}"),
+    "backend": ("a chat backend over HTTP that streams", ("python -m {package}",)),
 }
 
 
@@ -67,8 +70,9 @@ def _make(arguments: argparse.Namespace, output: Output) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         made.append(name)
-    what, command = _KINDS[arguments.template]
-    steps = [f"cd {arguments.folder}", command.format(package=package), "python -m pytest"]
+    what, commands = _KINDS[arguments.template]
+    steps = [f"cd {shlex.quote(arguments.folder)}", *(each.format(package=package) for each in commands)]
+    steps += ["pip install -e '.[dev]'", "python -m pytest"]
     style = Style(sys.stdout)
     lines = [f"{style.bold(arguments.folder)} has {what}:", *(f"  {name}" for name in made), "", "Next:"]
     lines += [f"  {style.bold(step)}" for step in steps]

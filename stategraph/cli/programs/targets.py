@@ -176,6 +176,8 @@ def _missing(name: str, missing: str, folder: Path) -> str:
     here += sorted(each.parent.name for each in folder.glob("*/__init__.py"))
     there = f" There: {', '.join(here[:8])}{', ...' if len(here) > 8 else ''}." if here else ""
     hint = suggestion(missing, here)
+    if (folder / name.partition(".")[0] / name.replace(".", os.sep)).with_suffix(".py").is_file():
+        hint = f", did you mean to be in the folder '{name.partition('.')[0]}'? cd {name.partition('.')[0]}"
     return f"There is no module '{name}' in '{folder}' or elsewhere on the import path{hint or '.'}{there}"
 
 
@@ -205,7 +207,20 @@ def _attribute(module: ModuleType, name: str, where: str) -> Any:
 def _offers(module: ModuleType) -> str:
     found = _graphs(module)
     file = getattr(module, "__file__", None) or module.__name__
-    return f"Graphs in {file}: {', '.join(found)}" if found else f"There is no compiled graph in {file}"
+    if found:
+        return f"Graphs in {file}: {', '.join(found)}"
+    others = [name for name, value in vars(module).items() if not name.startswith("_") and _may_be(module, value)]
+    return f"There is no compiled graph in {file}{'; there are ' if others else ''}{', '.join(others)}"
+
+
+def _may_be(module: ModuleType, value: object) -> bool:
+    """Return whether a value is agents or settings, or a function of the module that may return some or a graph."""
+    if inspect.isfunction(value):
+        return value.__module__ == module.__name__ and not _needed(value)
+    if isinstance(value, Mapping):
+        return "agents" in value
+    agents = value if isinstance(value, list | tuple) else [value]
+    return bool(agents) and all(map(_is_agent, agents))
 
 
 def _graphs(module: ModuleType) -> list[str]:
@@ -246,13 +261,17 @@ def _is_agent(value: object) -> bool:
     return isinstance(value, AgentInputs)
 
 
-def _called(path: str, make: Callable[[], object]) -> object:
-    needed = [
+def _needed(make: Callable[..., object]) -> list[str]:
+    """Return the names of the arguments that a function cannot be called without."""
+    return [
         each.name
         for each in inspect.signature(make).parameters.values()
         if each.default is each.empty and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
     ]
-    if needed:
+
+
+def _called(path: str, make: Callable[[], object]) -> object:
+    if needed := _needed(make):
         raise ConfigurationError(
             f"'{path}' is a function that wants {', '.join(needed)}; expected one without arguments that returns a "
             "graph"
