@@ -22,8 +22,9 @@ from stategraph.dev import attachments, history
 from stategraph.dev.changes import Changes
 from stategraph.dev.replies import RefusedError
 from stategraph.dev.target import Target
-from stategraph.errors import AbortError, ConfigurationError
+from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
 from stategraph.run import pauses
+from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.graphs import reviews
 from stategraph.run.graphs.hosted_graph import HostedGraph
 from stategraph.run.pauses import Pause, RunInterrupt
@@ -139,9 +140,37 @@ class Conversations:
         if run is not None and not run.running and (files := attachments.of_results(run.get_run_messages())):
             told["files"] = files
         if turn.error is not None:
-            text = without_logins(str(turn.error)) if self._tells_errors else ""
-            told["error"] = {"type": type(turn.error).__name__, "message": text}
+            told["error"] = self._error(turn.error)
         return told
+
+    async def read(self, run_id: str) -> dict[str, Any]:
+        """Return a run of this process as JSON: how it goes, what it waits for, what it has used.
+
+        Raises:
+            LookupError: There is none of that id, or it was forgotten.
+        """
+        run = self.runtime.runs.known(run_id)
+        told: dict[str, Any] = {
+            "id": run.id,
+            "thread": run.thread_id,
+            "running": run.running,
+            "status": "running",
+            "waiting": history.questions(run.get_interrupts()),
+            "usage": run.usage.as_json(),
+            "halt_reason": run.get_halt_reason(),
+        }
+        if not run.running:
+            async for event in run.attach():
+                if event.event == GraphEvents.ON_RUN_END:
+                    told |= {name: event.data[name] for name in ("status", "error") if name in event.data}
+            turn = self._newest.get(run.thread_id or "")
+            if turn is not None and turn.run_id == run_id and turn.error is not None:
+                told["error"] = self._error(turn.error)
+        return told
+
+    def _error(self, error: BaseException) -> dict[str, str]:
+        text = without_logins(str(error)) if self._tells_errors else ""
+        return {"type": type(error).__name__, "message": text}
 
     async def begin(self, thread_id: str, run_id: str, content: list[dict[str, Any]]) -> Turn:
         """Begin a turn; one that has begun already is returned as it is, so a message may be sent again.
@@ -186,12 +215,13 @@ class Conversations:
 
         Raises:
             LookupError: There is no such thread.
-            UnknownInterruptError: Nothing waits.
+            UnknownInterruptError: Nothing waits, or none of these questions.
             InvalidAnswerError: An answer does not fit.
             RefusedError: The run goes on already.
         """
         async with self._lock(thread_id):
             run, known, waiting = await self._paused(thread_id)
+            _check_ids(waiting, answers)
             graph = self.target.graph
             checked = pauses.answers(waiting, answers) if graph is None else reviews.answers(waiting, answers, graph)
             task = self._start(run, thread_id, Command(resume=checked))
@@ -363,3 +393,20 @@ class Conversations:
 def _as_sent(content: list[dict[str, Any]]) -> Any:
     """Return the content of a message: a text that stands alone is sent as such, which every model takes."""
     return content[0]["text"] if [each["type"] for each in content] == ["text"] else content
+
+
+def _check_ids(waiting: Sequence[RunInterrupt], answers: Mapping[str, Any]) -> None:
+    """Refuse answers to questions that do not wait: they may be late ones, to a question before.
+
+    Raises:
+        UnknownInterruptError: A question does not wait.
+    """
+    ids = [each.interrupt_id for each in waiting]
+    unknown = sorted(set(answers).difference(ids))
+    if ids and unknown:
+        raise UnknownInterruptError(
+            f"Nothing waits for an answer to {', '.join(unknown)}; this session waits for answers to {', '.join(ids)}",
+            reason="not_pending",
+            interrupt_ids=unknown,
+            pending_ids=ids,
+        )

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from stategraph import ModelPrice, Prices
+from stategraph import START, MessagesState, ModelPrice, Prices, StateGraph, interrupt
 from stategraph.testing import Gate, Hold, Think, call, reply
 from tests.dev.serving import an_agent, answered, asking, new_thread, numbers_of, reading, send, serving, text_of
 
@@ -139,6 +139,52 @@ async def test_a_call_is_decided_about(decision: dict[str, Any], result: str) ->
         assert text_of(frames) == "Done."
         again = await answered(client, thread, {question["id"]: [decision]})
         assert again.status_code == 409
+
+
+async def test_an_answer_to_a_question_that_does_not_wait_changes_nothing() -> None:
+    def one(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [("ai", str(interrupt("Delete one?")))]}
+
+    def all_(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [("ai", str(interrupt("Delete all?")))]}
+
+    builder = StateGraph(MessagesState).add_node("one", one).add_node("all", all_)
+    builder.add_edge(START, "one").add_edge("one", "all")
+    async with serving(builder.compile()) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "Go.", "r1")
+        async with reading(client, thread) as reader:
+            await reader.until("paused")
+            (first,) = (await client.get("/api/runs/r1")).json()["waiting"]
+            await answered(client, thread, {first["id"]: "no"})
+            await reader.until("paused")
+            told = (await client.get("/api/runs/r1")).json()
+            assert (told["status"], told["running"]) == ("interrupted", False)
+            (second,) = told["waiting"]
+            for wrong in ({first["id"]: False}, {"other": 1, second["id"]: 1}):
+                refused = await answered(client, thread, wrong)
+                assert refused.status_code == 409
+                assert f"waits for answers to {second['id']}" in refused.json()["error"]
+            assert (await answered(client, thread, {})).status_code == 400
+            await answered(client, thread, {second["id"]: "neither"})
+            await reader.until("paused")
+        texts = [turn["content"][-1]["text"] for turn in (await client.get(f"/api/threads/{thread}")).json()["turns"]]
+        assert texts[-1].endswith("neither")
+        assert (await client.get("/api/runs/r1")).json()["status"] == "completed"
+
+
+async def test_a_run_tells_how_it_failed() -> None:
+    def fail(state: MessagesState) -> dict[str, Any]:
+        raise ValueError("no such order")
+
+    builder = StateGraph(MessagesState).add_node("fail", fail).add_edge(START, "fail")
+    async with serving(builder.compile()) as client:
+        thread = await new_thread(client)
+        await send(client, thread, "Go.", "r1")
+        async with reading(client, thread) as reader:
+            await reader.until("paused")
+        told = (await client.get("/api/runs/r1")).json()
+        assert (told["status"], told["error"]) == ("failed", {"type": "ValueError", "message": "no such order"})
 
 
 async def test_a_question_is_answered_after_a_restart_of_the_server(tmp_path: Path) -> None:

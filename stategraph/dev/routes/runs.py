@@ -12,12 +12,8 @@ from stategraph.run.events.run_log import sse
 
 
 async def read(request: Request) -> Response:
-    """Return a run of this process: whether it goes on, what it waits for, what it has used."""
-    runtime, run_id = conversations_of(request).runtime, request.path_params["run_id"]
-    run = runtime.runs.known(run_id)
-    waiting = [{"id": each.interrupt_id, "payload": each.payload} for each in run.get_interrupts()]
-    told = {"id": run.id, "thread": run.thread_id, "running": run.running, "waiting": waiting}
-    return reply({**told, "usage": run.usage.as_json(), "halt_reason": run.get_halt_reason()})
+    """Return a run of this process: how it goes or how it ended, what it waits for, what it has used."""
+    return reply(await conversations_of(request).read(request.path_params["run_id"]))
 
 
 async def events(request: Request) -> Response:
