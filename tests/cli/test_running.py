@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def run(*words: str) -> int:
     return main(["run", *words])
+
+
+def test_the_command_that_is_printed_can_be_pasted(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, thread = "sqlite:///my threads.db", "Ada's & mine"
+    assert run("desk:graph", "--store", store, "--thread", thread, "--input", '{"number": 12}', "-q") == 1
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert command[:2] == ["stategraph", "run"]
+    assert main(command[1:]) == 0
+    assert 'notes   ["classified", "yes"]' in capsys.readouterr().out
 
 
 def test_words_are_an_input_for_a_graph_with_messages(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -131,11 +132,12 @@ class Shown:
             )
             return lines
         answer = json.dumps(dict.fromkeys([each.id for each in self._interrupts], "yes")) if by_id else '"yes"'
-        return [*lines, "Answer it:", f"  {self._command(thread_id, arguments)} --resume '{answer}'"]
+        return [*lines, "Answer it:", f"  {self._command(thread_id, arguments)} --resume {shlex.quote(answer)}"]
 
     def _command(self, thread_id: str, arguments: argparse.Namespace) -> str:
-        """Return the command that goes on with a thread."""
-        return f"stategraph run {arguments.target} --store {self._output.store} --thread {thread_id}"
+        """Return the command that goes on with a thread, as a shell reads it."""
+        words = ["stategraph", "run", arguments.target, "--store", self._output.store, "--thread", thread_id]
+        return shlex.join(words)
 
     def stopped(self, thread_id: str, arguments: argparse.Namespace) -> int:
         """Show that the run stopped as it was asked to, and how it goes on, and return the exit code."""
