@@ -26,6 +26,9 @@ def _flat(value: object) -> object:
     import ormsgpack
     from langchain_core.messages import BaseMessage
 
+    from stategraph.core.channels.delta import snapshot_value
+
+    value = snapshot_value(value)
     if isinstance(value, ormsgpack.Ext):
         from stategraph.cli import foreign  # savers, which a value of this kind comes from
 

@@ -79,6 +79,67 @@ def test_a_thread_is_copied_exported_imported_and_deleted(
     assert said(capsys, "list", "--search", "nothing like it") == "No threads.\n"
 
 
+def test_an_import_of_a_thread_that_is_there_names_the_option(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "export", "chat", "-o", "whole.json")
+    exported = json.loads((tmp_path / "whole.json").read_text())
+    (tmp_path / "messages.json").write_text(json.dumps({**exported, "state": []}))
+    for words, name in (
+        (["whole.json"], "chat"),
+        (["messages.json"], "chat"),
+        (["whole.json", "--new-id", "order"], "order"),
+    ):
+        assert main(["thread", "import", *words]) == 2
+        told = capsys.readouterr().err
+        assert f"There is a thread '{name}' already: name another one with --new-id" in told
+
+
+DELTAS = """
+from typing import Annotated, TypedDict
+
+from stategraph.core.channels.delta import DeltaChannel
+from stategraph.graph.state import START, StateGraph
+
+
+def added(value, updates):
+    return [*(value or []), *(each for update in updates for each in update)]
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list, DeltaChannel(added, snapshot_frequency=50)]
+    never: Annotated[list, DeltaChannel(added, snapshot_frequency=50)]
+    full: Annotated[list, DeltaChannel(added, snapshot_frequency=1)]
+    number: int
+
+
+builder = StateGraph(State)
+builder.add_node("a", lambda state: {"log": ["a"], "full": ["a"], "number": 1})
+builder.add_edge(START, "a")
+graph = builder.compile()
+"""
+
+
+def test_values_that_only_the_graph_can_make_are_named(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, delta_desk=DELTAS)
+    assert main(["run", "delta_desk:graph", "--thread", "d", "--input", '{"log": ["in"]}', "-q"]) == 0
+    capsys.readouterr()
+    sentence = "Not shown: log (delta channels, whose values only the graph can make)."
+    for words in (["show", "d"], ["show", "d", "--state"], ["diff", "d"]):
+        assert said(capsys, *words).splitlines()[-1] == sentence
+    shown = json.loads(said(capsys, "show", "d", "--json"))
+    assert (shown["values"], shown["not_shown"]) == ({"full": ["a"], "number": 1}, ["log"])
+    assert json.loads(said(capsys, "diff", "d", "--json"))["not_shown"] == ["log"]
+    told = said(capsys, "export", "d", "-o", "d.json")
+    assert "the values full, number. Of log it has what was written: " in told
+    assert json.loads((tmp_path / "d.json").read_text())["not_shown"] == ["log"]
+    assert json.loads(said(capsys, "show", "chat", "--json"))["not_shown"] == []
+    assert said(capsys, "import", "d.json", "--new-id", "d2") == "Thread 'd2' is there.\n"
+    assert said(capsys, "show", "d2").splitlines()[-1] == sentence
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -27,7 +27,7 @@ from stategraph.cli.output import (
     table,
 )
 from stategraph.cli.style import Style
-from stategraph.cli.thread import exchange
+from stategraph.cli.thread import deltas, exchange
 from stategraph.cli.thread.opened import Opened, opened
 from stategraph.cli.values import in_a_line, plain
 
@@ -137,6 +137,7 @@ async def _show(opened: Opened, arguments: argparse.Namespace, output: Output) -
     view = await opened.threads.get(arguments.thread_id, checkpoint_id=arguments.checkpoint)
     view = replace(view, thread=await with_status(opened, view.thread))
     error = await error_of(opened, view.thread.id) if view.thread.status == "failed" else None
+    missing = await deltas.not_shown(opened, view)
     facts = {
         "thread": view.thread.to_json(),
         "error": error,
@@ -144,8 +145,11 @@ async def _show(opened: Opened, arguments: argparse.Namespace, output: Output) -
         "content": [dict(each) for each in view.content],
         "interrupts": [{"interrupt_id": each.interrupt_id, "payload": each.payload} for each in view.interrupts],
         "values": plain(view.values),
+        "not_shown": missing,
     }
-    output.show(plain(facts), _state(view) if arguments.state else _conversation(view, error))
+    text = _state(view) if arguments.state else _conversation(view, error)
+    is_partial = missing and (arguments.state or not view.messages)
+    output.show(plain(facts), f"{text}\n\n{deltas.told(missing)}" if is_partial else text)
     return 0
 
 
@@ -239,13 +243,16 @@ async def _diff(opened: Opened, arguments: argparse.Namespace, output: Output) -
             return output.fail(LookupError(f"Thread '{arguments.thread_id}' has no checkpoint before that one"))
         old = await opened.threads.get(arguments.thread_id, checkpoint_id=before)
     found = differences(plain(old.values), plain(new.values))
+    missing = sorted({*await deltas.not_shown(opened, old), *await deltas.not_shown(opened, new)})
     facts = {
         "from": {"thread_id": old.thread.id, "checkpoint_id": old.checkpoint_id},
         "to": {"thread_id": new.thread.id, "checkpoint_id": new.checkpoint_id},
         "differences": [each.to_json() for each in found],
+        "not_shown": missing,
     }
     title = f"from {old.thread.id} {old.checkpoint_id}\nto   {new.thread.id} {new.checkpoint_id}\n"
-    output.show(facts, f"{title}\n{as_text(found, Style(sys.stdout)) or 'No difference.'}")
+    text = f"{title}\n{as_text(found, Style(sys.stdout)) or 'No difference.'}"
+    output.show(facts, f"{text}\n\n{deltas.told(missing)}" if missing else text)
     return 0 if found else NOTHING_DONE
 
 
