@@ -6,6 +6,7 @@ import json
 import operator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -19,7 +20,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 from stategraph import END, START, StateGraph, interrupt
 from stategraph.graph.message import add_messages
 from stategraph.testing import Gate, Hold, call, reply
-from stategraph.types import Command
+from stategraph.types import Command, Send
 from tests.dev.inspecting import a_graph, ran, steps_of, talked, told, turn
 from tests.dev.serving import an_agent, answered, asking, new_thread, reading, send, serving
 
@@ -140,6 +141,141 @@ async def test_a_node_that_says_itself_what_comes_next_goes_on_as_it_did() -> No
         (last, *_) = await steps_of(client, thread)
         state = await state_of(client, thread, last["id"])
     assert (state["note"], state["total"]) == ("edited!", 5)
+
+
+class Fanned(TypedDict, total=False):
+    messages: Annotated[list[AnyMessage], add_messages]
+    out: Annotated[list[str], operator.add]
+    item: str
+    note: str
+
+
+def fanned(**nodes: Any) -> Any:
+    """A builder with these nodes, of which each writes its name to `out` if it has no function."""
+    builder = StateGraph(Fanned)
+    for name, function in nodes.items():
+        builder.add_node(name, function or (lambda _, name=name: {"out": [name]}))
+    return builder
+
+
+def upcoming(step: dict[str, Any]) -> dict[str, int]:
+    return {each["name"]: each["count"] for each in step["next"]}
+
+
+async def test_packets_go_on_with_their_arguments() -> None:
+    packets = [Send("work", {"item": "a"}), Send("work", {"item": "b"})]
+    builder = fanned(
+        plan=lambda _: Command(update={"note": "planned"}, goto=packets),
+        work=lambda state: {"out": [state.get("item", "nothing")]},
+        other=None,
+    )
+    builder.add_edge(START, "plan")
+    builder.add_edge("plan", "other")
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        planned = next(each for each in await steps_of(client, thread) if ran(each) == ["plan"])
+        answer = await branched(client, thread, planned["id"], values={"note": "edited"}, run=True)
+        await over(client, thread, answer.json()["run"]["id"])
+        (last, *_) = await steps_of(client, thread)
+        state = await state_of(client, thread, last["id"])
+    assert upcoming(answer.json()["step"]) == upcoming(planned) == {"work": 2, "other": 1}
+    assert (sorted(state["out"]), state["note"]) == (["a", "b", "other"], "edited")
+
+
+async def test_packets_that_cannot_be_read_are_not_lost_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = fanned(plan=lambda _: Command(goto=[Send("work", {"item": "a"})]), work=None)
+    builder.add_edge(START, "plan")
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        planned = next(each for each in await steps_of(client, thread) if ran(each) == ["plan"])
+        monkeypatch.setattr("stategraph.dev.inspector.upcoming.TASKS", "another place")
+        refused = await branched(client, thread, planned["id"], values={"note": "x"})
+    assert (refused.status_code, "The packets for work cannot be read" in refused.json()["error"]) == (409, True)
+
+
+async def test_what_other_nodes_of_a_step_led_to_goes_on() -> None:
+    builder = fanned(one=None, two=None, after_one=None, after_two=None)
+    builder.add_edge(START, "one")
+    builder.add_edge(START, "two")
+    builder.add_edge("one", "after_one")
+    builder.add_edge("two", "after_two")
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        both = next(each for each in await steps_of(client, thread) if sorted(ran(each)) == ["one", "two"])
+        edited = (await branched(client, thread, both["id"], values={"note": "x"})).json()["step"]
+        again = (await branched(client, thread, edited["id"], values={"note": "y"})).json()["step"]
+    assert upcoming(edited) == upcoming(again) == {"after_one": 1, "after_two": 1}
+
+
+async def test_a_node_with_edges_that_also_names_what_comes_next_goes_on_with_both() -> None:
+    builder = fanned(choose=lambda _: Command(update={"note": "chosen"}, goto="named"), named=None, follows=None)
+    builder.add_edge(START, "choose")
+    builder.add_edge("choose", "follows")
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        chosen = next(each for each in await steps_of(client, thread) if ran(each) == ["choose"])
+        edited = (await branched(client, thread, chosen["id"], values={"note": "x"})).json()["step"]
+    assert upcoming(edited) == upcoming(chosen) == {"named": 1, "follows": 1}
+
+
+async def test_what_two_routers_of_a_step_may_have_chosen_is_not_lost_without_a_word() -> None:
+    builder = fanned(one=None, two=None, end=None)
+    builder.add_edge(START, "one")
+    builder.add_edge(START, "two")
+    builder.add_conditional_edges("one", lambda _: END, ["end", END])
+    builder.add_conditional_edges("two", lambda _: "end", ["end", END])
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        both = next(each for each in await steps_of(client, thread) if sorted(ran(each)) == ["one", "two"])
+        before = await steps_of(client, thread)
+        refused = await branched(client, thread, both["id"], values={"note": "x"})
+        assert await steps_of(client, thread) == before
+        found = [
+            upcoming((await branched(client, thread, both["id"], **body)).json()["step"])
+            for body in (
+                {"values": {"note": "x"}, "as_node": "one"},
+                {"values": {"note": "x"}, "as_node": "two"},
+                {},
+            )
+        ]
+    assert refused.status_code == 409
+    assert "may be lost: end. one and two made this step together" in refused.json()["error"]
+    assert found == [{}, {"end": 1}, {"end": 1}]
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in a file"])
+async def test_a_thread_is_as_its_newest_step_after_an_edit(kept: str, tmp_path: Path) -> None:
+    store = None if kept == "in memory" else f"sqlite:///{tmp_path}/threads.db"
+    async with serving(a_graph(), edit=True, store=store) as client:
+        thread = await talked(client)
+        (newest, *_) = await steps_of(client, thread)
+        (before,) = (await told(client, "/threads"))["threads"]
+        await branched(client, thread, newest["id"], values={"note": "x" * 5000})
+        (after,) = (await told(client, "/threads"))["threads"]
+    assert after["size"] > before["size"] + 4000
+    assert after["updated_at"] > before["updated_at"]
+    assert (before["status"], after["status"]) == ("idle", "idle")
+
+
+async def test_a_thread_that_failed_and_was_mended_is_no_longer_failed() -> None:
+    def fail(state: Any) -> dict[str, Any]:
+        if state.get("note") != "mended":
+            raise ValueError("no")
+        return {"out": ["done"]}
+
+    builder = fanned(fill=None, fail=fail)
+    builder.add_edge(START, "fill")
+    builder.add_edge("fill", "fail")
+    async with serving(builder.compile(), edit=True) as client:
+        thread = await talked(client)
+        filled = next(each for each in await steps_of(client, thread) if ran(each) == ["fill"])
+        (before,) = (await told(client, "/threads"))["threads"]
+        refused = await branched(client, thread, filled["id"], values={"note": 5})
+        (unchanged,) = (await told(client, "/threads"))["threads"]
+        await branched(client, thread, filled["id"], values={"note": "mended"})
+        (after,) = (await told(client, "/threads"))["threads"]
+    assert (refused.status_code, unchanged) == (400, before)
+    assert (before["status"], after["status"]) == ("failed", "idle")
 
 
 async def test_an_input_that_is_changed_is_run() -> None:

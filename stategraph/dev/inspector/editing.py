@@ -2,8 +2,8 @@
 
 - A value is set, and not merged: what a reducer keeps is replaced (`Overwrite`).
 - It is checked against the type that the graph's state declares, else against the value that was there.
-- A changed state counts as that of a node, which decides what comes next: by its edges, asked anew. A node without
-  edges, which says itself what comes next, goes on as it did.
+- A changed state counts as that of a node, which decides what comes next: by its edges, asked anew. What they cannot
+  have decided goes on as it did, see `upcoming`.
 - A branch without changes is a copy of its step, without what its tasks have written: they run again.
 """
 
@@ -22,7 +22,7 @@ from typing_extensions import ReadOnly
 
 from stategraph import types
 from stategraph.agent.settings.secrets import HIDDEN
-from stategraph.dev.inspector import graphs, steps, values
+from stategraph.dev.inspector import graphs, steps, upcoming, values
 from stategraph.dev.inspector.graphs import Graph
 from stategraph.dev.inspector.steps import EDITED_AS, Step
 from stategraph.dev.inspector.values import kind_of
@@ -62,7 +62,7 @@ async def branch(graph: Graph, step: Step, given: Mapping[str, Any] | None, as_n
         as_node: The node that the state is to count as that of; None: the one that made the step.
 
     Raises:
-        RefusedError: A value does not fit, or a node or value is not known.
+        RefusedError: A value does not fit, a node or value is not known, or what comes next would be lost.
         GraphRefusedError: The graph refuses the state.
     """
     config = {**step.place.config(step.id), "metadata": {}}
@@ -74,8 +74,8 @@ async def branch(graph: Graph, step: Step, given: Mapping[str, Any] | None, as_n
     for name, value in update.items():
         if graphs.reducer_of(graph.channels[name]) is not None:
             update[name] = module.Overwrite(value)
-    if step.state.next and not graphs.leaves(graph, node):
-        update = module.Command(update=update, goto=list(dict.fromkeys(step.state.next)))
+    if goes_on := await upcoming.kept(graph, step, node, _made(graph, step), chosen=as_node is not None):
+        update = module.Command(update=update, goto=goes_on)
     config["metadata"] = {EDITED_AS: node}
     try:
         return steps.id_of(await graph.aupdate_state(config, update, as_node=node))
@@ -85,10 +85,14 @@ async def branch(graph: Graph, step: Step, given: Mapping[str, Any] | None, as_n
 
 def nodes_of(graph: Graph, step: Step) -> list[str]:
     """Return the nodes that a changed state may count as that of, the one that made the step first."""
-    made = list(dict.fromkeys(task.name for task in step.ran()))
+    return list(dict.fromkeys([*_made(graph, step), *graph.nodes]))
+
+
+def _made(graph: Graph, step: Step) -> list[str]:
+    """Return the nodes that made a step, or the one that its changed state counts as that of."""
     edited = (step.state.metadata or {}).get(EDITED_AS)
-    first = [edited] if isinstance(edited, str) else made
-    return list(dict.fromkeys([*(name for name in first if name in graph.nodes), *graph.nodes]))
+    made = [edited] if isinstance(edited, str) else [task.name for task in step.ran()]
+    return [name for name in dict.fromkeys(made) if name in graph.nodes]
 
 
 def why_not(graph: Graph, name: str, value: Any) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, get_type_hints
 from uuid import uuid4
@@ -148,11 +148,3 @@ def types_of(graph: Graph) -> Json:
 def reducer_of(channel: object) -> object:
     """Return what merges updates of a channel; None if the last one counts."""
     return getattr(channel, "operator", None) or getattr(channel, "reducer", None)
-
-
-def leaves(graph: Graph, node: str) -> bool:
-    """Return whether edges lead out of a node; else it says itself what comes next, or nothing does."""
-    builder = getattr(graph, "builder", None)
-    edges: Sequence[Any] = [*getattr(builder, "edges", ()), *getattr(builder, "waiting_edges", ())]
-    starts = {each for source, _ in edges for each in ([source] if isinstance(source, str) else source)}
-    return node in starts or bool(getattr(builder, "branches", {}).get(node))

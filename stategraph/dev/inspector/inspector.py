@@ -196,8 +196,16 @@ class Inspector:
             row = (await steps.at(graph, place, made)).row()
             run = await self._conversations.run_again(place.thread_id) if runs and row["next"] else None
             if run is None:
+                await self._listed(graph, row, place.thread_id)
                 self._conversations.forget(place.thread_id)
         return {"step": row, "run": None if run is None else self._conversations.shown(run)}
+
+    async def _listed(self, graph: Graph, row: Json, thread_id: str) -> None:
+        """Give a thread the time and status of its new step in lists, as a run does that ends with it."""
+        saver = getattr(graph, "checkpointer", None)
+        waits = bool(row["interrupts"])
+        async with self._conversations.runtime.threads.executing(saver, thread_id, f"edit-{row['id']}", lambda: waits):
+            pass
 
     async def _made(self, graph: Graph, step: Step, given: Mapping[str, Any] | None, as_node: str | None) -> str:
         try:

@@ -7,7 +7,7 @@ import { branched } from "./actions.js";
 import { nodeName } from "./words.js";
 
 export function begin(inspection, step) {
-  inspection.edits = { step: step.id, texts: new Map(), problems: new Map(), node: step.nodes[0] ?? null, error: null };
+  inspection.edits = { step: step.id, texts: new Map(), problems: new Map(), node: null, error: null };
   inspection.panel = "state";
   changed();
   requestAnimationFrame(() => document.getElementById("edit-add")?.focus());
@@ -95,7 +95,7 @@ export function editView({ step, inspection, state }) {
     <label class="stack"
       >Counts as the state after
       <select
-        .value=${live(edits.node ?? "")}
+        .value=${live(edits.node ?? step.nodes[0] ?? "")}
         @change=${(event) => {
           edits.node = event.target.value;
           changed();
