@@ -8,6 +8,7 @@
     attachments.py    files of messages, and files in states
     following.py      event streams that go on where a reader stopped
     changes.py        wakes event streams
+    addresses.py      ids of threads in paths
     protection.py     hosts, origins, headers, sizes
     replies.py        JSON in and out, errors as sentences
     inspector/        threads step by step, branches, comparisons

@@ -44,7 +44,7 @@ def _versioned(routes: Sequence[Route]) -> list[Route]:
         path = f"{PREFIX}{each.path.removeprefix(_OF_PAGE)}"
         begins = "POST" in (each.methods or ()) and not path.endswith("/stop")
         found.append(
-            Route(path, _while_open(each.endpoint) if begins else each.endpoint, methods=list(each.methods or ()))
+            type(each)(path, _while_open(each.endpoint) if begins else each.endpoint, methods=list(each.methods or ()))
         )
     return found
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import operator
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
+from urllib.parse import quote
 
 import pytest
 
@@ -21,6 +23,7 @@ from stategraph.errors import DamagedCheckpointError
 from stategraph.graph.message import add_messages
 from stategraph.run.threads.threads import Threads
 from stategraph.run.threads.values import ThreadView
+from stategraph.savers import SqliteSaver
 from stategraph.testing import Usage, call, reply
 from stategraph.types import Send
 from tests.dev.inspecting import State, a_graph, ran, steps_of, talked, told, turn
@@ -225,6 +228,22 @@ async def test_states_are_compared_beside_the_event_loop(monkeypatch: pytest.Mon
         seen = len(in_loop)
         await told(client, "/compare", a=thread, b=await talked(client, run="r2"))
     assert (seen, len(in_loop) > seen, any(in_loop)) == (1, True, False)
+
+
+async def test_a_thread_whose_id_has_slashes_is_read(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/threads.db"
+    with SqliteSaver.from_conn_string(f"{tmp_path}/threads.db") as saver:
+        graph = keeping(found="x").builder.compile(checkpointer=saver)
+        graph.invoke({"messages": [("user", "hi")]}, {"configurable": {"thread_id": "user/42"}})
+    async with serving(keeping(found="x"), edit=True, store=store) as client:
+        (row,) = (await told(client, "/threads"))["threads"]
+        address = f"/threads/{quote(row['id'], safe='')}"
+        (newest, *_) = (await told(client, f"{address}/steps"))["steps"]
+        value = await told(client, f"{address}/steps/{newest['id']}/values/found")
+        made = await client.post(
+            f"/api/inspector{address}/branches", json={"step": newest["id"], "values": {"found": "y"}}
+        )
+    assert (row["id"], value["text"], made.status_code) == ("user/42", '"x"', 201)
 
 
 async def test_the_graph_is_drawn_without_a_style() -> None:

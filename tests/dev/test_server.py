@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -25,6 +27,13 @@ def desk() -> AgentInputs:
     return AgentInputs(agent_id="desk", name="Desk", model=ScriptedChatModel(replies=["Hello."]))
 
 
+def create(client: TestClient, thread: str) -> None:
+    """Make a thread whose id is the host's own, as a program with the same store does."""
+    app: Any = client.app
+    assert client.portal is not None
+    client.portal.call(app.state.conversations.runtime.threads.create, thread)
+
+
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     with TestClient(create_app(desk(), token=TOKEN), base_url="http://agents.example") as client:
@@ -40,6 +49,23 @@ def test_a_turn_is_begun_and_read(client: TestClient) -> None:
     assert events[-1]["event"] == "on_run_end"
     assert client.get(f"/v1/threads/{thread}").json()["turns"][-1]["content"][0]["text"] == "Hello."
     assert client.post("/v1/runs/none/stop").status_code == 404
+
+
+@pytest.mark.parametrize("thread", ["user/42", "a/files/b/events", "/", "ü/%2F?#"])
+def test_the_id_of_a_thread_may_have_slashes(client: TestClient, thread: str) -> None:
+    client.headers.update(WITH_TOKEN)
+    address = f"/v1/threads/{quote(thread, safe='')}"
+    create(client, thread)
+    assert client.post(f"{address}/turns", json={"run_id": "r", "text": "hi"}).status_code == 201
+    client.get("/v1/runs/r/events")
+    assert client.get(address).json()["thread"]["id"] == thread
+    assert client.get(f"{address}/export").json()["thread"]["id"] == thread
+    assert client.patch(address, json={"title": "x"}).json()["title"] == "x"
+    wrong = client.get(f"{address}/files/threads/x%2Fy")
+    assert (wrong.status_code, wrong.json()["error"]) == (404, f"Thread '{thread}' has no file 'threads/x/y'")
+    assert client.get(f"{address}/nothing").status_code == 404
+    assert client.delete(address).status_code == 204
+    assert client.get(address).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stategraph.dev.addresses import ThreadRoute
 from stategraph.dev.inspector.graphs import Place
 from stategraph.dev.inspector.inspector import Inspector
 from stategraph.dev.inspector.listing import status_of
@@ -124,11 +125,11 @@ routes: list[Any] = [
     Route("/api/inspector", about),
     Route("/api/inspector/threads", threads),
     Route("/api/inspector/compare", compare),
-    Route(f"{_THREAD}/steps", steps),
-    Route(_STEP, step),
-    Route(f"{_STEP}/path", path),
-    Route(f"{_STEP}/values/{{name:path}}", value),
-    Route(f"{_STEP}/messages/{{name:path}}", messages),
-    Route(f"{_THREAD}/branches", branched, methods=["POST"]),
-    Route(f"{_THREAD}/copies", copied, methods=["POST"]),
+    ThreadRoute(f"{_THREAD}/steps", steps),
+    ThreadRoute(_STEP, step),
+    ThreadRoute(f"{_STEP}/path", path),
+    ThreadRoute(f"{_STEP}/values/{{name:path}}", value),
+    ThreadRoute(f"{_STEP}/messages/{{name:path}}", messages),
+    ThreadRoute(f"{_THREAD}/branches", branched, methods=["POST"]),
+    ThreadRoute(f"{_THREAD}/copies", copied, methods=["POST"]),
 ]

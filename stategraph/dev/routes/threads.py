@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from stategraph.dev import attachments, history
+from stategraph.dev.addresses import ThreadRoute
 from stategraph.dev.conversations import Conversations
 from stategraph.dev.following import ThreadStream
 from stategraph.dev.replies import RefusedError, as_number, body_of, number_of, reply, text_of
@@ -153,13 +154,13 @@ routes = [
     Route("/api/events", events),
     Route("/api/threads", listed),
     Route("/api/threads", made, methods=["POST"]),
-    Route("/api/threads/{thread_id}", read),
-    Route("/api/threads/{thread_id}", renamed, methods=["PATCH"]),
-    Route("/api/threads/{thread_id}", deleted, methods=["DELETE"]),
-    Route("/api/threads/{thread_id}/export", exported),
-    Route("/api/threads/{thread_id}/files/{path:path}", file),
-    Route("/api/threads/{thread_id}/turns", turn, methods=["POST"]),
-    Route("/api/threads/{thread_id}/answers", answered, methods=["POST"]),
-    Route("/api/threads/{thread_id}/continue", continued, methods=["POST"]),
-    Route("/api/threads/{thread_id}/events", events),
+    ThreadRoute("/api/threads/{thread_id}", read),
+    ThreadRoute("/api/threads/{thread_id}", renamed, methods=["PATCH"]),
+    ThreadRoute("/api/threads/{thread_id}", deleted, methods=["DELETE"]),
+    ThreadRoute("/api/threads/{thread_id}/export", exported),
+    ThreadRoute("/api/threads/{thread_id}/files/{path:path}", file),
+    ThreadRoute("/api/threads/{thread_id}/turns", turn, methods=["POST"]),
+    ThreadRoute("/api/threads/{thread_id}/answers", answered, methods=["POST"]),
+    ThreadRoute("/api/threads/{thread_id}/continue", continued, methods=["POST"]),
+    ThreadRoute("/api/threads/{thread_id}/events", events),
 ]
