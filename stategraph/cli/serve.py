@@ -12,6 +12,11 @@ from stategraph.cli.programs.targets import CONVERSING, imported
 #: Has the token of the server: a command line can be read by every user of the machine.
 TOKEN_VARIABLE: Final = "STATEGRAPH_TOKEN"
 
+_TOKEN: Final = (
+    "give it a token that requests have to have, such as the output of "
+    "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+)
+
 _DEFAULT_PORT: Final = 8000
 _DEFAULT_DRAIN_S: Final = 30.0
 
@@ -68,11 +73,15 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.errors import ConfigurationError
     from stategraph.server import serve
 
-    token = os.environ.get(TOKEN_VARIABLE) or None
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token is not None and not token.strip():
+        raise ConfigurationError(
+            f"The environment variable {TOKEN_VARIABLE} is set, and empty: {_TOKEN}, or unset it for a server without "
+            "a token that only this machine reaches"
+        )
     if token is None and not is_loopback(arguments.host):
         raise ConfigurationError(
-            f"Other machines reach '{arguments.host}': set the environment variable {TOKEN_VARIABLE} to a token that "
-            "requests have to have, such as the output of python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            f"Other machines reach '{arguments.host}': set the environment variable {TOKEN_VARIABLE}: {_TOKEN}"
         )
     output.log_to_stderr()
     serve(

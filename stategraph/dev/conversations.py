@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,6 +84,7 @@ class Conversations:
         changes: Is told when something begins or ends.
         prices: Finds the cost of answers that were stored; None: it is not told.
         log: Names the event logs of this process: a run that goes on in another one is numbered anew.
+        check_open: Is called right before something begins, and raises `RefusedError` if nothing may begin any more.
 
     Args:
         runtime: Runs them.
@@ -107,6 +108,7 @@ class Conversations:
         self.changes = changes
         self.prices = prices
         self.log = uuid4().hex[:8]
+        self.check_open: Callable[[], None] = lambda: None
         self._tells_errors = tells_errors
         self._newest: OrderedDict[str, Turn] = OrderedDict()
         self._names: OrderedDict[str, set[str]] = OrderedDict()
@@ -182,8 +184,8 @@ class Conversations:
 
         Raises:
             LookupError: There is no such thread.
-            RefusedError: Another turn goes on in the thread, or this one was begun before its newest, or in an
-                earlier process.
+            RefusedError: Another turn goes on in the thread, this one was begun before its newest, or in an earlier
+                process, or nothing may begin any more.
             ConfigurationError: The target makes no run.
         """
         async with self._lock(thread_id):
@@ -198,6 +200,7 @@ class Conversations:
                 raise RefusedError(409, told)
             run = await self._make(run_id)
             message = HumanMessage(content=_as_sent(content), id=history.input_id(run_id))
+            self.check_open()
             task = self._start(run, thread_id, {"messages": [message]})
             names.add(run_id)
             turn = self._remember(thread_id, run_id, content)
@@ -217,13 +220,14 @@ class Conversations:
             LookupError: There is no such thread.
             UnknownInterruptError: Nothing waits, or none of these questions.
             InvalidAnswerError: An answer does not fit.
-            RefusedError: The run goes on already.
+            RefusedError: The run goes on already, or nothing may begin any more.
         """
         async with self._lock(thread_id):
             run, known, waiting = await self._paused(thread_id)
             _check_ids(waiting, answers)
             graph = self.target.graph
             checked = pauses.answers(waiting, answers) if graph is None else reviews.answers(waiting, answers, graph)
+            self.check_open()
             task = self._start(run, thread_id, Command(resume=checked))
             turn = known or self._remember(thread_id, run.id, [])
             self._watch(turn, task)
@@ -234,7 +238,7 @@ class Conversations:
 
         Raises:
             LookupError: There is no such thread.
-            RefusedError: It goes on already, waits for an answer, or nothing is unfinished.
+            RefusedError: It goes on already, waits for an answer, nothing is unfinished, or nothing may begin any more.
         """
         async with self._lock(thread_id):
             run, known, _ = await self._paused(thread_id)
@@ -243,6 +247,7 @@ class Conversations:
                 raise RefusedError(409, "This session waits for an answer: give it, and it goes on")
             if not pause.unfinished:
                 raise RefusedError(409, "Nothing is unfinished in this session: send a message to begin a turn")
+            self.check_open()
             turn = known or self._remember(thread_id, run.id, [])
             self._watch(turn, asyncio.create_task(run.resume(None, self._config(thread_id))))
         return turn
@@ -281,6 +286,23 @@ class Conversations:
             LookupError: There is no such run.
         """
         return await self.runtime.runs.cancel(run_id, "Stopped by the person")
+
+    async def erase(self, thread_id: str) -> None:
+        """Erase a thread with everything that is kept of it, while nothing else is done with it in this process.
+
+        Raises:
+            LookupError: There is no such thread, and nothing was left of one.
+            RefusedError: A run goes on in it in this process.
+            ConfigurationError: A run goes on in it in another one.
+        """
+        async with self._lock(thread_id):
+            self._check_idle(thread_id)
+            await self.runtime.threads.erase(thread_id)
+            self.forget(thread_id)
+
+    async def waiting(self, thread_id: str) -> Pause:
+        """Return what a thread waits for, and whether it is unfinished, as its store has it."""
+        return await self._pause(await self._make(uuid4().hex), thread_id)
 
     def forget(self, thread_id: str) -> None:
         """Forget a thread that was deleted."""

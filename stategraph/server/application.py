@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from stategraph.dev.application import conversations_with, on
 from stategraph.dev.protection import Protection
 from stategraph.dev.target import Target
 from stategraph.server.access import Bearer, check_token
-from stategraph.server.routes import routes
+from stategraph.server.routes import check_open, routes
 
 
 def create_app(
@@ -54,4 +55,5 @@ def application(
     guard = Middleware(Protection, hosts=allowed_hosts) if token is None else Middleware(Bearer, token=token)
     app = on(conversations_with(loaded, store, tells_errors=True), routes, [guard])
     app.state.stopping = False
+    app.state.conversations.check_open = partial(check_open, app)
     return app

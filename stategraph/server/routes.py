@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -26,12 +27,17 @@ async def health(request: Request) -> Response:
     return reply({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
 
+def check_open(app: Starlette) -> None:
+    """Raise `RefusedError` if the server is stopping."""
+    if app.state.stopping:
+        raise RefusedError(503, "The server is stopping: send the request again, it may reach another one")
+
+
 def _while_open(endpoint: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
-    """Return an endpoint that begins nothing while the server stops."""
+    """Return an endpoint that is refused while the server stops, before its body is read."""
 
     async def refused_at_the_end(request: Request) -> Any:
-        if request.app.state.stopping:
-            raise RefusedError(503, "The server is stopping: send the request again, it may reach another one")
+        check_open(request.app)
         return await endpoint(request)
 
     return refused_at_the_end

@@ -38,7 +38,7 @@ def serve(
     """Serve the run API until the process is told to stop (SIGTERM, Ctrl-C).
 
     The first signal has runs come to their end, and readers read it; `/health` says so, and nothing begins any more.
-    After `drain_s`, or at the second signal, runs that still go on are stopped at what they have stored.
+    After `drain_s`, or at the second signal, runs that still go on are stopped, and their threads left unfinished.
 
     Args:
         target: As for `stategraph.dev.serve`.
@@ -97,7 +97,7 @@ def serve(
             if number := len(conversations.going_on()):
                 say(f"Stopping: {_runs(number)} {drain_s:g} s to come to an end; a second signal stops at once.")
             if stopped := await ended(conversations, drain_s, self.hurry):
-                say(f"Runs that were stopped: {stopped}. Their threads can be continued.")
+                say(f"Runs that were stopped: {stopped.runs}. Threads that can be continued: {stopped.unfinished}.")
             app.state.changes.close()
             await super().shutdown(sockets)
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from stategraph.dev.conversations import Conversations
+from stategraph.run.pauses import Pause
+from stategraph.run.run import Run
+from stategraph.run.threads import keeping
+from stategraph.run.threads.indexes import index_of
+from stategraph.run.threads.rules import Row, Stored
 
 #: Seconds that runs have to notice that they were stopped.
 _NOTICE_S: Final = 5.0
@@ -13,8 +19,21 @@ _NOTICE_S: Final = 5.0
 STOPPED: Final = "The server was stopped"
 
 
-async def ended(conversations: Conversations, drain_s: float, hurry: asyncio.Event) -> int:
-    """Wait until no run goes on, then stop those that still do; their threads can be continued by the next server.
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What was stopped.
+
+    Attributes:
+        runs: How many runs.
+        unfinished: How many of their threads can be continued.
+    """
+
+    runs: int
+    unfinished: int
+
+
+async def ended(conversations: Conversations, drain_s: float, hurry: asyncio.Event) -> Stopped | None:
+    """Wait until no run goes on, then stop those that still do; the next server continues their threads.
 
     Args:
         conversations: The conversations.
@@ -22,7 +41,7 @@ async def ended(conversations: Conversations, drain_s: float, hurry: asyncio.Eve
         hurry: Ends the waiting.
 
     Returns:
-        How many runs were stopped.
+        What was stopped; None: nothing.
     """
     waits = [asyncio.create_task(_idle(conversations)), asyncio.create_task(hurry.wait())]
     try:
@@ -32,11 +51,44 @@ async def ended(conversations: Conversations, drain_s: float, hurry: asyncio.Eve
             each.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
     left = conversations.going_on()
-    for run in list(conversations.runtime.runs) if left else ():
-        run.abort(STOPPED)
-    if left:
-        await asyncio.wait(left, timeout=_NOTICE_S)  # a tool in a thread may go on
-    return len(left)
+    if not left:
+        return None
+    savers = [(run, await _stop(conversations, run)) for run in conversations.runtime.runs if run.running]
+    await asyncio.wait(left, timeout=_NOTICE_S)  # a tool in a thread may go on
+    unfinished = [await _is_unfinished(conversations, run, saver) for run, saver in savers]
+    return Stopped(len(left), sum(unfinished))
+
+
+async def _stop(conversations: Conversations, run: Run) -> Any:
+    """Stop a run, and return its saver.
+
+    A run that is stopped ends the turn on its thread, so that a new one can begin. One that can be continued gets a
+    graph without a saver for that: its thread is left at the last step that is stored, as by a process that died.
+    """
+    graph = run.graph.compiled
+    if run.thread_id is not None and (await conversations.waiting(run.thread_id)).unfinished:
+        run.graph.compiled = graph.copy({"checkpointer": None})
+    run.abort(STOPPED)
+    return graph.checkpointer
+
+
+async def _is_unfinished(conversations: Conversations, run: Run, saver: Any) -> bool:
+    """Return whether the thread of a run that was stopped can be continued, and have the index say so."""
+    if run.thread_id is None:
+        return False
+    pause = await conversations.waiting(run.thread_id)
+    index = index_of(saver)
+    if pause.unfinished and index.keeps:
+        await keeping.change(index, run.thread_id, lambda row: _left(row, pause))
+    return pause.unfinished
+
+
+def _left(row: Row | None, pause: Pause) -> Row | None:
+    """Return a thread that its run has left; None: it holds it still, and its time runs out with the process."""
+    if row is None or row.holder is not None:
+        return None
+    status: Stored = "interrupted" if pause.interrupts else "running"  # a thread that runs, and is held by no run
+    return replace(row, status=status)
 
 
 async def _idle(conversations: Conversations) -> None:

@@ -130,27 +130,37 @@ def test_a_run_comes_to_its_end_before_the_server_does(tmp_path: Path) -> None:
     assert shown.stdout.splitlines()[-2:] == ["assistant", "  It went."]
 
 
-def test_a_second_signal_stops_a_run_that_goes_on(tmp_path: Path) -> None:
+def test_a_second_signal_stops_a_run_that_goes_on_and_the_next_server_continues_it(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        server.begin()
+        thread = server.begin()
+        until(lambda: server.ask(f"/v1/threads/{thread}/export")[1]["messages"])
         assert server.process.stdout is not None
         server.process.send_signal(signal.SIGINT)
         assert server.process.stdout.readline().startswith("Stopping: a run has ")
         server.process.send_signal(signal.SIGINT)
         said, errors = server.process.communicate()
         assert (server.process.returncode, errors) == (0, "")
-    assert said == "Runs that were stopped: 1. Their threads can be continued.\n"
+    assert said == "Runs that were stopped: 1. Threads that can be continued: 1.\n"
+    (tmp_path / "go").touch()
+    with serving(tmp_path) as server:
+        path = f"/v1/threads/{thread}"
+        assert server.ask(path)[1]["thread"]["status"] == "unfinished"
+        assert server.ask(f"{path}/continue", {})[0] == 200
+        until(lambda: server.ask(path)[1]["thread"]["status"] == "idle")
+        assert [each["content"][0]["text"] for each in server.ask(path)[1]["turns"]] == ["hi", "It went."]
 
 
 @pytest.mark.parametrize(
     ("words", "token", "sentence"),
     [
-        (["--host", "0.0.0.0"], "", "set the environment variable STATEGRAPH_TOKEN to a token that requests have"),
+        (["--host", "0.0.0.0"], None, "set the environment variable STATEGRAPH_TOKEN: give it a token that requests"),
+        (["--port", "0"], "", "STATEGRAPH_TOKEN is set, and empty: give it a token that requests have to have"),
+        (["--port", "0"], " ", "STATEGRAPH_TOKEN is set, and empty"),
         (["--port", "0"], "short", "The token has to have 16 characters or more"),
     ],
 )
-def test_it_does_not_start_without_a_good_token(tmp_path: Path, words: list[str], token: str, sentence: str) -> None:
-    done = stategraph(tmp_path, "serve", *words, STATEGRAPH_TOKEN=token)
+def test_it_does_not_start_without_a_good_token(tmp_path: Path, words: list[str], token: str | None, sentence: str) -> None:
+    done = stategraph(tmp_path, "serve", *words, **({} if token is None else {"STATEGRAPH_TOKEN": token}))
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

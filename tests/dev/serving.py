@@ -17,7 +17,7 @@ from stategraph import AgentInputs, HookOutput, HookRegistry
 from stategraph.dev.application import create_app
 from stategraph.testing import ScriptedChatModel
 
-TIMEOUT_S = 20
+TIMEOUT_S = 120
 
 
 @asynccontextmanager

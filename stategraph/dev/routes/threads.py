@@ -71,11 +71,7 @@ async def renamed(request: Request) -> Response:
 async def deleted(request: Request) -> Response:
     """Erase a thread with everything that is kept of it; a run that goes on in it is a conflict."""
     conversations, thread_id = conversations_of(request), request.path_params["thread_id"]
-    turn = conversations.newest(thread_id)
-    if turn is not None and conversations.shown(turn)["running"]:
-        raise RefusedError(409, "An answer is being written in this session: stop it before the session is deleted")
-    await conversations.runtime.threads.erase(thread_id)
-    conversations.forget(thread_id)
+    await conversations.erase(thread_id)
     return Response(status_code=204)
 
 
