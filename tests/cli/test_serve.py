@@ -159,7 +159,9 @@ def test_a_second_signal_stops_a_run_that_goes_on_and_the_next_server_continues_
         (["--port", "0"], "short", "The token has to have 16 characters or more"),
     ],
 )
-def test_it_does_not_start_without_a_good_token(tmp_path: Path, words: list[str], token: str | None, sentence: str) -> None:
+def test_it_does_not_start_without_a_good_token(
+    tmp_path: Path, words: list[str], token: str | None, sentence: str
+) -> None:
     done = stategraph(tmp_path, "serve", *words, **({} if token is None else {"STATEGRAPH_TOKEN": token}))
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
