@@ -21,7 +21,7 @@ STOPPED: Final = "The server was stopped"
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What was stopped.
+    """The runs that a server stopped.
 
     Attributes:
         runs: How many runs.

@@ -49,16 +49,16 @@ class Client:
 
     async def stored(self, path: str) -> list[Any]:
         """The messages of a thread, once there are some."""
-        async with asyncio.timeout(TIMEOUT_S):
-            while not (found := (await self.ask(f"{path}/export"))["messages"]):
-                await asyncio.sleep(0.01)
-        return list(found)
+        for _ in range(100 * TIMEOUT_S):
+            if found := (await self.ask(f"{path}/export"))["messages"]:
+                return list(found)
+            await asyncio.sleep(0.01)
+        raise TimeoutError("Nothing was stored")
 
     async def at_rest(self, path: str) -> Any:
         """A thread once nothing goes on in it."""
-        async with asyncio.timeout(TIMEOUT_S):
-            while self.app.state.conversations.going_on():
-                await asyncio.sleep(0.01)
+        if tasks := self.app.state.conversations.going_on():
+            await asyncio.wait(tasks, timeout=TIMEOUT_S)
         return await self.ask(path)
 
     async def stop(self) -> Stopped | None:
