@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import stategraph
-from stategraph.cli.output import FAILED, UnwritableOutputError
+from stategraph.cli.output import FAILED, UnwritableOutputError, write_error
 from stategraph.cli.parser import Parser
 
 #: Name, summary, and the module in this package with `prepare(parser)`.
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except UnwritableOutputError as error:
-        print(f"stategraph: {error}", file=sys.stderr)
+        write_error(f"stategraph: {error}")
         return FAILED
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from stategraph.cli.output import FAILED, add_threads_store, checked_store, port, write
+from stategraph.cli.output import FAILED, add_threads_store, checked_store, port, write, write_error
 from stategraph.cli.programs.targets import CONVERSING, imported
 
 
@@ -55,6 +54,6 @@ def serve_page(target: str | None, **options: Any) -> int:
             checked_store(options.get("store"))
         serve(imported(target).path if target else None, say=write, **options)
     except (ConfigurationError, MissingPackageError) as error:
-        print(f"stategraph: {error}", file=sys.stderr)
+        write_error(f"stategraph: {error}")
         return FAILED
     return 0

@@ -73,13 +73,40 @@ def write(text: str, end: str = "\n") -> None:
     if sys.stdout is None:  # it was closed before the start
         return
     try:
-        # `print` writes the end of the line by itself if nothing is buffered
-        sys.stdout.write(encodable(f"{text}{end}", sys.stdout))
-        sys.stdout.flush()
+        _put(f"{text}{end}", sys.stdout)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again at its exit
+        _discard(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             raise UnwritableOutputError(f"The output cannot be written: {error.strerror}. Send it elsewhere") from error
+
+
+def write_error(text: str, end: str = "\n") -> None:
+    """Print a line on standard error at once.
+
+    What it tells of goes on if it cannot be written: its reader has seen enough, or the disk is full.
+
+    Args:
+        text: The line.
+        end: Written behind it.
+    """
+    if sys.stderr is None:  # it was closed before the start
+        return
+    try:
+        _put(f"{text}{end}", sys.stderr)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _put(text: str, stream: TextIO) -> None:
+    # `print` writes the end of the line by itself if nothing is buffered
+    stream.write(encodable(text, stream))
+    stream.flush()
+
+
+def _discard(stream: TextIO) -> None:
+    """Lose what a stream holds and is given from now on, as Python would complain again at its exit."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def encodable(text: str, stream: TextIO) -> str:
@@ -135,7 +162,7 @@ class Output:
         if (lines := self._lines.get(sys.stderr)) is not None:
             lines.put(for_terminal(text, sys.stderr), optional=True)
         else:
-            print(encodable(text, sys.stderr) if sys.stderr else text, file=sys.stderr, flush=True)
+            write_error(text)
 
     @contextmanager
     def in_background(self) -> Iterator[None]:

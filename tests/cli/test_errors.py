@@ -59,6 +59,11 @@ settings = {"agents": [AgentInputs(agent_id="desk", model=ScriptedChatModel(repl
             ["odd:settings", "--input", "Hello"],
             ["'odd:settings' is settings of create_run", "'stategraph chat odd:settings'"],
         ),
+        (
+            ["odd:counting", "--input", "{}", "--config", '{"configurable": 3}'],
+            ['--config: configurable is 3; expected an object, as in --config \'{"configurable": {'],
+        ),
+        (["./", "--input", "{}"], ["'./' is a folder: write MODULE:NAME", "There: odd."]),
     ],
 )
 def test_what_no_line_of_the_program_raised_is_a_sentence(

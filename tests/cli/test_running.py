@@ -89,6 +89,23 @@ def test_an_error_of_the_program_is_shown_with_its_own_lines(
         (["desk", "--input", "@none.json"], "'none.json' cannot be read"),
         (["desk", "--input", "{}", "--config", "[1]"], "--config is list; expected an object"),
         (["desk", "--input", "{}", "--config", "{"], "--config is not JSON"),
+        (["desk", "--input", "{}", "--config", '{"tags": "a"}'], '--config: tags is "a"; expected a list of texts'),
+        (["desk", "--input", "{}", "--config", '{"tags": [1]}'], "--config: tags is [1]; expected a list of texts"),
+        (["desk", "--input", "{}", "--config", '{"metadata": [1]}'], "--config: metadata is [1]; expected an object"),
+        (
+            ["desk", "--input", "{}", "--config", '{"recursion_limit": true}'],
+            "--config: recursion_limit is true; expected a whole",
+        ),
+        (
+            ["desk", "--input", "{}", "--config", '{"recursion_limit": "9"}'],
+            '--config: recursion_limit is "9"; expected a whole',
+        ),
+        (
+            ["desk", "--input", "{}", "--config", '{"max_concurrency": 0}'],
+            "--config: max_concurrency is 0; expected a whole number",
+        ),
+        (["desk", "--input", "{}", "--config", '{"run_name": 3}'], "--config: run_name is 3; expected a text"),
+        (["desk", "--input", "{}", "--config", '{"callbacks": ["x"]}'], "--config: callbacks are objects"),
         (["desk:agents", "--input", "hi"], "'desk:agents' is agents, and this command takes a compiled graph"),
     ],
 )
@@ -97,3 +114,23 @@ def test_what_makes_no_sense_is_a_sentence(
 ) -> None:
     assert run(*words) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_key_of_a_config_may_be_null(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = '{"configurable": null, "tags": null, "recursion_limit": null, "max_concurrency": 2, "run_name": "trial"}'
+    assert run("desk", "-q", "--input", '{"number": 7}', "--config", config) == 0
+    assert capsys.readouterr().out.startswith("number  7\n")
+
+
+def test_an_answer_names_questions_that_wait_or_is_refused(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("desk", "-q", "--json", "--thread", "t", "--store", "sqlite:///threads.db")
+    assert run(*words, "--input", '{"number": 12}') == 1
+    waits = json.loads(capsys.readouterr().out)["interrupts"][0]["id"]
+    other = "0" * 32
+    done = stategraph(in_folder, "run", *words, "--resume", json.dumps({other: False}))
+    refusal = f"--resume answers question {other}, which does not wait; thread 't' waits for an answer to {waits}: "
+    assert (done.returncode, refusal in done.stderr) == (2, True), done.stderr
+    assert run(*words, "--resume", "{}") == 2
+    assert f"--resume answers no question; thread 't' waits for an answer to {waits}: " in capsys.readouterr().err
+    assert run(*words, "--resume", json.dumps({waits: {other: False}})) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["result"]["notes"] == ["classified", {other: False}]

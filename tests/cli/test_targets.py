@@ -65,6 +65,8 @@ def test_what_a_module_prints_stays_out_of_the_output(capsys: pytest.CaptureFixt
         ("dsk:graph", ["There is no module 'dsk' in", "did you mean 'desk'?", "There: desk, empty"]),
         ("none.py:graph", ["There is no file", "none.py"]),
         (":graph", ["names no module"]),
+        (".", ["'.' is a folder: write MODULE:NAME", "There: desk, empty"]),
+        ("inner/:graph", ["'inner/' is a folder", "There: deep."]),
         ("desk:grap", ["'desk' has no 'grap', did you mean 'graph'?", "Graphs in", "graph, broken, chat"]),
         ("empty", ["no graph under a usual name: write empty:NAME", "There is no compiled graph in"]),
         ("made", ["write made:NAME", "made.py; there are settings, mine"]),

@@ -20,6 +20,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.cli.output import Output, add_threads_store, expected, run_command
+from stategraph.cli.programs.configs import config_of
 from stategraph.cli.programs.errors import in_a_sentence, of_program
 from stategraph.cli.programs.inputs import fields_of, input_of, json_object, json_or_text
 from stategraph.cli.programs.shown import Shown
@@ -83,8 +84,7 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
         raise ConfigurationError("--resume answers what a thread waits for: give --thread too")
     given = None if answers else input_of(arguments.input, target.graph, goes_on=arguments.thread is not None)
     thread_id = arguments.thread or uuid.uuid4().hex[:12]
-    config = {**(json_object("--config", arguments.config) or {})}
-    config["configurable"] = {**config.get("configurable", {}), "thread_id": thread_id}
+    config = config_of(arguments.config, thread_id)
     options = {"context": json_object("--context", arguments.context), "subgraphs": True}
     shown = Shown(output, quiet=arguments.quiet)
     async with _with_saver(target.graph, arguments.store) as graph:
@@ -138,8 +138,9 @@ async def _check_answer(graph: Any, config: Any, answer: object, arguments: argp
     """Check that a thread waits for an answer.
 
     Raises:
-        ConfigurationError: It does not, or for several of which this is none.
+        ConfigurationError: It does not, or for others than the answer names.
     """
+    from stategraph.core.opening.answers import is_interrupt_id
     from stategraph.errors import ConfigurationError
 
     found = await _state(graph, config, arguments)
@@ -152,11 +153,19 @@ async def _check_answer(graph: Any, config: Any, answer: object, arguments: argp
         )
         raise ConfigurationError(f"Thread '{name}' waits for no answer; {how}")
     known = [each.id for each in found.interrupts]
-    if len(known) > 1 and not (isinstance(answer, dict) and answer and set(answer) <= set(known)):
+    if isinstance(answer, dict) and answer and set(answer) <= set(known):
+        return
+    example = f'--resume \'{{"{known[0]}": "yes"}}\''
+    if len(known) > 1:
         raise ConfigurationError(
-            f"Thread '{name}' waits for {len(known)} answers: give them by the ids of the questions, as in --resume "
-            f'\'{{"{known[0]}": "yes"}}\'. Its questions are {", ".join(known)}; '
-            f"'stategraph thread show {name}' shows them"
+            f"Thread '{name}' waits for {len(known)} answers: give them by the ids of the questions, as in {example}. "
+            f"Its questions are {', '.join(known)}; 'stategraph thread show {name}' shows them"
+        )
+    if isinstance(answer, dict) and all(map(is_interrupt_id, answer)):  # ids, for the engine
+        unknown = next((f"question {each}, which does not wait" for each in answer if each not in known), "no question")
+        raise ConfigurationError(
+            f"--resume answers {unknown}; thread '{name}' waits for an answer to {known[0]}: give that alone, or as in "
+            f"{example}; 'stategraph thread show {name}' shows the question"
         )
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stategraph.cli.output import FAILED, NOTHING_DONE, STOPPED, STORE_VARIABLE, Output, encodable
+from stategraph.cli.output import FAILED, NOTHING_DONE, STOPPED, STORE_VARIABLE, Output, write_error
 from stategraph.cli.style import Style
 from stategraph.cli.values import in_a_line, plain
 
@@ -94,10 +94,8 @@ class Shown:
             self._write("\n")
 
     def _write(self, text: str) -> None:
-        if sys.stderr is not None:
-            self._is_begun = True
-            sys.stderr.write(encodable(self._output.clean(text), sys.stderr))
-            sys.stderr.flush()
+        self._is_begun = True
+        write_error(self._output.clean(text), end="")
 
     def end(self, thread_id: str, arguments: argparse.Namespace) -> int:
         """Show the result, or what the graph waits for, and return the exit code."""

@@ -145,6 +145,8 @@ def _module(where: str, path: str) -> ModuleType:
     if not where:
         raise ConfigurationError(f"'{path}' names no module: write {FORM}")
     folder, name = Path.cwd(), where
+    if (os.sep in where or where.startswith(".")) and Path(where).is_dir():
+        raise ConfigurationError(f"'{where}' is a folder: write {FORM}.{_there(Path(where))}")
     if where.endswith(".py") or os.sep in where:
         file = Path(where).resolve()
         if not file.is_file():
@@ -172,13 +174,21 @@ def _module(where: str, path: str) -> ModuleType:
 
 
 def _missing(name: str, missing: str, folder: Path) -> str:
-    here = sorted(each.stem for each in folder.glob("*.py") if each.stem != "__init__")
-    here += sorted(each.parent.name for each in folder.glob("*/__init__.py"))
-    there = f" There: {', '.join(here[:8])}{', ...' if len(here) > 8 else ''}." if here else ""
-    hint = suggestion(missing, here)
+    hint = suggestion(missing, _modules_in(folder))
     if (folder / name.partition(".")[0] / name.replace(".", os.sep)).with_suffix(".py").is_file():
         hint = f", did you mean to be in the folder '{name.partition('.')[0]}'? cd {name.partition('.')[0]}"
-    return f"There is no module '{name}' in '{folder}' or elsewhere on the import path{hint or '.'}{there}"
+    return f"There is no module '{name}' in '{folder}' or elsewhere on the import path{hint or '.'}{_there(folder)}"
+
+
+def _modules_in(folder: Path) -> list[str]:
+    files = sorted(each.stem for each in folder.glob("*.py") if each.stem != "__init__")
+    return files + sorted(each.parent.name for each in folder.glob("*/__init__.py"))
+
+
+def _there(folder: Path) -> str:
+    """Return a sentence that names the modules in a folder; an empty text if there are none."""
+    here = _modules_in(folder)
+    return f" There: {', '.join(here[:8])}{', ...' if len(here) > 8 else ''}." if here else ""
 
 
 def _told(error: BaseException) -> str:
