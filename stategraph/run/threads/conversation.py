@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent.graphs import done
 from stategraph.agent.state import INJECTED, AgentState
 from stategraph.constants import END, INTERRUPT, START
-from stategraph.core.channels.delta import DeltaChannel
+from stategraph.core.channels.delta import DeltaChannel, snapshot_value
 from stategraph.core.deltas import COUNTERS_KEY
 from stategraph.engine.checkpoints.message_delta import messages_delta_reducer
 from stategraph.engine.checkpoints.saver_interfaces import CheckpointTuple
@@ -109,7 +109,8 @@ async def load(saver: Any, index: ThreadIndex, thread_id: str, checkpoint_id: st
 
 async def values_of(saver: Any, saved: Saved, thread_id: str) -> Mapping[str, Any]:
     """Return the values of a state, without the engine's own."""
-    values = {name: value for name, value in saved.root.checkpoint["channel_values"].items() if not _is_internal(name)}
+    stored = saved.root.checkpoint["channel_values"]
+    values = {name: snapshot_value(value) for name, value in stored.items() if not _is_internal(name)}
     if saved.has_deltas and MESSAGES in saved.root.checkpoint["channel_versions"]:
         compiled = graph(saver, _DeltaState)
         state = await compiled.aget_state(thread_config(thread_id, saved.id))
@@ -122,7 +123,7 @@ def said(values: Mapping[str, Any], saved: Saved) -> list[AnyMessage]:
     known: dict[Any, AnyMessage] = {}
     states = [values, *(each.checkpoint["channel_values"] for each in saved.nested)]
     for state in states:
-        messages = state.get(MESSAGES)
+        messages = snapshot_value(state.get(MESSAGES))
         for message in messages if isinstance(messages, Sequence) else ():
             if isinstance(message, BaseMessage):
                 known[message.id or id(message)] = cast("AnyMessage", message)

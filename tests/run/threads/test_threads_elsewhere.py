@@ -45,6 +45,11 @@ class Conversation(TypedDict):
     topic: str
 
 
+class Snapshots(TypedDict):
+    messages: Annotated[list[AnyMessage], DeltaChannel(delta_reducer, snapshot_frequency=1)]
+    topic: str
+
+
 def answering(state: Any, saver: Any) -> Any:
     """A graph that is no agent's: it answers with the number of messages, and asks about long conversations."""
 
@@ -58,7 +63,7 @@ def answering(state: Any, saver: Any) -> Any:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("state", [MessagesState, Conversation], ids=["messages", "delta"])
+@pytest.mark.parametrize("state", [MessagesState, Conversation, Snapshots], ids=["messages", "delta", "snapshots"])
 async def test_threads_of_any_graph_are_read_and_copied(saver: Any, state: Any) -> None:
     graph = answering(state, saver)
     await graph.ainvoke({"messages": [HumanMessage("one", id="h1")]}, named("t"))
@@ -66,6 +71,7 @@ async def test_threads_of_any_graph_are_read_and_copied(saver: Any, state: Any) 
     async with AgentRuntime(checkpointer=saver) as runtime:
         view = await runtime.threads.get("t")
         assert [each.id for each in view.messages] == ["h1", "answer 1", "h2"]
+        assert view.values["messages"] == view.messages
         assert [each.payload for each in view.interrupts] == ["go on?"]
         await runtime.threads.fork("t", new_thread_id="copy")
         for name, word in (("t", "here"), ("copy", "there")):
