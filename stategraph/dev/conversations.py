@@ -20,6 +20,7 @@ from stategraph.agent.limits.prices import PriceBook
 from stategraph.agent.settings.secrets import without_logins
 from stategraph.dev import attachments, history
 from stategraph.dev.changes import Changes
+from stategraph.dev.claims import claimed
 from stategraph.dev.replies import RefusedError
 from stategraph.dev.target import Target
 from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
@@ -30,6 +31,7 @@ from stategraph.run.graphs.hosted_graph import HostedGraph
 from stategraph.run.pauses import Pause, RunInterrupt
 from stategraph.run.run import Run
 from stategraph.run.runtime import AgentRuntime
+from stategraph.run.threads.indexes import index_of
 from stategraph.types import Command
 
 _log = logging.getLogger(__name__)
@@ -253,8 +255,12 @@ class Conversations:
         return turn
 
     @asynccontextmanager
-    async def resting(self, thread_id: str) -> AsyncIterator[None]:
-        """Hold a thread in which nothing goes on, so that nothing begins in it.
+    async def resting(self, thread_id: str, saver: object) -> AsyncIterator[None]:
+        """Hold a thread in which nothing goes on, so that nothing begins in it, and no other process deletes it.
+
+        Args:
+            thread_id: The thread.
+            saver: Keeps it.
 
         Raises:
             LookupError: There is no such thread.
@@ -262,9 +268,9 @@ class Conversations:
         """
         async with self._lock(thread_id):
             self._check_idle(thread_id)
-            if (await self.runtime.threads.info(thread_id)).status == "running":
-                raise RefusedError(409, "A run goes on in this session, in another process: wait for its end")
-            yield
+            await self.runtime.threads.info(thread_id)  # lists one that another program wrote
+            async with claimed(index_of(saver), thread_id):
+                yield
 
     async def run_again(self, thread_id: str) -> Turn:
         """Run what comes next in a thread, as a run of its own; the caller holds the thread, see `resting`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import operator
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ import httpx
 from langchain_core.messages import AIMessage, AnyMessage
 
 from stategraph import END, START, StateGraph, interrupt
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.graph.message import add_messages
 from stategraph.testing import Gate, Hold, call, reply
 from stategraph.types import Command, Send
+from tests.dev.inspecting import State as Working
 from tests.dev.inspecting import a_graph, ran, steps_of, talked, told, turn
-from tests.dev.serving import an_agent, answered, asking, new_thread, reading, send, serving
+from tests.dev.serving import TIMEOUT_S, an_agent, answered, asking, new_thread, reading, send, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -532,3 +535,42 @@ async def test_a_branch_of_a_graph_that_waits_asks_again() -> None:
         (last, *_) = await steps_of(client, thread)
         state = await state_of(client, thread, last["id"])
     assert state["note"] == "two so"
+
+
+async def test_a_thread_is_deleted_before_or_after_a_change_and_not_meanwhile() -> None:
+    saver, asked, go_on = in_memory_saver(), asyncio.Event(), asyncio.Event()
+
+    async def route(state: dict[str, Any]) -> str:
+        if state["note"] == "changed":
+            asked.set()
+            await go_on.wait()
+        return END
+
+    builder = StateGraph(Working)
+    builder.add_node("plan", lambda state: {"note": "planned"})
+    builder.add_edge(START, "plan")
+    builder.add_conditional_edges("plan", route, [END])
+    graph = builder.compile()
+    async with serving(graph, store=saver, edit=True) as client, serving(graph, store=saver) as other:
+        thread = await talked(client)
+        newest = (await steps_of(client, thread))[0]["id"]
+        change = asyncio.create_task(branched(client, thread, newest, values={"note": "changed"}))
+        await asyncio.wait_for(asked.wait(), TIMEOUT_S)
+        refused = await other.delete(f"/api/threads/{thread}")
+        assert refused.status_code == 409
+        assert "cannot be deleted" in refused.json()["error"]
+        deletion = asyncio.create_task(client.delete(f"/api/threads/{thread}"))
+        await asyncio.wait({deletion}, timeout=0.05)
+        assert not deletion.done()
+        go_on.set()
+        assert ((await change).status_code, (await deletion).status_code) == (201, 204)
+        assert (await client.get(f"/api/threads/{thread}")).status_code == 404
+        assert (await client.get(f"/api/inspector/threads/{thread}/steps")).status_code == 404
+
+
+async def test_a_thread_can_be_deleted_after_a_change_that_was_refused() -> None:
+    async with serving(a_graph(), edit=True) as client:
+        thread = await talked(client)
+        newest = (await steps_of(client, thread))[0]["id"]
+        assert (await branched(client, thread, newest, values={"count": "many"})).status_code == 400
+        assert (await client.delete(f"/api/threads/{thread}")).status_code == 204

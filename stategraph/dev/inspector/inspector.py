@@ -188,7 +188,7 @@ class Inspector:
         if place.namespace:
             raise RefusedError(400, "A step of a nested graph is not changed by itself: begin at the step around it")
         graph = await self._graphs.compiled()
-        async with self._conversations.resting(place.thread_id):
+        async with self._conversations.resting(place.thread_id, getattr(graph, "checkpointer", None)):
             step = await steps.at(graph, place, checkpoint_id)
             if runs and not step.state.next and not given:
                 raise RefusedError(409, "Nothing comes after this step: choose one before it, or change the state")
