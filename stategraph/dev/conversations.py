@@ -298,12 +298,14 @@ class Conversations:
 
         Raises:
             LookupError: There is no such thread, and nothing was left of one.
-            RefusedError: A run goes on in it in this process.
-            ConfigurationError: A run goes on in it in another one.
+            RefusedError: A run or a change goes on in it, in this process or in another one.
         """
         async with self._lock(thread_id):
             self._check_idle(thread_id)
-            await self.runtime.threads.erase(thread_id)
+            try:
+                await self.runtime.threads.erase(thread_id)
+            except ConfigurationError as error:
+                raise RefusedError(409, str(error)) from None
             self.forget(thread_id)
 
     async def waiting(self, thread_id: str) -> Pause:
