@@ -118,6 +118,21 @@ def cleans_up(state: State) -> State:
         path.write_text("cleaned up")
 
 
+def cleans_up_slowly(state: State) -> State:
+    """Wait for ever, and when it is stopped, leave a note once it is told to."""
+    path = Path(state["path"])
+    try:
+        path.with_suffix(".pid").write_text(str(os.getpid()))
+        path.with_suffix(".began").touch()
+        while True:
+            time.sleep(60)
+    finally:
+        path.with_suffix(".cleaning").touch()
+        while not path.with_suffix(".told").exists():
+            time.sleep(0.005)
+        path.write_text("cleaned up")
+
+
 def tells_much(state: State, writer: StreamWriter) -> State:
     for number in range(state["number"]):
         writer({"number": number, "text": "x" * 1000})

@@ -69,6 +69,27 @@ def test_a_node_that_is_stopped_may_clean_up(
     asyncio.run(main())
 
 
+def test_nothing_but_the_end_of_its_time_interrupts_a_node_that_cleans_up(
+    configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configured()
+    monkeypatch.setattr(processes, "_STEPS", (*processes._STEPS[:1], (60.0, signal.SIGKILL)))
+    path = tmp_path / "note"
+
+    async def main() -> None:
+        work = asyncio.ensure_future(graph_of(nodes.cleans_up_slowly).ainvoke({"path": str(path), "seen": []}))
+        await until(lambda: path.with_suffix(".began").exists())
+        work.cancel()
+        await asyncio.wait([work])
+        await until(lambda: path.with_suffix(".cleaning").exists())
+        os.kill(int(path.with_suffix(".pid").read_text()), signal.SIGTERM)
+        await asyncio.sleep(0.6)  # longer than a node has once its host is gone
+        path.with_suffix(".told").touch()
+        await until(lambda: path.exists() and path.read_text() == "cleaned up")
+
+    asyncio.run(main())
+
+
 def test_a_node_that_tells_more_than_is_read_waits_and_loses_nothing(
     configured: Callable[..., None], driver: Driver
 ) -> None:

@@ -48,6 +48,7 @@ def main(descriptor: int, parent: int, settings: dict[str, Any]) -> None:
 
 
 def _stop(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would end what cleans up
     raise limits.Stopped(0)
 
 

@@ -176,7 +176,7 @@ class NodeWorkers:
     def _drop(self, process: NodeProcess, why: str) -> None:
         """Kill a worker in the middle of an attempt."""
         process.kill(why)
-        process.close()
+        process.gone.add_done_callback(lambda _: process.close())  # it takes a hang-up for the end of its host
 
     # Who has which worker.
 
