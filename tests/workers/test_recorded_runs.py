@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import langchain_openai  # noqa: F401 - an error of a worker has its class where the host has imported that
 import openai
 import pytest
 
