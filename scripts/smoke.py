@@ -30,6 +30,7 @@ import stategraph
 EXTRAS = {
     "cli": ("rich",),
     "dev": ("starlette", "uvicorn"),
+    "governance": ("cel_expr_python", "cryptography", "rfc8785"),
     "jsonschema": ("jsonschema", "referencing"),
     "mcp": ("mcp", "mcp_types"),
     "nats": ("nats",),

@@ -1,0 +1,36 @@
+"""Canonical JSON, and digests of it: equal values have equal bytes, whoever wrote them.
+
+The form is the JSON Canonicalization Scheme (RFC 8785), with `rfc8785` of Trail of Bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from stategraph.errors import MissingPackageError
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return a value as canonical JSON, in UTF-8.
+
+    Args:
+        value: JSON: None, bool, int, float, str, and lists, tuples and dicts of these.
+
+    Raises:
+        ValueError: It has no such form: another type, NaN or infinity, an integer beyond 2**53, a lone surrogate.
+        MissingPackageError: The extra `governance` is not installed.
+    """
+    try:
+        import rfc8785  # 3 ms, and only those who govern actions need it
+    except ImportError as error:
+        raise MissingPackageError("stategraph[governance]", "Canonical JSON") from error
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+        raise ValueError(f"This value has no canonical form in JSON: {error}") from error
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON, in hex; raises as `canonical_json` does."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()

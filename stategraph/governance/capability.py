@@ -1,0 +1,78 @@
+"""What can be done: one record for functions, skills, tools of MCP servers, agents and graphs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+CapabilityKind: TypeAlias = Literal["function", "skill", "mcp", "agent", "graph"]
+Risk: TypeAlias = Literal["read", "write", "destructive", "external"]
+Trust: TypeAlias = Literal["public", "verified", "trusted", "internal"]
+JsonSchema: TypeAlias = Mapping[str, Any]
+
+RISKS: Final[tuple[Risk, ...]] = ("read", "write", "external", "destructive")
+"""The risks, from the smallest to the greatest."""
+
+_ID = re.compile(r"(function|skill|mcp|agent|graph):([^/@\s]+)/([^@\s]+)@(\S+)")
+
+DEFAULT_TIMEOUT_S: Final = 60.0
+
+
+class Capability(BaseModel):
+    """Something that can be done, in one version; its fields are those of an MCP tool, and what policies ask for.
+
+    Attributes:
+        id: `<kind>:<source>/<name>@<version>`, such as `mcp:github/create_issue@1`.
+        kind: How it is executed.
+        name: The name by which models call it.
+        title: Its name for people; None: `name`.
+        description: What models are told of it.
+        input_schema: The JSON Schema of its arguments.
+        output_schema: The JSON Schema of its result; None: not known.
+        version: The version within its source.
+        source: Where it comes from: a module, the name of an MCP server, a folder of skills, a host.
+        digest: SHA-256 in hex over all that could change what it does: descriptions, schemas, code or files.
+        risk: What it may do at worst. What a server says of itself (`readOnlyHint`) is a hint; the host's word wins.
+        idempotent: Whether repeating a call with the same arguments changes nothing more.
+        trust: Who answers for it.
+        timeout_s: Seconds until a call is stopped.
+        effect_key: Names the effect of a call, such as `charge:{order_id}`; one key is one effect. None: the call's id.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    kind: CapabilityKind
+    name: str = Field(min_length=1)
+    title: str | None = None
+    description: str = ""
+    input_schema: JsonSchema
+    output_schema: JsonSchema | None = None
+    version: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    risk: Risk = "write"
+    idempotent: bool = False
+    trust: Trust = "public"
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, gt=0)
+    effect_key: str | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _has_the_form(cls, value: str) -> str:
+        if _ID.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is no id of a capability: expected <kind>:<source>/<name>@<version>")
+        return value
+
+
+def capability_id(kind: CapabilityKind, source: str, name: str, version: str) -> str:
+    """Return the id of a capability."""
+    return f"{kind}:{source}/{name}@{version}"
+
+
+def without_version(id: str) -> str:
+    """Return an id without its version: what stays when a capability changes."""
+    return id.rpartition("@")[0] or id

@@ -1,0 +1,148 @@
+"""Who acts, through which agent, and with what: the context of a run that is governed.
+
+A context is made by the host from an authenticated request. It is runtime context: it is passed beside the state of a
+graph, and is never written to channels, checkpoints or events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn
+
+from stategraph.errors import ConfigurationError
+from stategraph.governance.capability import RISKS, Risk
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The authenticated caller, as the host knows it; never taken from what a model or a client sent.
+
+    Attributes:
+        org_id: The organisation. It is the tenant: everything that is stored is kept apart by it.
+        user_id: The user within it.
+        roles: Names of roles, as policies ask for them.
+        claims: Further claims of the token that authenticated the caller, as JSON.
+        on_behalf_of: The principal that delegated to this one, such as the user of an agent that calls another agent;
+            None: the caller acts for itself.
+    """
+
+    org_id: str
+    user_id: str
+    roles: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    on_behalf_of: Principal | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("org_id", "user_id"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise ConfigurationError(f"Principal: {name} is {value!r}; it must be a text that is not empty")
+        object.__setattr__(self, "roles", frozenset(self.roles))
+        object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
+
+    def chain(self) -> Iterator[Principal]:
+        """Yield this principal, the one that it acts for, and so on to the first."""
+        principal: Principal | None = self
+        while principal is not None:
+            yield principal
+            principal = principal.on_behalf_of
+
+    @property
+    def name(self) -> str:
+        """The name in logs and audit rows, such as `acme/ann`."""
+        return f"{self.org_id}/{self.user_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRef:
+    """The agent of a run.
+
+    Attributes:
+        id: Its id.
+        version: The version of its configuration; empty: not versioned.
+    """
+
+    id: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilitySelector:
+    """Chooses capabilities by their ids.
+
+    Attributes:
+        include: Patterns as of `fnmatch`, such as `mcp:github/*`; a capability needs one that matches. One without a
+            version (`@`) matches every version.
+        exclude: Patterns of capabilities that are left out, whatever `include` says.
+        max_risk: Leave out what is riskier; None: leave out nothing.
+    """
+
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    max_risk: Risk | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_risk is not None and self.max_risk not in RISKS:
+            raise ConfigurationError(
+                f"CapabilitySelector: max_risk is {self.max_risk!r}; it must be one of {', '.join(RISKS)}, or None"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits over the whole tree of a run: its agents, their subagents, and runs that they start elsewhere.
+
+    What a call may take at most is reserved before it, and given back when it has ended. None: no limit.
+
+    Attributes:
+        tokens: Tokens that models read and write.
+        usd: US dollars, by the run's prices.
+        tool_calls: Actions that are executed.
+        wall_s: Seconds from the start of the root run, without the time in which it waits for a person.
+        on_limit: `interrupt` asks a person, who may raise the limit; `deny` refuses the action with a reason for the
+            model; `raise` ends the run with `BudgetExceeded`.
+    """
+
+    tokens: int | None = None
+    usd: float | None = None
+    tool_calls: int | None = None
+    wall_s: float | None = None
+    on_limit: Literal["interrupt", "deny", "raise"] = "interrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSessionContext:
+    """What is fixed for a session before a model decides anything.
+
+    Attributes:
+        principal: Who acts.
+        agent: Through which agent.
+        session_id: The conversation, such as the id of its thread.
+        policies: Names of the policies that apply, in order; none: those of the executor.
+        capabilities: What the agent may see at all.
+        budget: Limits over the tree of a run; None: no limits.
+        locale: The language of texts for people, such as `en` or `de-CH`; None: not known.
+        trace: The trace of the request, as a W3C `traceparent`; None: there is none.
+    """
+
+    principal: Principal
+    agent: AgentRef
+    session_id: str
+    policies: tuple[str, ...] = ()
+    capabilities: CapabilitySelector = CapabilitySelector()
+    budget: Budget | None = None
+    locale: str | None = None
+    trace: str | None = None
+
+    @property
+    def tenant(self) -> str:
+        """The organisation of the principal, by which everything that is stored is kept apart."""
+        return self.principal.org_id
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A RuntimeSessionContext is not stored or sent: a stored one would act with rights that were taken away "
+            "since. Make it anew from the authenticated request, and keep it out of a graph's state"
+        )
