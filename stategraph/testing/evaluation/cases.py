@@ -86,7 +86,7 @@ def _rows(path: Path) -> Iterator[tuple[str, object]]:
     if kind == ".json":
         rows = _json(text, str(path))
     elif kind in (".yaml", ".yml"):
-        import yaml  # type: ignore[import-untyped]  # langchain-core has it; only for such files
+        import yaml  # langchain-core has it; only for such files
 
         try:
             rows = yaml.safe_load(text)
