@@ -1,4 +1,4 @@
-"""Actions: what is asked for, what comes of it, and the codes with which one is refused."""
+"""Actions: requests, outcomes, and the codes with which one is refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ ActionStatus = Literal["completed", "failed", "rejected", "in_doubt", "answered"
 
 @dataclass(frozen=True, slots=True)
 class ActionOutcome:
-    """What came of an action.
+    """Result of an action.
 
     Attributes:
         status: `completed`: it was executed. `failed`: it was executed and raised. `rejected`: it never began.

@@ -1,4 +1,4 @@
-"""What can be done: one record for functions, skills, tools of MCP servers, agents and graphs."""
+"""Things that can be done: one record for functions, skills, tools of MCP servers, agents and graphs."""
 
 from __future__ import annotations
 

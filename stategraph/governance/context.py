@@ -1,4 +1,4 @@
-"""Who acts, through which agent, and with what: the context of a run that is governed.
+"""Context of a governed run: the caller, the agent, and what it may use.
 
 A context is made by the host from an authenticated request. It is runtime context: it is passed beside the state of a
 graph, and is never written to channels, checkpoints or events.
@@ -114,7 +114,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSessionContext:
-    """What is fixed for a session before a model decides anything.
+    """Facts of a session that are fixed before a model decides anything.
 
     Attributes:
         principal: Who acts.

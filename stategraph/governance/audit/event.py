@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 class Severity(IntEnum):
-    """How much an event matters to those who watch."""
+    """Importance of an event to those who watch."""
 
     DEBUG = 10
     INFO = 20

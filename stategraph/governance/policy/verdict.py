@@ -49,7 +49,7 @@ class Transform:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalTerms:
-    """Who has to approve an action that was escalated.
+    """Terms under which an escalated action is approved.
 
     Attributes:
         approvers: `role:<name>` or `user:<id>`; whoever matches one may vote. None: anyone of the tenant whom the host
