@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import operator
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -915,3 +916,38 @@ async def _turns(elsewhere: bool) -> None:
     await run.process_stream({"messages": [("user", "hi")]}, THREAD)
     assert [each.content for each in run.get_run_messages()] == ["No more."]
     assert run.output is None
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [AIMessage("Hello."), AIMessage("Bye.")],
+        [("ai", "Hello."), {"role": "assistant", "content": "Bye."}],
+        [("user", "Say bye."), ("ai", "Hello."), AIMessage("Bye.")],
+    ],
+)
+def test_answers_are_told_in_whatever_form_a_node_returns_them(answers: list[Any]) -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node("speak", lambda _: {"messages": [copy.copy(each) for each in answers]})
+    builder.add_node("idle", lambda _: {})
+    builder.add_edge(START, "speak")
+    builder.add_edge("speak", "idle")
+    graph = builder.compile(checkpointer=in_memory_saver())
+    for turn in range(2):  # what the thread has from the turn before is not told again
+        assert sorted(asyncio.run(_deltas(graph, f"r{turn}"))) == ["Bye.", "Hello."]
+
+
+def test_answers_of_nested_graphs_are_told_once_in_whatever_form() -> None:
+    inner = StateGraph(MessagesState)
+    inner.add_node("speak", lambda _: {"messages": [("ai", "Hello."), AIMessage("Bye.")]})
+    inner.add_edge(START, "speak")
+    outer = StateGraph(MessagesState)
+    outer.add_node("inner", inner.compile())
+    outer.add_edge(START, "inner")
+    assert sorted(asyncio.run(_deltas(outer.compile(), "r"))) == ["Bye.", "Hello."]
+
+
+async def _deltas(graph: Any, run_id: str) -> list[str]:
+    run = await Run.create({"run_id": run_id, "graph": graph})
+    told = [each async for each in run.stream(ASK, THREAD)]
+    return [each.data["delta"]["content"][0]["text"] for each in told if each.event == "on_message_delta"]

@@ -33,7 +33,6 @@ class Screen:
 
     def __init__(self, *, plain: bool, names: Mapping[str, str]) -> None:
         self.style = Style(sys.stdout)
-        self._said: list[str] = []
         self._names = names
         self._markdown = MarkdownStream() if self.style.is_terminal and not plain and is_available() else None
         self._writing: str | None = None
@@ -53,7 +52,7 @@ class Screen:
                 self._result(data["result"].get("tool_call") or {})
             case "on_tool_progress":
                 self.line(f"  {data['name']}: {data.get('message') or data['progress']}", dim=True)
-            case "on_run_end":
+            case "on_run_step_closed" | "on_run_end":
                 self.close()
 
     def _speaks(self, event: RunEvent) -> None:
@@ -61,16 +60,6 @@ class Screen:
         if len(self._names) > 1 and agent and agent != self._speaker:
             self._speaker = agent
             self.line(self.style.bold(self._names.get(agent, agent)))
-
-    def begin(self) -> None:
-        """Begin a turn."""
-        self._said.clear()
-
-    def say(self, text: str) -> None:
-        """Show a text of an answer that no event told, unless it was seen in this turn."""
-        if text not in "".join(self._said):
-            self._write("text", text)
-            self.close()
 
     def _pieces(self, kind: str, data: Mapping[str, Any]) -> None:
         for part in data["delta"]["content"]:
@@ -84,8 +73,6 @@ class Screen:
             self._writing = kind
             if kind == "think":
                 write(self.style.dim("  (thinks) "), end="")
-        if kind == "text":
-            self._said.append(text)
         if self.style.is_terminal:
             text = harmless(text)
         if kind == "think":

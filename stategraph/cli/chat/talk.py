@@ -57,7 +57,6 @@ class Talk:
         self._screen = screen
         self._output = output
         self._thread_id = ""
-        self._seen: set[str | None] = set()  # messages by their ids
         self._failed = False
 
     def hold(self, thread_id: str | None) -> int:
@@ -127,7 +126,6 @@ class Talk:
             view = self._runtime.threads_sync.get(self._thread_id)
         except LookupError:  # a new thread with an id of the person's choice
             return
-        self._seen.update(each.id for each in view.messages)
         self._screen.line(f"({len(view.messages)} messages before)", dim=True)
         if view.interrupts:
             run = self._made(_last_run(view.messages))
@@ -139,7 +137,6 @@ class Talk:
 
         from stategraph.dev.history import input_id
 
-        self._screen.begin()
         run = self._made(run_id := uuid.uuid4().hex)
         message = HumanMessage(text, id=input_id(run_id))  # so that the chat page finds the turn in the thread
         if self._execute(run, {"messages": [message]}):
@@ -214,18 +211,9 @@ class Talk:
         except Exception as error:
             self._tell(error)
             return False
-        self._say_rest(run)
         if not run.get_interrupts():
             self._used(run, time.monotonic() - began)
         return True
-
-    def _say_rest(self, run: Run) -> None:
-        """Show answers that no event told: a graph may return one as a tuple or a dict, which is no message yet."""
-        for message in run.get_run_messages():
-            text = str(message.text)
-            if message.type == "ai" and message.id not in self._seen and text and not self._output.as_json:
-                self._screen.say(text)
-            self._seen.add(message.id)
 
     def _tell(self, error: Exception) -> None:
         self._screen.close()

@@ -84,6 +84,8 @@ class Projection:
         self._failed: dict[HeardCall, Exception] = {}
         self._namespaces: dict[str, Namespace] = {}
         self._answered: set[str] = set()
+        self._in_state: set[str | None] = set()
+        self._shown: set[str | None] = set()
 
     def tell_to(self, listener: Listener) -> None:
         """Have a listener hear the facts, who passes them on."""
@@ -131,7 +133,7 @@ class Projection:
             case "updates":
                 await self._updates(ns, payload)
             case "values":
-                await self._state(payload)
+                await self._state(ns, payload)
 
     async def end(self) -> None:
         """Tell what is left at the end of a run that did not fail."""
@@ -209,11 +211,36 @@ class Projection:
                 data = StateUpdate(node=node, update=update, namespace=list(ns))
                 await self._listener.emit(GraphEvents.ON_STATE_UPDATE, data, self._of_graph(ns))
 
-    async def _state(self, values: Any) -> None:
-        """Tell results that only the state has, such as those in a command for the graph around the tool's."""
-        said = values.get("messages") if self.calls and isinstance(values, Mapping) else None
+    async def _state(self, ns: Namespace, values: Any) -> None:
+        """Tell messages that only the state has.
+
+        These are results in a command for the graph around the tool's, and answers that a node returned in a form that
+        becomes a message in the state, such as a tuple or a dict.
+        """
+        said = values.get("messages") if isinstance(values, Mapping) else None
         if not isinstance(said, list):
             return
+        if self.calls:
+            await self._results(said)
+        if ns:
+            return
+        if not self.has_ended:  # before the first step: what the thread had
+            self._in_state.update(each.id for each in said if isinstance(each, BaseMessage))
+            return
+        new: list[BaseMessage] = []
+        for message in reversed(said):
+            if not isinstance(message, BaseMessage) or message.id in self._in_state:
+                break
+            new.append(message)
+        self._in_state.update(message.id for message in new)
+        for message in reversed(new):
+            if type(message) is AIMessage and message.id not in self._shown:
+                at = self._of_graph(ns)
+                self._keep_message(at, message)
+                await self._returned(at, message)
+
+    async def _results(self, said: Sequence[object]) -> None:
+        """Tell the results that open calls have in the state."""
         waiting, found = {call_id for _, call_id in self.calls}, []
         for message in reversed(said):
             if isinstance(message, ToolMessage) and message.tool_call_id in waiting:
@@ -264,6 +291,7 @@ class Projection:
 
     def _keep_message(self, at: Place, message: BaseMessage) -> None:
         if message.id is not None:
+            self._shown.add(message.id)
             if not at.scope:
                 self.at_top.add(message.id)
             elif self._naming.inside_tool(tuple(at.scope.split("|"))):
