@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from stategraph import import_paths
 from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.dev.target import TEXTS, Target
 from stategraph.errors import ConfigurationError, MissingPackageError
@@ -39,7 +39,10 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
         from stategraph.dev import demo  # a scripted model, which no other target needs
 
         return demo.target()
-    found, name = (_imported(given), given) if isinstance(given, str) else (given, "")
+    found, name = given, ""
+    if isinstance(given, str):
+        hint = "Start the server in the folder of the module, or install it"
+        found, name = import_paths.imported(given, "The target", hint=hint), given
     if _is_maker(found):
         found = _made(found, name)
         if inspect.iscoroutine(found):
@@ -130,21 +133,3 @@ def _accepted(agents: Sequence[AgentInputs]) -> tuple[str, ...]:
     profiles = [getattr(each.model, "profile", None) or {} for each in agents]
     kinds = {"image/*": "image_inputs", "application/pdf": "pdf_inputs", "audio/*": "audio_inputs"}
     return (TEXTS, *(kind for kind, key in kinds.items() if any(each.get(key) for each in profiles)))
-
-
-def _imported(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    if not module or not attribute:
-        raise ConfigurationError(f"The target is {path!r}; expected an import path such as 'my_app.agents:support'")
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"The target {path!r} cannot be imported: {error}. Start the server in the folder of the module, or "
-            "install it"
-        ) from error
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise ConfigurationError(f"The target {path!r} was not found: the module {module!r} has no {attribute!r}")
-        found = getattr(found, name)
-    return found

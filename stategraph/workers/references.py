@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import types
 import weakref
@@ -20,6 +19,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from stategraph import import_paths
 from stategraph.errors import ConfigurationError, TransferError
 
 #: Targets of this package itself.
@@ -214,10 +214,7 @@ def split(target: str) -> tuple[str, str]:
     Raises:
         TransferError: It has another form.
     """
-    module, colon, attribute = target.partition(":")
-    if not (colon and module and attribute):
-        raise TransferError(f"The target {target!r} is no import path; expected 'package.module:attribute'")
-    return module, attribute
+    return import_paths.parts(target, "The target", TransferError)
 
 
 def find(target: str) -> Any:
@@ -226,20 +223,14 @@ def find(target: str) -> Any:
     Raises:
         TransferError: It cannot be imported, or is not there.
     """
+    hint = "The module has to be on the import path (sys.path) of the worker too"
+    found = import_paths.imported(target, "The target", TransferError, hint=hint)
     module, attribute = split(target)
-    try:
-        found: object = importlib.import_module(module)
-    except Exception as error:  # any error of the module's own code
-        raise TransferError(
-            f"The target {target!r} cannot be imported: {type(error).__name__}: {error}. The module has to be on the "
-            "import path (sys.path) of the worker too"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise TransferError(f"The target {target!r} is not there: '{module}' has no attribute {attribute!r}")
-        found = getattr(found, part)
-        if isinstance(found, types.ModuleType):
-            raise TransferError(f"The target {target!r} leads through the module '{found.__name__}'; name that module")
+    part: Any = sys.modules[module]
+    for name in attribute.split("."):
+        part = getattr(part, name)
+        if isinstance(part, types.ModuleType):
+            raise TransferError(f"The target {target!r} leads through the module '{part.__name__}'; name that module")
     return found
 
 

@@ -722,7 +722,7 @@ def test_a_graph_is_given_by_its_import_path_or_a_function() -> None:
     [
         ("nowhere", "'graph' is 'nowhere'; expected a compiled graph"),
         ("no.such.module:graph", "'no.such.module:graph' cannot be imported"),
-        ("stategraph.constants:NOTHING", "has no 'NOTHING'"),
+        ("stategraph.constants:NOTHING", "has no attribute 'NOTHING'"),
         ("stategraph.constants:START", "'stategraph.constants:START' is a value of type str; expected"),
         (StateGraph(MessagesState), "of type StateGraph, which is not compiled"),
         (7, "'graph' is of type int; expected a compiled graph"),

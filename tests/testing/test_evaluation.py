@@ -488,7 +488,7 @@ def test_the_command_prints_a_table_or_json(
     assert (code, json.loads(out)["pass_rate"], err) == (1, 0.5, "")
     assert evaluated(capsys, target, str(file), "--tag", "hot", "--json")[0] == 0
     for wrong_arguments, said in (
-        (("evaluated_program", str(file)), "expected MODULE:NAME"),
+        (("evaluated_program", str(file)), "expected 'package.module:attribute'"),
         (("evaluated_program:none", str(file)), "has no attribute 'none'"),
         (("no_such_module_here:x", str(file)), "No module named"),
         ((target, str(tmp_path / "none.jsonl")), "No such file"),

@@ -19,7 +19,6 @@ from stategraph.errors import ConfigurationError
 from stategraph.testing import DivergedError, FuzzError, SignalReport, count_effect, fuzz_signals
 from stategraph.testing.signals import __main__ as command
 from stategraph.testing.signals.fuzzing import _Fuzz, drawn
-from stategraph.testing.signals.life import imported
 from stategraph.testing.signals.lives import Lives
 from stategraph.testing.signals.points import Points
 from stategraph.testing.signals.spec import Spec
@@ -149,7 +148,7 @@ def test_threads_are_deleted_from_a_store_of_the_users(tmp_path: Path) -> None:
         ("number", "TypeError: 'int' object is not callable"),
         ("makes_number", f"'{GRAPHS}:makes_number' gives a value of type int; expected a compiled graph, a StateGraph"),
         ("builder", "DivergedError: The graph asks 'go?', and there are 0 answers: give one more"),
-        ("none", "AttributeError: module 'tests.testing.fuzzed_graphs' has no attribute 'none'"),
+        ("none", "the module 'tests.testing.fuzzed_graphs' has no attribute 'none'"),
     ],
 )
 def test_a_process_that_fails_and_was_not_killed_is_told(lives: Lives, tmp_path: Path, name: str, said: str) -> None:
@@ -200,8 +199,8 @@ def test_a_graph_that_cannot_be_imported_is_told_before_anything_is_tried() -> N
         FuzzError, match="The graph 'no_such_module_here:graph' cannot be imported: ModuleNotFoundError"
     ):
         fuzz_signals("no_such_module_here:graph", {})
-    with pytest.raises(ValueError, match="The graph is 'tests'; expected MODULE:ATTRIBUTE"):
-        imported("tests")
+    with pytest.raises(FuzzError, match="The graph 'tests' is no import path"):
+        fuzz_signals("tests", {})
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

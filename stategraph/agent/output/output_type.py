@@ -8,18 +8,17 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
 
+from stategraph import import_paths
 from stategraph.agent.output import checks, schemas, texts
 from stategraph.agent.output.checks import Check, InvalidOutput
 from stategraph.agent.output.schemas import KIND, VALUE, Schema
 from stategraph.agent.settings.inputs import ToolDefinition
-from stategraph.errors import ConfigurationError
 
 TOOL: Final = "final_answer"
 """The name of the tool that takes the output; of several members each has one, with its name behind it."""
@@ -122,7 +121,7 @@ class OutputType:
     """
 
     def __init__(self, members: Sequence[object]) -> None:
-        kinds = [_imported(each) if isinstance(each, str) else each for each in members]
+        kinds = [import_paths.imported(each, "The output type") if isinstance(each, str) else each for each in members]
         names = _unique([_name_of(each) for each in kinds])
         tools = [TOOL] if len(kinds) == 1 else _unique([f"{TOOL}_{each}"[:_NAME_CHARS] for each in names])
         self.members = tuple(
@@ -269,22 +268,6 @@ def _without_kind(data: Mapping[str, object]) -> Mapping[str, object]:
 
 def _inner(data: object) -> object:
     return data.get(VALUE, texts.NO_JSON) if isinstance(data, Mapping) else texts.NO_JSON
-
-
-def _imported(path: str) -> object:
-    """Import a type.
-
-    Raises:
-        ConfigurationError: It is not there.
-    """
-    module, _, attribute = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"the output type {path!r} cannot be imported: {error}") from error
-    return found
 
 
 def _name_of(kind: object) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stategraph import import_paths
 from stategraph.engine.engine import StateGraphEngine
 from stategraph.errors import ConfigurationError
 
@@ -29,7 +29,9 @@ def load(given: Any) -> Any:
     """
     found, named = given, ""
     if isinstance(given, str):
-        found, named = _imported(given), f"{given!r} is "
+        if ":" not in given:
+            raise ConfigurationError(f"'graph' is {given!r}; expected {_EXPECTED}")
+        found, named = import_paths.imported(given, "The graph"), f"{given!r} is "
     if not _is_graph(found) and callable(found) and not isinstance(found, type) and not hasattr(found, "compile"):
         found, named = _made(found, given), f"{given!r} returned "
     if _is_graph(found):
@@ -87,18 +89,3 @@ def takes_messages(graph: Any) -> bool:
 
 def _is_graph(value: object) -> bool:
     return not isinstance(value, type) and all(hasattr(value, name) for name in _NEEDED)
-
-
-def _imported(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    if not module or not attribute:
-        raise ConfigurationError(f"'graph' is {path!r}; expected {_EXPECTED}")
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(f"The graph {path!r} cannot be imported: {error}") from error
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise ConfigurationError(f"The graph {path!r} was not found: {found!r} has no {name!r}")
-        found = getattr(found, name)
-    return found

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
-from typing import Any
 
+from stategraph import import_paths
 from stategraph.testing.evaluation.report import CaseResult
 from stategraph.testing.evaluation.running import CONCURRENCY, evaluate
 
@@ -27,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         report = evaluate(
-            _imported(options.target),
+            import_paths.imported(options.target, "The target"),
             options.cases,
             repetitions=options.repetitions,
             max_concurrency=options.concurrency,
@@ -60,13 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--judge", help="the model of judges, such as openai:gpt-5-mini")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
-
-
-def _imported(path: str) -> Any:
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise ValueError(f"The target is {path!r}; expected MODULE:NAME, such as my_app.agents:support")
-    return getattr(importlib.import_module(module), name)
 
 
 if __name__ == "__main__":

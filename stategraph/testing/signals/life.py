@@ -6,7 +6,6 @@ As a program (`python -m stategraph.testing.signals.life`), it reads what to do 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import os
 import random
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from stategraph import import_paths
 from stategraph.savers.sqlite.saver import SqliteSaver
 from stategraph.savers.sqlite_files import SCHEME, path_in
 from stategraph.savers.urls import saver_at
@@ -27,23 +27,6 @@ from stategraph.testing.signals.spec import Spec
 ENDED, STOPPED, FAILED = 0, 1, 3
 
 _SHOWN: Final = 2_000
-
-
-def imported(path: str) -> Any:
-    """Import what a path names.
-
-    Raises:
-        ValueError: It is no import path.
-        ImportError: The module is not there.
-        AttributeError: It has no such name.
-    """
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise ValueError(f"The graph is {path!r}; expected MODULE:ATTRIBUTE, such as my_app.graph:builder")
-    found: Any = importlib.import_module(module)
-    for each in name.split("."):
-        found = getattr(found, each)
-    return found
 
 
 def live(spec: Spec) -> int:
@@ -110,7 +93,7 @@ def _config(spec: Spec) -> Mapping[str, Any]:
 
 def _made(target: str, saver: Any) -> Any:
     """Return the graph with a saver: a compiled graph gets it, a builder is compiled with it, a function is called."""
-    found = imported(target)
+    found = import_paths.imported(target, "The graph")
     if hasattr(found, "get_state"):
         found.checkpointer = saver
         return found

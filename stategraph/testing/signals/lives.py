@@ -83,7 +83,7 @@ class Lives:
         try:
             ready = self._ask(target=self._target, path=[os.path.abspath(each) for each in sys.path])
             if "error" in ready:
-                raise FuzzError(f"The graph '{self._target}' cannot be imported: {ready['error']}")
+                raise FuzzError(ready["error"])
         except BaseException:
             self.__exit__(None, None, None)
             raise

@@ -16,7 +16,9 @@ import time
 from contextlib import suppress
 from typing import IO, Any, Final
 
-from stategraph.testing.signals.life import FAILED, imported, live
+from stategraph import import_paths
+from stategraph.errors import ConfigurationError
+from stategraph.testing.signals.life import FAILED, live
 from stategraph.testing.signals.spec import Spec
 
 _LOOK_S: Final = 0.002
@@ -35,9 +37,9 @@ def _answered(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
     if "target" in request:
         sys.path[:] = request["path"]
         try:
-            imported(request["target"])
-        except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"}
+            import_paths.imported(request["target"], "The graph")
+        except ConfigurationError as error:
+            return {"error": str(error)}
         return {"ready": True}
     if "modules" in request:
         for name in request["modules"]:
