@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Annotated, Any
 
@@ -248,7 +250,7 @@ async def test_a_library_whose_wrappers_equal_the_methods_sees_every_call(
     assert seen == ["called"]
 
 
-def loaded_without(owner: type[Any], name: str) -> Any:
+def loaded_without(owner: Any, name: str) -> Any:
     """The module as it is with a version of LangChain whose class lacks a method."""
     spec = importlib.util.spec_from_file_location("direct_without", direct.__file__)
     assert spec is not None and spec.loader is not None
@@ -283,6 +285,233 @@ async def test_a_class_with_an_inner_step_of_its_own_is_asked_through_it(way: st
     counted = list(seen)
     assert short == await outcome(ask_wrapped(way, Counting()))
     assert seen == counted * 2
+
+
+# Streams of models.
+
+
+ASKED: list[Any] = list(HISTORY)
+
+
+class Talking(Async):
+    """A model that streams given pieces, with what is told beside them; an error among them is raised."""
+
+    pieces: Sequence[Any] = ()
+    infos: Mapping[int, dict[str, Any]] = Field(default_factory=dict)
+
+    async def _astream(self, messages: Any, stop: Any = None, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for place, piece in enumerate(self.pieces):
+            if isinstance(piece, Exception):
+                raise piece
+            yield ChatGenerationChunk(message=piece.model_copy(), generation_info=self.infos.get(place))
+        given = AIMessageChunk("", additional_kwargs={"given": [len(messages), stop, kwargs]})
+        if kwargs:
+            yield ChatGenerationChunk(message=given)
+
+
+class TalkingSync(Sync):
+    """A model whose stream is sync."""
+
+    def _stream(self, messages: Any, stop: Any = None, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for text in ("fi", "ne"):
+            yield ChatGenerationChunk(message=AIMessageChunk(text))
+
+
+class Choosy(Talking):
+    """A model that says for itself when it streams."""
+
+    def _should_stream(self, **kwargs: Any) -> bool:
+        return super()._should_stream(**kwargs) and not kwargs.get("whole")
+
+
+def two(**more: Any) -> list[Any]:
+    return [AIMessageChunk("fi"), AIMessageChunk("ne", **more)]
+
+
+USAGE: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+TALKING: dict[str, Callable[[], Any]] = {
+    "two pieces": lambda: Talking(pieces=two()),
+    "a sync stream": TalkingSync,
+    "one that streams both ways": Streaming,
+    "its own ids": lambda: Talking(pieces=[AIMessageChunk("fi", id="mine"), AIMessageChunk("ne")]),
+    "the end told": lambda: Talking(pieces=two(chunk_position="last")),
+    "usage": lambda: Talking(pieces=two(usage_metadata=USAGE)),
+    "told of itself": lambda: Talking(
+        pieces=two(response_metadata={"model": "m", "kept": 1}), infos={1: {"finish_reason": "stop", "kept": 2}}
+    ),
+    "blocks": lambda: Talking(pieces=[AIMessageChunk([{"type": "text", "text": "fine", "index": 0}])]),
+    "calls": lambda: Talking(
+        pieces=[
+            AIMessageChunk("", tool_call_chunks=[{"name": "t", "args": "", "id": "c", "index": 0}]),
+            AIMessageChunk("", tool_call_chunks=[{"name": None, "args": '{"x":1}', "id": None, "index": 0}]),
+        ]
+    ),
+    "reasoning": lambda: Talking(pieces=[AIMessageChunk("", additional_kwargs={"reasoning_content": "hm"}), *two()]),
+    "no piece": Talking,
+    "failing": lambda: Talking(pieces=[AIMessageChunk("fi"), ConnectionError("gone")]),
+    "failing at once": lambda: Talking(pieces=[ConnectionError("gone")]),
+    "bound": lambda: Talking(pieces=two()).bind(stop=["x"], tools=[{"name": "t"}]),
+    "bound to stream": lambda: Talking(pieces=two()).bind(stream=True),
+    "streaming by itself": lambda: Streaming(streaming=True),
+    "limited": lambda: Talking(pieces=two(), rate_limiter=Limit()),
+    "choosy": lambda: Choosy(pieces=two()),
+    "with a cache, which streams leave out": lambda: Talking(pieces=two(), cache=InMemoryCache()),
+}
+
+
+async def streamed(pieces: AsyncIterator[Any]) -> tuple[list[Any], Any]:
+    """The pieces of an answer, and what ended it; a random id is blotted out, and the pieces that have it are known."""
+    found: list[Any] = []
+    error: Any = None
+    try:
+        async for piece in pieces:
+            found.append(piece)
+    except Exception as raised:
+        error = type(raised), str(raised)
+    ids = {piece.id for piece in found if str(piece.id).startswith("lc_run-")}
+    assert len(ids) <= 1
+    named = {each: f"random, {len(each)} letters" for each in ids}
+    return [piece.model_copy(update={"id": named.get(piece.id, piece.id)}) for piece in found], error
+
+
+@pytest.mark.parametrize("name", TALKING)
+async def test_a_model_streams_the_same_on_the_short_way(name: str, wrapped: list[str]) -> None:
+    make = TALKING[name]
+    short = await streamed(direct.astream(make(), ASKED, {}))
+    assert wrapped == []
+    assert short == await streamed(make().astream(HISTORY))
+    assert wrapped != []
+
+
+async def test_pieces_have_the_id_of_the_run_that_a_config_gives() -> None:
+    run_id = uuid.UUID(int=7)
+    for astream in (direct.astream, lambda model, *given: model.astream(*given)):
+        pieces = [piece async for piece in astream(Talking(pieces=two()), HISTORY, {"run_id": run_id})]
+        assert {piece.id for piece in pieces} == {f"lc_run--{run_id}"}
+
+
+async def test_a_rate_limit_holds_for_streams_on_the_short_way() -> None:
+    limit = Limit()
+    await streamed(direct.astream(Talking(pieces=two(), rate_limiter=limit), ASKED, {}))
+    assert limit.asked == 1
+
+
+async def test_a_stream_that_nobody_reads_on_is_closed_on_the_short_way() -> None:
+    closed: list[bool] = []
+
+    class Watched(Talking):
+        async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+            try:
+                async for chunk in super()._astream(*args, **kwargs):
+                    yield chunk
+            finally:
+                closed.append(True)
+
+    pieces: Any = direct.astream(Watched(pieces=two()), ASKED, {})
+    assert (await anext(pieces)).content == "fi"
+    assert closed == []
+    await pieces.aclose()
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("pieces", [two(), [AIMessageChunk("fi"), ConnectionError("gone")]], ids=["whole", "failing"])
+@pytest.mark.parametrize("astream", [direct.astream, Talking.astream], ids=["short", "long"])
+async def test_a_cancellation_is_noticed_at_the_end_of_a_stream_that_waits_for_nothing(
+    astream: Any, pieces: list[Any]
+) -> None:
+    async def cancelled_in_the_middle() -> None:
+        async for _ in astream(Talking(pieces=pieces), HISTORY, {}):
+            task.cancel()
+        pytest.fail("it went on")
+
+    task = asyncio.create_task(cancelled_in_the_middle())
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_streams_beside_each_other_take_the_same_turns_on_both_ways() -> None:
+    async def seen_of(astream: Any) -> list[str]:
+        seen: list[str] = []
+
+        async def read(name: str) -> None:
+            async for piece in astream(Talking(pieces=two()), HISTORY, {}):
+                seen.append(f"{name} {piece.content}")
+            seen.append(f"{name} has ended")
+
+        await asyncio.gather(read("a"), read("b"))
+        return seen
+
+    short = await seen_of(direct.astream)
+    assert short == await seen_of(Talking.astream)
+    assert short.index("b fi") < short.index("a has ended")
+
+
+class OverridingStream(Talking):
+    """A model whose class has replaced what the short way into a stream leaves out."""
+
+    async def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async for piece in super().astream(*args, **kwargs):
+            yield piece
+
+
+LONG_STREAMS: dict[str, tuple[Callable[[], Any], RunnableConfig, Any]] = {
+    "a handler of the run": (lambda: Talking(pieces=two()), {"callbacks": [BaseCallbackHandler()]}, HISTORY),
+    "a handler of the model": (lambda: Talking(pieces=two(), callbacks=[BaseCallbackHandler()]), {}, HISTORY),
+    "a handler that is bound": (
+        lambda: Talking(pieces=two()).with_config(callbacks=[BaseCallbackHandler()]),
+        {},
+        HISTORY,
+    ),
+    "output for people": (lambda: Talking(pieces=two(), verbose=True), {}, HISTORY),
+    "a class of its own ways": (lambda: OverridingStream(pieces=two()), {}, HISTORY),
+    "blocks of the newest form": (lambda: Talking(pieces=two(), output_version="v1"), {}, HISTORY),
+    "a format that is bound": (lambda: Talking(pieces=two()).bind(ls_structured_output_format={}), {}, HISTORY),
+    "no stream": (Async, {}, HISTORY),
+    "a stream switched off": (lambda: Streaming(disable_streaming=True), {}, HISTORY),
+    "a stream switched off with tools": (
+        lambda: Streaming(disable_streaming="tool_calling").bind(tools=[{"name": "t"}]),
+        {},
+        HISTORY,
+    ),
+    "a stream that the model refuses": (lambda: Choosy(pieces=two()).bind(whole=True), {}, HISTORY),
+    "content to convert": (lambda: Talking(pieces=two()), {}, LONG_WAY["content to convert"][2]),
+    "a text in place of messages": (lambda: Talking(pieces=two()), {}, "hi"),
+}
+
+
+@pytest.mark.parametrize("name", LONG_STREAMS)
+async def test_a_stream_goes_the_long_way_where_somebody_could_tell(name: str, wrapped: list[str]) -> None:
+    make, config, messages = LONG_STREAMS[name]
+    short = await streamed(direct.astream(make(), messages, config))
+    assert wrapped != []
+    assert short == await streamed(make().astream(messages, config))
+
+
+async def test_a_library_that_instruments_streams_sees_every_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    original = BaseChatModel.astream
+    for spy in (Proxy(original, seen), lambda *args, **kwargs: Proxy(original, seen)(*args, **kwargs)):
+        monkeypatch.setattr(BaseChatModel, "astream", spy)
+        await streamed(direct.astream(Talking(pieces=two()), ASKED, {}))
+        assert seen == ["called"]
+        seen.clear()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (BaseChatModel, "_should_stream"),
+        (BaseChatModel, "_convert_input"),
+        (chat_models, "_gen_info_and_msg_metadata"),
+    ],
+)
+async def test_streams_of_a_version_of_langchain_without_their_inner_steps_are_taken_its_own_way(
+    owner: Any, name: str, wrapped: list[str]
+) -> None:
+    other = loaded_without(owner, name)
+    pieces, error = await streamed(other.astream(Talking(pieces=two()), HISTORY, {}))
+    assert ([piece.content for piece in pieces], error) == (["fi", "ne", ""], None)
+    assert wrapped != []
 
 
 # Tools.

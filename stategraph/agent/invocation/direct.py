@@ -3,7 +3,8 @@
 LangChain surrounds every call of a model or a tool with callback managers, run ids and copies of messages for tracers,
 which costs more than a graph's whole step. All of it is for listeners. So only the inner part is called here:
 
-- Of a model, LangChain's own step from messages to a result, in which rate limits are kept.
+- Of a model, LangChain's own step from messages to a result, in which rate limits are kept; of one that streams, the
+  class's own stream, whose pieces are given what LangChain gives them: ids, what is known of the answer, a last piece.
 - Of a tool made from a function, the function, with arguments that its schema has checked.
 
 That is done only if
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextvars import copy_context
 from functools import lru_cache, partial
 from operator import attrgetter, is_
@@ -29,7 +30,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, chat_models
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolCall
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage, ToolCall
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables import base as runnables
@@ -57,7 +58,8 @@ _content = attrgetter("content")
 _of_model = attrgetter(
     "invoke", "ainvoke", "generate_prompt", "agenerate_prompt", "generate", "agenerate", "_convert_input"
 )
-_of_binding = attrgetter("invoke", "ainvoke")
+_of_stream = attrgetter("astream", "_convert_input")
+_of_binding = attrgetter("invoke", "ainvoke", "astream")
 _of_tool = attrgetter("invoke", "ainvoke", "run", "arun", "_run", "_arun", "_parse_input", "_to_args_and_kwargs")
 
 
@@ -89,8 +91,14 @@ def _has(known: _Methods | None, owner: type[Any], methods_of: attrgetter[_Metho
 _of_inner = attrgetter("_generate_with_cache", "_agenerate", "_agenerate_with_cache", "_stream", "_astream")
 _SYNC_ONLY = _found(_of_inner, BaseChatModel)
 _MODEL = None if _SYNC_ONLY is None else _originals(_found(_of_model, BaseChatModel), chat_models)
+_STREAM = _originals(_found(_of_stream, BaseChatModel), chat_models)
 _BINDING = _originals(_found(_of_binding, RunnableBinding), runnables)
 _TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tools)
+
+
+#: Whether a model streams, and what is told of a piece beside its content; None if this version of LangChain lacks it.
+_should_stream = getattr(BaseChatModel, "_should_stream", None)
+_metadata: Callable[[Any], dict[str, Any]] | None = getattr(chat_models, "_gen_info_and_msg_metadata", None)
 
 
 class DirectModel(NamedTuple):
@@ -165,6 +173,75 @@ async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: Ru
     if direct is None:
         return cast("AIMessage", await model.ainvoke(messages, config))
     return await direct.aask(messages, config)
+
+
+def astream(
+    model: Runnable[Any, Any], messages: Sequence[AnyMessage], config: RunnableConfig
+) -> AsyncIterator[AIMessage]:
+    """Ask a model and return an iterator over the pieces of its answer, as `model.astream` does.
+
+    Args:
+        model: A chat model, perhaps with arguments bound to it.
+        messages: The messages that it is sent.
+        config: Of the running node; the id of the call's run, if it has one, is that of the pieces.
+    """
+    unbound = _unbound(model)
+    if unbound is None or not _streams_directly(*unbound, config) or _needs_conversion(messages):
+        return cast("AsyncIterator[AIMessage]", model.astream(cast("Any", messages), config))
+    return _pieces(*unbound, messages, f"{LC_ID_PREFIX}-{config.get('run_id') or uuid7()}")
+
+
+def _streams_directly(chat: BaseChatModel, arguments: Mapping[str, Any], config: RunnableConfig) -> bool:
+    if not _has(_STREAM, type(chat), _of_stream) or _should_stream is None or _metadata is None:
+        return False
+    if chat.callbacks or chat.verbose or chat.output_version == "v1" or run_config.has_listeners(config):
+        return False
+    own = {name: value for name, value in arguments.items() if name != "stop"}
+    return bool(chat._should_stream(async_api=True, **{**own, "stream": True}))
+
+
+async def _pieces(
+    chat: BaseChatModel, arguments: Mapping[str, Any], messages: Sequence[AnyMessage], run_name: str
+) -> AsyncGenerator[AIMessage, None]:
+    """Yield the pieces of an answer, as `BaseChatModel.astream` makes them of those of the class's own stream."""
+    assert _metadata is not None
+    if chat.rate_limiter:
+        await chat.rate_limiter.aacquire(blocking=True)
+    message: AIMessage | None = None
+    stream = chat._astream([*messages], **{"stop": None, **arguments})
+    try:
+        async for chunk in stream:
+            message = cast("AIMessage", chunk.message)
+            if message.id is None:
+                message.id = run_name
+            if chunk.generation_info:
+                message.response_metadata = _metadata(chunk)
+            yield message
+    except Exception:
+        await _take_turns()
+        raise
+    finally:
+        # Of a stream that nobody reads on, LangChain leaves the provider's connection to the garbage collector.
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+    if isinstance(message, AIMessageChunk) and not message.chunk_position:
+        content: str | list[str | dict[str, Any]] = "" if isinstance(message.content, str) else []
+        yield AIMessageChunk(content=content, chunk_position="last", id=run_name)
+    await _take_turns()
+    if message is None:
+        raise ValueError("No generation chunks were returned")
+
+
+async def _take_turns() -> None:
+    """Wait as long as LangChain does at the end of an answer, so that others run and a cancellation is noticed.
+
+    A model may wait for nothing, and LangChain tells handlers of the end in a task, even if there are none.
+    """
+    await asyncio.shield(asyncio.get_running_loop().create_task(_nothing()))
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 def _unbound(model: Runnable[Any, Any]) -> tuple[BaseChatModel, Mapping[str, Any]] | None:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Never, TypeAlias, cast
@@ -280,7 +280,7 @@ async def _stream(
 ) -> tuple[AIMessage | Exception, bool]:
     """Tell an answer piece by piece; return it whole, or what the model failed with, and whether any of it was told."""
     await listener.hear(ModelStarted(call))
-    stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, _own(config)))
+    stream = direct.astream(route.model, call.messages, _own(config))
     if route.timeouts is not None:
         stream = time_limits.timed(stream, route.timeouts, route.name)
     began = False
