@@ -20,7 +20,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry
-from stategraph.run.ports import RunTelemetry
+from stategraph.run.ports import RunSession, RunTelemetry
 
 #: The agent of a configuration that describes just a model.
 DEFAULT_AGENT = "default"
@@ -149,6 +149,8 @@ class RunFields(Settings):
         skip_cleanup: Keep steps after the end.
         event_log_size: How many events are kept for readers that attach; 0: none, and no reader can attach.
         telemetry: Measures the run, such as `stategraph.telemetry.Telemetry`; None: nothing is measured.
+        session: Who acts, for governed actions, see `stategraph.governance.session`; it is never stored. None: nobody
+            is known.
         clock: Tells the time to all that runs in the run; None: the clock of the context that executes it.
         ids: Makes its ids; None: those of the context that executes it.
     """
@@ -174,6 +176,7 @@ class RunFields(Settings):
     skip_cleanup: Flag = False
     event_log_size: Count = 4096
     telemetry: InstanceOf[RunTelemetry] | None = None
+    session: InstanceOf[RunSession] | None = Field(default=None, repr=False)
     clock: InstanceOf[Clock] | None = None
     ids: InstanceOf[IdFactory] | None = None
 

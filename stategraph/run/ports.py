@@ -1,4 +1,4 @@
-"""Ports of runs: where their events are kept, where runs are found by their ids, and who measures them.
+"""Ports of runs: where their events are kept, where runs are found by their ids, who measures them, and who acts.
 
 In one process they are `stategraph.run.events.run_log` and `stategraph.run.recent_runs`, unless an `AgentRuntime` is
 given others; over the registry of workers `stategraph.workers.run_finder`. `stategraph.telemetry` measures with
@@ -273,3 +273,20 @@ class RunTelemetry(Protocol):
 
     def measure(self, execution: MeasuredExecution, /) -> Measurement:
         """Begin to measure an execution; called in its task."""
+
+
+@runtime_checkable
+class RunSession(Protocol):
+    """The session of a run: who acts, as a layer above knows it; the field `session` of a run's configuration.
+
+    A run enters it for each of its executions, and so for all nodes, tools and models in it. It is never stored, and is
+    sent to no worker: see `stategraph.governance.session` for one, and for references that are.
+    """
+
+    def active(self, run_id: str, thread_id: str | None) -> AbstractAsyncContextManager[object]:
+        """Be the session of what happens in the block.
+
+        Args:
+            run_id: The run.
+            thread_id: Its thread; None: none.
+        """

@@ -263,20 +263,27 @@ class Run(SyncRun, RunResults):
     async def _inside(self, work: Callable[..., Awaitable[Parts]], *args: object) -> Parts:
         """Do the work of an execution by the run's own clock and ids, if it has any."""
         with environment.replacing(self._config.clock, self._config.ids):
-            thread_id = self.thread_id
-            if self.keeper is None or thread_id is None:
+            if self._config.session is None:
+                return await self._kept(work, *args)
+            async with self._config.session.active(self.id, self.thread_id):
+                return await self._kept(work, *args)
+
+    async def _kept(self, work: Callable[..., Awaitable[Parts]], *args: object) -> Parts:
+        """Do the work of an execution of which the keeper of threads is told, if there is one."""
+        thread_id = self.thread_id
+        if self.keeper is None or thread_id is None:
+            return await work(*args)
+        async with self.keeper.executing(
+            self._lock.checkpointer,
+            thread_id,
+            self.id,
+            lambda: self.get_interrupt() is not None,
+            lambda: self._lock.ending() is not None,
+        ) as self._settle:
+            try:
                 return await work(*args)
-            async with self.keeper.executing(
-                self._lock.checkpointer,
-                thread_id,
-                self.id,
-                lambda: self.get_interrupt() is not None,
-                lambda: self._lock.ending() is not None,
-            ) as self._settle:
-                try:
-                    return await work(*args)
-                finally:
-                    self._settle = None
+            finally:
+                self._settle = None
 
     async def _process(
         self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import TransferError
+from stategraph.run.ports import RunSession
 from stategraph.workers.eventlog import EventBuffer
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.persistent import PersistentSaver
@@ -118,6 +121,27 @@ class Graphs:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run of a registry, as those who make its session see it.
+
+    Attributes:
+        run_id: The run.
+        thread_id: Its thread.
+        tenant: Whose run it is, as it was submitted; empty: nobody's.
+        context: What it was submitted with as the context of its graph, such as a reference to its session.
+    """
+
+    run_id: str
+    thread_id: str
+    tenant: str
+    context: Any = field(repr=False)
+
+
+SessionOf: TypeAlias = Callable[[StoredRun], RunSession | Awaitable[RunSession | None] | None]
+"""Makes the session of a run, anew for each attempt: what it raises is the end of the run. None: it has none."""
+
+
 class Attempt:
     """An attempt of a run that has been claimed.
 
@@ -129,6 +153,7 @@ class Attempt:
         grace_s: How long a call of the saver is tried while the database is away, in seconds.
         note: Told each error after which it is tried again.
         hurry: Once it is set, a call of the saver that fails is not tried again.
+        session_of: Makes the session in which the run is executed; None: it has none.
     """
 
     def __init__(
@@ -141,8 +166,10 @@ class Attempt:
         grace_s: float,
         note: Callable[[Exception], object],
         hurry: anyio.Event | None = None,
+        session_of: SessionOf | None = None,
     ) -> None:
         self._registry = registry
+        self._session_of = session_of
         self._claimed = claimed
         self._modes = list(modes)
         self.events = EventBuffer(registry, claimed)
@@ -155,6 +182,16 @@ class Attempt:
         Raises:
             LeaseLost: Another owner has the run.
         """
+        if self._session_of is None:
+            return await self._run(graph)
+        try:
+            session = await self._session(self._session_of)
+        except Exception as error:
+            return Outcome(RunStatus.ERROR, f"{type(error).__name__}: {error}")
+        async with session:
+            return await self._run(graph)
+
+    async def _run(self, graph: Any) -> Outcome:
         try:
             await self._stream(graph.copy({"checkpointer": self._saver}))
         except Exception as error:
@@ -163,6 +200,16 @@ class Attempt:
             status = RunStatus.PENDING if is_outage(error, self._registry.operations.database) else RunStatus.ERROR
             return Outcome(status, f"{type(error).__name__}: {error}")
         return Outcome(await self._ended_as(graph))
+
+    async def _session(self, make: SessionOf) -> AbstractAsyncContextManager[object]:
+        """Return what the run is executed in."""
+        claimed = self._claimed
+        run = StoredRun(
+            claimed.lease.run_id, claimed.lease.thread_id, claimed.tenant, self._registry.load(claimed.context)
+        )
+        made = make(run)
+        session = await made if inspect.isawaitable(made) else made
+        return contextlib.nullcontext() if session is None else session.active(run.run_id, run.thread_id)
 
     async def _stream(self, graph: Any) -> None:
         claimed = self._claimed

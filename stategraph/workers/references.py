@@ -23,7 +23,7 @@ from stategraph import import_paths
 from stategraph.errors import ConfigurationError, TransferError
 
 #: Targets of this package itself.
-OWN_MODULES = ("stategraph.savers.urls", "stategraph.workers")
+OWN_MODULES = ("stategraph.governance.session", "stategraph.savers.urls", "stategraph.workers")
 
 #: How many objects that were made by calls a worker keeps, the newest ones.
 MADE_KEPT = 256

@@ -31,7 +31,7 @@ from anyio.abc import TaskGroup
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError, TransferError
 from stategraph.workers import leases
-from stategraph.workers.attempts import STREAM_MODES, Attempt, Graphs, Outcome
+from stategraph.workers.attempts import STREAM_MODES, Attempt, Graphs, Outcome, SessionOf
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger
@@ -169,6 +169,8 @@ class Worker:
         saver: Where their threads are: an async saver on the same database.
         settings: What it takes on.
         observer: Called with what happens to its runs, for logs and metrics; errors that it raises are logged.
+        session_of: Makes the session in which a run is executed, such as `stategraph.governance.session.Session`, from
+            what it was submitted with; None: runs have none.
     """
 
     def __init__(
@@ -177,12 +179,14 @@ class Worker:
         saver: Saver,
         settings: WorkerSettings,
         observer: Callable[[RunNotice], object] | None = None,
+        session_of: SessionOf | None = None,
     ) -> None:
         self.owner = new_owner()
         self._registry = registry
         self._saver = saver
         self._settings = settings
         self._observer = observer
+        self._session_of = session_of
         self._graphs = Graphs(Targets(settings.allow))
         self._ledger = EffectLedger(registry)
         self._running: dict[Lease, _Running] = {}
@@ -342,6 +346,7 @@ class Worker:
             grace_s=self._settings.store_grace_s,
             note=self._note,
             hurry=self._stopping,
+            session_of=self._session_of,
         )
         with self._ledger.of_run(claimed):
             outcome = await self._attempt(running, attempt, graph)
