@@ -170,6 +170,21 @@ class StoredRemarks(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class Executed:
+    """A call that was executed, as the gates around it see it.
+
+    Attributes:
+        message: Its result; None: there is none.
+        stored: All that came of it, in a form that can be stored. A gate that kept it may return it in another process.
+        error: What the tool raised; None: it returned.
+    """
+
+    message: ToolMessage | None
+    stored: Mapping[str, Any]
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Remarks:
     """A gate's requests beyond a result.
 
@@ -241,6 +256,28 @@ class ToolGate(Protocol):
         /,
     ) -> Reviewed:
         """Look at all results of a batch, in the order of its calls."""
+
+
+@runtime_checkable
+class ExecutionGate(ToolGate, Protocol):
+    """A gate that also stands around the execution of each call, as one does that has to know how it ended."""
+
+    async def around(
+        self, at: Place, call: ToolCall, execute: Callable[[ToolCall], Awaitable[Executed]], /
+    ) -> Executed | Answer:
+        """Execute a call that all gates have let pass, at most once; called where its result is stored.
+
+        Not called for tools of the host. May wait for a person by interrupting the task of the call, which then runs
+        again.
+
+        Args:
+            at: Where.
+            call: The call.
+            execute: Executes it. It raises only what ends or pauses the run: the error of a tool is part of its result.
+
+        Returns:
+            What `execute` returned, or an answer in its place.
+        """
 
 
 # Decisions about calls of models.

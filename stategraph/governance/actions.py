@@ -24,6 +24,7 @@ class Reason(StrEnum):
     APPROVAL_DENIED = "approval_denied"
     APPROVAL_EXPIRED = "approval_expired"
     APPROVAL_UNAVAILABLE = "approval_unavailable"
+    APPROVAL_REQUIRED = "approval_required"
     BUDGET_EXCEEDED = "budget_exceeded"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     IN_DOUBT = "in_doubt"
@@ -50,6 +51,11 @@ class RunRef:
         """The run at the root of the tree."""
         return self.root_run_id or self.run_id
 
+    @property
+    def scope(self) -> str:
+        """The thread, or the run where there is none: within it an action may be asked for again."""
+        return self.thread_id or self.run_id
+
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
@@ -58,9 +64,10 @@ class ActionRequest:
     Attributes:
         capability: The id of a capability, or the name by which a model called it.
         arguments: Its arguments, as JSON.
-        call_id: The id of the call, which is unique within the run.
+        call_id: The id of the call, which is unique within the run, or within `place` where that is given.
         run: The run.
         context: Who acts, with what.
+        place: Where in the run, such as the namespace of a task: models use some ids of calls again.
         view_digest: The digest of the capabilities that the model was shown; None: not known.
         labels: Labels of information flow of what the model had read.
     """
@@ -70,6 +77,7 @@ class ActionRequest:
     call_id: str
     run: RunRef
     context: RuntimeSessionContext
+    place: str = ""
     view_digest: str | None = None
     labels: frozenset[str] = field(default_factory=frozenset)
 

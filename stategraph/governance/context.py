@@ -125,6 +125,8 @@ class RuntimeSessionContext:
         budget: Limits over the tree of a run; None: no limits.
         locale: The language of texts for people, such as `en` or `de-CH`; None: not known.
         trace: The trace of the request, as a W3C `traceparent`; None: there is none.
+        approver: Who answers the questions with which this call of the run goes on, as an approver in a back office
+            does for somebody else's run; None: the principal itself.
     """
 
     principal: Principal
@@ -135,6 +137,7 @@ class RuntimeSessionContext:
     budget: Budget | None = None
     locale: str | None = None
     trace: str | None = None
+    approver: Principal | None = None
 
     @property
     def tenant(self) -> str:

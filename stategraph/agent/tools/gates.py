@@ -4,18 +4,21 @@
 - `after` and `finish` ask them in reverse: a result passes the gates that saw its call, the innermost first. If one of
   them answered the call, it passes that one and those before it. A call that cannot be read passes all.
 - The requests that a gate makes in `after` are given back to this gate in `finish`.
+- Gates that stand around the execution too, `ExecutionGate`, are each within the one before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
 from stategraph.agent.facts import Place
-from stategraph.agent.ports import Allow, Answer, Remarks, Reviewed, ToolGate, Verdict
-from stategraph.agent.tools.tool_result import Result
+from stategraph.agent.ports import Allow, Answer, Executed, ExecutionGate, Remarks, Reviewed, ToolGate, Verdict
+from stategraph.agent.tools.tool_result import Result, StoredResult, answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Gates:
 
     def __init__(self, gates: Sequence[ToolGate], at: Place) -> None:
         self._gates = tuple(gates)
+        self._executing = tuple(gate for gate in gates if isinstance(gate, ExecutionGate))
         self._at = at
         self._depths: dict[str | None, int] = {}
 
@@ -61,6 +65,37 @@ class Gates:
                 if isinstance(verdict, Answer):
                     self._depths[call["id"]] = depth
         return list(verdicts.values())
+
+    async def around(self, call: ToolCall, execute: Callable[[ToolCall], Awaitable[Result]]) -> Result:
+        """Execute a call within the gates that stand around the execution."""
+        if not self._executing:
+            return await execute(call)
+
+        async def executed(call: ToolCall) -> Executed:
+            result = await execute(call)
+            return Executed(result.message, result.stored(), result.error)
+
+        work: Callable[[ToolCall], Awaitable[Executed | Answer]] = executed
+        for gate in reversed(self._executing):
+            work = partial(self._within, gate, work)
+        ended = await work(call)
+        if isinstance(ended, Answer):
+            return answered(call, ended.text, ended.status)
+        return Result.restored(call, cast("StoredResult", ended.stored))
+
+    async def _within(
+        self, gate: ExecutionGate, work: Callable[[ToolCall], Awaitable[Executed | Answer]], call: ToolCall
+    ) -> Executed | Answer:
+        """Execute a call within one gate; what a gate within this one answers is its result."""
+
+        async def execute(call: ToolCall) -> Executed:
+            ended = await work(call)
+            if isinstance(ended, Answer):
+                result = answered(call, ended.text, ended.status)
+                return Executed(result.message, result.stored())
+            return ended
+
+        return await gate.around(self._at, call, execute)
 
     async def after(self, call: ToolCall, message: ToolMessage) -> tuple[ToolMessage, tuple[Remarks | None, ...]]:
         """Review one result; return it, changed or not, and the requests of each gate."""

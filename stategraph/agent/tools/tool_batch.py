@@ -123,7 +123,8 @@ class Batch:
         The tool has run: without its result the next turn would have it run again.
         """
         refused: list[BaseException] = []
-        result = await self.runner.arun(call, self.values, self._watch(call, refused))
+        watch = self._watch(call, refused)
+        result = await self.gates.around(call, lambda call: self.runner.arun(call, self.values, watch))
         reported = await self._told(result, next((each for each in refused if not isinstance(each, Exception)), None))
         if refused:
             raise refused[0]

@@ -53,6 +53,7 @@ class Result:
         injected: Messages of the host to add after the results.
         remarks: Requests of the gates beyond the result, in the order of the gates.
         carrier: The command that carries the message to another graph; None: it is written here.
+        error: What the tool raised; None: it returned, or what it raised was in another process.
     """
 
     call: ToolCall
@@ -63,6 +64,7 @@ class Result:
     injected: tuple[HumanMessage, ...] = ()
     remarks: tuple[Remarks | None, ...] = ()
     carrier: int | None = None
+    error: BaseException | None = None
 
     @property
     def outputs(self) -> list[ToolMessage | Command[Any]]:
@@ -121,7 +123,8 @@ def failed(call: ToolCall, error: BaseException | str) -> Result:
     """Return a failure, worded so that the model tries again."""
     said = error if isinstance(error, str) else problems.said(error)
     result = answered(call, f"Error: {said}\n Please fix your mistakes.", "error")
-    return replace(result, shown=f"Error processing tool: {said}")
+    raised = None if isinstance(error, str) else error
+    return replace(result, shown=f"Error processing tool: {said}", error=raised)
 
 
 def read(call: ToolCall, output: Output, as_sent: Callable[[ToolCall, ToolMessage], ToolMessage]) -> Result:

@@ -27,6 +27,7 @@ class AuditEventType(StrEnum):
     ACTION_FAILED = "action.failed"
     ACTION_REJECTED = "action.rejected"
     ACTION_IN_DOUBT = "action.in_doubt"
+    ACTION_PAUSED = "action.paused"
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_GRANTED = "approval.granted"
     APPROVAL_DENIED = "approval.denied"

@@ -55,12 +55,14 @@ class ApprovalTerms:
         approvers: `role:<name>` or `user:<id>`; whoever matches one may vote. None: anyone of the tenant whom the host
             lets vote.
         quorum: How many different people have to approve.
-        expires_s: Seconds until the request expires.
+        expires_s: Seconds until the request expires; at most 30 days.
+        self_approval: Whether those for whom the action is may approve it, as the user of a chat who is asked there.
     """
 
     approvers: tuple[str, ...] = ()
     quorum: int = 1
     expires_s: float = 15 * 60.0
+    self_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)

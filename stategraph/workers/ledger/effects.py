@@ -25,7 +25,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -96,8 +96,69 @@ class EffectLedger:
         Args:
             scope: Within which keys are unique, such as a tenant.
         """
-        with _placed(_Place(self, scope, Claimant(self._owner), None, 0)):
+        with _placed(self._own_place(scope)):
             yield
+
+    def _own_place(self, scope: str) -> _Place:
+        return _Place(self, scope, Claimant(self._owner), None, 0)
+
+    def once(self, named: EffectName, function: Callable[[], Any]) -> Any:
+        """Make a call whose effect happens once, for code that names effects itself; see `effect`.
+
+        Args:
+            named: The name of the effect, and what to do about it.
+            function: Makes the call, and returns its result.
+
+        Returns:
+            The result, of this call or of an earlier one.
+
+        Raises:
+            InDoubt: It is unknown whether an earlier call has acted.
+            EffectFailed: An earlier call was refused.
+            EffectKeyReused: The key was used with other arguments.
+            Exception: What the function raised.
+        """
+        plan, call = self._named(named)
+        return _call(plan, call, function)
+
+    async def aonce(self, named: EffectName, function: Callable[[], Awaitable[Any]]) -> Any:
+        """Make a call whose effect happens once, as `once` does."""
+        plan, call = self._named(named)
+        return await _acall(plan, call, function)
+
+    def _named(self, named: EffectName) -> tuple[_Plan, _Call]:
+        place = _place.get()
+        if place is None or place.ledger is not self:
+            place = self._own_place(named.scope)
+        elif place.scope != named.scope:
+            place = replace(place, scope=named.scope)
+        plan = _Plan(_untyped, named.key, named.on_doubt, named.refused, named.not_sent)
+        return plan, _Call(place, named.key, named.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class EffectName:
+    """The name of an effect, for `EffectLedger.once`.
+
+    Attributes:
+        scope: Within which the key is unique, such as a tenant.
+        key: Names the effect.
+        arguments: What the call is made with: an effect is asked for again with the same ones.
+        on_doubt: As of `effect`.
+        refused: As of `effect`.
+        not_sent: As of `effect`.
+    """
+
+    scope: str
+    key: str
+    arguments: Mapping[str, Any]
+    on_doubt: OnDoubt = "raise"
+    refused: tuple[type[Exception], ...] = ()
+    not_sent: tuple[type[Exception], ...] = ()
+
+
+def _untyped() -> None:
+    """Stand for a function that says nothing of the class of its result."""
 
 
 @dataclass(frozen=True, slots=True)
