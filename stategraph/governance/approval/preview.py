@@ -1,4 +1,4 @@
-"""What people are shown of an action's arguments: little enough to read, and nothing that is a key to something.
+"""Previews of an action's arguments for people: little enough to read, and nothing that is a key to something.
 
 - Values under names that look like those of credentials are not copied, and neither is text that looks like one.
 - 4 KiB of JSON at most, 4 levels deep; what is left out is marked, and counted.
@@ -98,15 +98,19 @@ def restored(edited: Any, shown: Any, original: Any) -> Any:
     if edited == shown:
         return original
     if isinstance(edited, Mapping) and isinstance(shown, Mapping) and isinstance(original, Mapping):
-        kept = {
-            name: restored(each, shown[name], original[name]) if name in shown and name in original else each
-            for name, each in edited.items()
-        }
-        if _MORE_ITEMS not in shown or kept.pop(_MORE_ITEMS, None) is None:
-            return kept
-        return {**kept, **{name: each for name, each in original.items() if name not in shown}}
+        return _restored_fields(edited, shown, original)
     lists = isinstance(edited, list) and isinstance(shown, list) and isinstance(original, list)
     return _restored_items(edited, shown, original) if lists and edited and len(edited) == len(shown) else edited
+
+
+def _restored_fields(edited: Mapping[str, Any], shown: Mapping[str, Any], original: Mapping[str, Any]) -> Any:
+    both = shown.keys() & original.keys()
+    kept = {
+        name: restored(each, shown[name], original[name]) if name in both else each for name, each in edited.items()
+    }
+    if _MORE_ITEMS not in shown or kept.pop(_MORE_ITEMS, None) is None:
+        return kept
+    return {**kept, **{name: each for name, each in original.items() if name not in shown}}
 
 
 def _restored_items(edited: list[Any], shown: list[Any], original: list[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Who may decide about a request, and what the votes come to. Pure.
+"""Votes: the rules of who may decide about a request, and of what its votes come to. Pure.
 
 - `role:<name>` and `user:<id>` name approvers; whoever matches one of them may vote. Where none is named, everybody may
   whom the host lets vote.

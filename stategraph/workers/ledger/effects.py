@@ -43,6 +43,7 @@ from stategraph.workers.ledger.book import EffectBook
 from stategraph.workers.ledger.machine import Claimant, Decision, EffectRow, IllegalEffectMove
 from stategraph.workers.ledger.records import EffectCall as EffectCall
 from stategraph.workers.ledger.records import EffectFailed as EffectFailed
+from stategraph.workers.ledger.records import EffectName as EffectName
 from stategraph.workers.ledger.records import EffectRecord as EffectRecord
 from stategraph.workers.ledger.records import Found as Found
 from stategraph.workers.ledger.records import InDoubt as InDoubt
@@ -134,27 +135,6 @@ class EffectLedger:
             place = replace(place, scope=named.scope)
         plan = _Plan(_untyped, named.key, named.on_doubt, named.refused, named.not_sent)
         return plan, _Call(place, named.key, named.arguments)
-
-
-@dataclass(frozen=True, slots=True)
-class EffectName:
-    """The name of an effect, for `EffectLedger.once`.
-
-    Attributes:
-        scope: Within which the key is unique, such as a tenant.
-        key: Names the effect.
-        arguments: What the call is made with: an effect is asked for again with the same ones.
-        on_doubt: As of `effect`.
-        refused: As of `effect`.
-        not_sent: As of `effect`.
-    """
-
-    scope: str
-    key: str
-    arguments: Mapping[str, Any]
-    on_doubt: OnDoubt = "raise"
-    refused: tuple[type[Exception], ...] = ()
-    not_sent: tuple[type[Exception], ...] = ()
 
 
 def _untyped() -> None:

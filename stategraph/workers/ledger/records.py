@@ -74,6 +74,27 @@ OnDoubt: TypeAlias = Literal["interrupt", "raise"] | Reconcile
 
 
 @dataclass(frozen=True, slots=True)
+class EffectName:
+    """The name of an effect, for `EffectLedger.once`.
+
+    Attributes:
+        scope: Within which the key is unique, such as a tenant.
+        key: Names the effect.
+        arguments: What the call is made with: an effect is asked for again with the same ones.
+        on_doubt: As of `effect`.
+        refused: As of `effect`.
+        not_sent: As of `effect`.
+    """
+
+    scope: str
+    key: str
+    arguments: Mapping[str, Any]
+    on_doubt: OnDoubt = "raise"
+    refused: tuple[type[Exception], ...] = ()
+    not_sent: tuple[type[Exception], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EffectCall:
     """The effect that is being dispatched, for the code that does it: see `current_effect`.
 

@@ -12,36 +12,17 @@ from hypothesis import strategies as st
 from stategraph.governance.approval.preview import HIDDEN, MOST_BYTES, is_credential, preview, restored
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "password",
-        "api_key",
-        "apiKey",
-        "API-KEY",
-        "access_token",
-        "Authorization",
-        "clientSecret",
-        "private_key",
-        "session_cookie",
-        "pin",
-        "otp",
-        "db.password",
-        "sshKey",
-        "passphrase",
-        "bearer",
-        "secrets",
-        "user_password",
-    ],
-)
+CREDENTIALS = """password api_key apiKey API-KEY access_token Authorization clientSecret private_key session_cookie pin
+otp db.password sshKey passphrase bearer secrets user_password"""
+OTHERS = "to subject author pinned keyboard monkey tokens_used_by keynote passenger body"
+
+
+@pytest.mark.parametrize("name", CREDENTIALS.split())
 def test_names_of_credentials_are_known(name: str) -> None:
     assert is_credential(name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["to", "subject", "author", "pinned", "keyboard", "monkey", "tokens_used_by", "keynote", "passenger", "body"],
-)
+@pytest.mark.parametrize("name", OTHERS.split())
 def test_other_names_are_not(name: str) -> None:
     assert not is_credential(name)
 
