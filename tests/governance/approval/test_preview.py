@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from stategraph.governance.approval.preview import HIDDEN, MOST_BYTES, is_credential, preview, restored
 
-
 CREDENTIALS = """password api_key apiKey API-KEY access_token Authorization clientSecret private_key session_cookie pin
 otp db.password sshKey passphrase bearer secrets user_password"""
 OTHERS = "to subject author pinned keyboard monkey tokens_used_by keynote passenger body"
