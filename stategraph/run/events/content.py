@@ -20,6 +20,10 @@ from stategraph.run.events import event_types
 
 _log = logging.getLogger(__name__)
 
+#: Kinds of parts that grow with every token, where to look up a member of an enum takes as long as a call.
+_TEXT: Final = str(event_types.ContentTypes.TEXT)
+_THINK: Final = str(event_types.ContentTypes.THINK)
+
 #: A content part, as JSON.
 Part = dict[str, Any]
 
@@ -78,10 +82,10 @@ class ContentAggregator:
         return place
 
     def _put(self, place: int, part: Part) -> None:
-        missing = place + 1 - len(self.content_parts)
-        if missing > 0:
-            self.content_parts.extend([None] * missing)
-        self.content_parts[place] = part
+        parts = self.content_parts
+        if place >= len(parts):
+            parts.extend([None] * (place + 1 - len(parts)))
+        parts[place] = part
 
     def _at(self, place: int) -> Part | None:
         return self.content_parts[place] if place < len(self.content_parts) else None
@@ -128,8 +132,9 @@ class ContentAggregator:
         if step is None:
             _log.warning("No run step or runId found for %s event", what)
             return
-        for piece in _pieces(data["delta"].get("content")):
-            self._append_piece(step, piece, data["delta"].get("tool_call_ids"))
+        delta = data["delta"]
+        for piece in _pieces(delta.get("content")):
+            self._append_piece(step, piece, delta.get("tool_call_ids"))
 
     def _append_piece(self, step: _Step, piece: Mapping[str, Any], tool_call_ids: Sequence[str] | None) -> None:
         kind = piece.get("type")
@@ -137,17 +142,17 @@ class ContentAggregator:
         if part is not None and part["type"] != kind:
             _log.warning("Content type mismatch")
             return
-        match kind:
-            case event_types.ContentTypes.TEXT:
-                self._put(step.place, _longer_text(part or {}, piece, tool_call_ids) | step.stamps)
-            case event_types.ContentTypes.THINK:
-                thought = (part or {}).get("think", "") + (piece.get("think") or "")
-                self._put(step.place, {"type": "think", "think": thought, **step.stamps})
-            case str():
-                # The stored part marks that something of this kind was here; its payload does not come as deltas.
-                self._put(step.place, {**(part or {"type": str(kind)}), **step.stamps})
-            case _:
-                pass
+        if kind == _TEXT:
+            longer = _longer_text(part or {}, piece, tool_call_ids)
+        elif kind == _THINK:
+            longer = {"type": "think", "think": (part or {}).get("think", "") + (piece.get("think") or "")}
+        elif isinstance(kind, str):
+            # The stored part marks that something of this kind was here; its payload does not come as deltas.
+            longer = dict(part or {"type": str(kind)})
+        else:
+            return
+        longer.update(step.stamps)
+        self._put(step.place, longer)
 
     def _fragments(self, data: Mapping[str, Any]) -> None:
         step = self._steps.get(data["id"])
@@ -266,14 +271,12 @@ def create_content_aggregator(content_parts: list[Part | None] | None = None) ->
 
 
 def _pieces(content: object) -> list[Mapping[str, Any]]:
-    match content:
-        case list():
-            # Asked about dicts first: it is quicker than to ask about mappings.
-            return [piece for piece in content if isinstance(piece, (dict, Mapping))]
-        case Mapping():
-            return [content]
-        case _:
-            return []
+    if isinstance(content, list):
+        if len(content) == 1 and isinstance(content[0], dict):  # once per token
+            return content
+        # Asked about dicts first: it is quicker than to ask about mappings.
+        return [piece for piece in content if isinstance(piece, (dict, Mapping))]
+    return [content] if isinstance(content, Mapping) else []
 
 
 def _longer_text(part: Part, piece: Mapping[str, Any], tool_call_ids: Sequence[str] | None) -> Part:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 import logging
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any
 
 from stategraph.engine.config import environment
 from stategraph.run.events import handler_registry
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.handler_registry import HandlersInTurn
 
 _log = logging.getLogger(__name__)
 
@@ -65,22 +67,29 @@ class HandlerCalls:
         Raises:
             HandlerError: It failed.
         """
-        clock = environment.current().clock
-        began = clock.monotonic()
+        monotonic = environment.current().clock.monotonic
+        began = monotonic()
+        # Handlers may change what they are given, so each gets its own; those that were made one share it.
+        metadata = metadata and metadata.copy()
+        answer: Any = None
+        call = handle
         try:
-            # Handlers may change what they are given, so each gets its own.
-            answer = handle(event, data, metadata and metadata.copy(), self._graph)
-            if answer is not None and inspect.isawaitable(answer):
-                answer = await answer
+            for call in handle.calls if type(handle) is HandlersInTurn else (handle,):
+                said = call(event, data, metadata, self._graph)
+                if said is not None and (type(said) is CoroutineType or inspect.isawaitable(said)):
+                    said = await said
+                if said is not None:
+                    answer = said
             if answer is not None and event == GraphEvents.ON_TOOL_EXECUTE:
+                call = handle
                 data.resolve(answer)
         except Exception as error:
-            failure = handler_registry.failure(handle, event, error)
+            failure = handler_registry.failure(call, event, error)
             if event != GraphEvents.ON_RUN_STEP_CLOSED:
                 raise failure from (error if failure is not error else error.__cause__)
             # The reported event is past, and there may be no caller left to raise to.
             _log.warning("Run '%s' is still running. %s", self._run_id, failure, exc_info=error)
-        took_s = clock.monotonic() - began
+        took_s = monotonic() - began
         cost = self._costs.get(event)
         if cost is None:
             cost = self._costs[event] = _Cost()

@@ -139,7 +139,7 @@ def compose_event_handlers(*several: Mapping[str, Handler]) -> dict[str, Handler
         for event, handler in handlers.items():
             by_event.setdefault(str(event), []).append(handler)
     calls = {event: [_call_of(event, handler) for handler in each] for event, each in by_event.items()}
-    return {event: each[0] if len(each) == 1 else _in_turn(calls[event]) for event, each in by_event.items()}
+    return {event: each[0] if len(each) == 1 else HandlersInTurn(calls[event]) for event, each in by_event.items()}
 
 
 def _call_of(event: str, handler: Handler) -> Handle:
@@ -159,10 +159,26 @@ def _warn_of_typo(event: str) -> None:
         _log.warning("A handler was registered for '%s', which no run emits by itself; did you mean '%s'?", event, near)
 
 
-def _in_turn(calls: list[Handle]) -> Handle:
-    async def handle(event: str, data: object, metadata: Mapping[str, Any] | None, graph: Any) -> Any:
+class HandlersInTurn:
+    """Several handlers of one event as one: called one after the other, each waited for; the last answer counts.
+
+    Attributes:
+        calls: Their functions, in order. A run calls these itself, as an event of every token passes here.
+    """
+
+    def __init__(self, handles: list[Handle]) -> None:
+        flat = (each.calls if isinstance(each, HandlersInTurn) else (each,) for each in handles)
+        self.calls: tuple[Handle, ...] = tuple(call for calls in flat for call in calls)
+        self.__qualname__ = ", ".join(map(_name_of, self.calls))
+
+    async def __call__(self, event: str, data: object, metadata: Mapping[str, Any] | None, graph: Any) -> Any:
+        """Handle an event.
+
+        Raises:
+            HandlerError: One of them failed.
+        """
         last: Any = None
-        for call in calls:
+        for call in self.calls:
             try:
                 answer = call(event, data, metadata, graph)
                 if answer is not None and inspect.isawaitable(answer):
@@ -171,9 +187,6 @@ def _in_turn(calls: list[Handle]) -> Handle:
                 raise failure(call, event, error) from error
             last = last if answer is None else answer
         return last
-
-    handle.__qualname__ = ", ".join(map(_name_of, calls))
-    return handle
 
 
 def failure(handle: Handle, event: str, error: Exception) -> HandlerError:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict, assert_never
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
@@ -21,12 +21,16 @@ from stategraph.run.events import event_types, subagent_updates
 from stategraph.run.events.event_types import GraphEvents, Row, RunStep
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_calls import HandlerCalls, HandlerStatistics
+from stategraph.run.events.handler_registry import Handle
 from stategraph.run.events.output_steps import OutputSteps
 from stategraph.run.events.step_list import Status
 from stategraph.run.ports import EventLog
 
 #: Version of the state stored for the process that continues a run: raise it when older code could not read it.
 _FORMAT = 1
+
+#: Looked up once per token: a member of an enum takes as long as a call.
+_STREAMED: Final = GraphEvents.CHAT_MODEL_STREAM
 
 _STOPPED = TimeoutError("stopped before its end")
 
@@ -111,17 +115,22 @@ class RunListener:
             await _HEARERS.get(type(fact), RunListener._show)(self, fact)
             return
         call, chunk = fact.call, fact.chunk
-        await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
+        at = call.at
+        telling = self._telling(_STREAMED, {"chunk": chunk}, at)
+        if telling is not None:
+            await telling
         if call.off_record:
             return
-        if call.at.within is not None:
-            await self._emit_all(self._tracker.of(call.at).chunk(call, chunk), call.at)
+        if at.within is not None:
+            await self._emit_all(self._tracker.of(at).chunk(call, chunk), at)
             return
         self.partial[id(call)][1].append(chunk)
         for event, data in self._tracker.chunk(call, chunk):
-            await self.emit(event, data, call.at)
+            telling = self._telling(event, data, at)
+            if telling is not None:
+                await telling
         if self.outputs is not None:
-            await self._emit_all(self.outputs.chunk(call, chunk), call.at)
+            await self._emit_all(self.outputs.chunk(call, chunk), at)
 
     def memory(self) -> dict[str, object] | None:
         """Return the steps of the run, for the process that continues it; None if nothing is stored."""
@@ -340,21 +349,35 @@ class RunListener:
         Raises:
             HandlerError: The handler failed.
         """
-        # Once or twice per token: what only a slow handler or a reader needs is not built here.
+        handled = self._handlers.get_handle(event) is not None
+        telling = self._telling(event, data, at, call)
+        if telling is not None:
+            await telling
+        return handled
+
+    def _telling(
+        self, event: str, data: object, at: facts.Place | None, call: facts.ModelCall | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        """Log an event and return what is left to await, its handler or a reader that lags; None if nothing is."""
+        # Twice per token: what only a slow handler or a reader needs is not built here.
         handle, log = self._handlers.get_handle(event), self._log
         if handle is None and log is None:
-            return False
+            return None
         metadata = None if at is None else self._metadata if at is self._place else self._known(at)
         if metadata is not None and call is not None:
             metadata = metadata | {"ls_provider": call.traced_as or call.provider, "ls_model_name": call.model}
         if log is not None:
             log.put(event, data, metadata)
             if log.is_full:
-                await log.room()
-        if handle is None:
-            return False
-        await self._calls.call(handle, event, data, metadata)
-        return True
+                return self._tell_when_read(log, handle, event, data, metadata)
+        return None if handle is None else self._calls.call(handle, event, data, metadata)
+
+    async def _tell_when_read(
+        self, log: EventLog, handle: Handle | None, event: str, data: object, metadata: dict[str, object] | None
+    ) -> None:
+        await log.room()
+        if handle is not None:
+            await self._calls.call(handle, event, data, metadata)
 
     async def tell(self, event: str, data: object, metadata: dict[str, object] | None) -> None:
         """Call the handler of an event that arose in another process, once readers have caught up.

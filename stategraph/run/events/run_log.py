@@ -80,7 +80,8 @@ class RunLog:
         """Keep an event and wake readers."""
         self._last += 1
         self._events.append((self._last, event, data, metadata))
-        self._wake()
+        for reader in self._readers:
+            reader.news.set()
 
     @property
     def is_full(self) -> bool:
@@ -180,10 +181,6 @@ class RunLog:
         kept = [RunEvent(*self._events[-back]) for back in range(newest, 0, -1)]
         first = self._last - newest + 1
         return kept if first <= seq + 1 else [_gap(seq, first - 1), *kept]
-
-    def _wake(self) -> None:
-        for reader in self._readers:
-            reader.news.set()
 
 
 def _gap(seen: int, lost_to: int) -> RunEvent:
