@@ -53,6 +53,7 @@ PUBLIC = frozenset(
         "stategraph.engine.remote.graph:RemoteGraph.invoke",
         "stategraph.engine.remote.graph:RemoteGraph.stream",
         "stategraph.engine.remote.graph:RemoteGraph.stream_events",
+        "stategraph.governance.capabilities.functions:capability",
         "stategraph.graph.func:entrypoint.__init__",
         "stategraph.prebuilt.react_agent:create_react_agent",
         "stategraph.graph.state:StateGraph.add_node",

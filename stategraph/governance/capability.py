@@ -17,6 +17,7 @@ RISKS: Final[tuple[Risk, ...]] = ("read", "write", "external", "destructive")
 """The risks, from the smallest to the greatest."""
 
 _ID = re.compile(r"(function|skill|mcp|agent|graph):([^/@\s]+)/([^@\s]+)@(\S+)")
+_RESERVED = re.compile(r"[/@%\s]")
 
 DEFAULT_TIMEOUT_S: Final = 60.0
 
@@ -76,3 +77,8 @@ def capability_id(kind: CapabilityKind, source: str, name: str, version: str) ->
 def without_version(id: str) -> str:
     """Return an id without its version: what stays when a capability changes."""
     return id.rpartition("@")[0] or id
+
+
+def in_id(name: str) -> str:
+    """Return a name as it stands in an id: `/`, `@`, `%` and white space are written as in an address (`%2F`)."""
+    return _RESERVED.sub(lambda found: "".join(f"%{each:02X}" for each in found[0].encode()), name)

@@ -44,10 +44,12 @@ class McpTool(BaseTool):
         server: The server.
         tool: The tool's name there; `name` is what the model sees.
         timeout_s: Seconds in which a call has to be answered; None: the server's `call_timeout_s`.
+        result_schema: The JSON schema of its structured results; None: the server says none.
     """
 
     server: str
     tool: str
+    result_schema: Mapping[str, Any] | None = None
     timeout_s: float | None = None
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     _sessions: ToolCaller = PrivateAttr()
@@ -138,6 +140,7 @@ def make_tool(
         metadata={"mcp": about},
         server=server,
         tool=listed.name,
+        result_schema=listed.output_schema,
     )
     made._sessions = sessions
     return made

@@ -1,0 +1,175 @@
+"""Tools as a model is shown them: their calls go to an executor of actions, and never to the function behind.
+
+Such a tool holds no function, session or graph. It makes an `ActionRequest` with the digest of the view that the model
+was shown, and returns what comes back. Without an executor it can be bound to a model, and every call is refused.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from langchain_core.runnables.config import ensure_config
+from langchain_core.tools import BaseTool, ToolException
+from pydantic import PrivateAttr
+
+from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
+from stategraph.governance.actions import ActionOutcome, ActionRequest, Reason, RunRef
+from stategraph.governance.capability import Capability
+from stategraph.governance.context import RuntimeSessionContext
+from stategraph.governance.errors import CapabilityDenied
+
+READ_SKILL: Final = "read_skill"
+"""The tool with which a model reads skills: one for all of a view."""
+
+_call_id: ContextVar[str | None] = ContextVar("stategraph_capability_call", default=None)
+
+
+class Actor(Protocol):
+    """Carries out what a model asks for: `stategraph.governance.executor.ActionExecutor` is one."""
+
+    async def act(self, request: ActionRequest, /) -> ActionOutcome:
+        """Carry out an action, or say why not."""
+
+    def act_sync(self, request: ActionRequest, /) -> ActionOutcome:
+        """Carry out an action in a thread without an event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The executor that calls of tools go to, and the caller for whom they are made.
+
+    Attributes:
+        actor: Carries them out.
+        context: Who acts.
+        run: The run; None: it is read from the config of each call.
+    """
+
+    actor: Actor
+    context: RuntimeSessionContext
+    run: RunRef | None = None
+
+
+class CapabilityTool(BaseTool):
+    """A capability as a tool for a model; `CapabilityView.tools` makes them.
+
+    What is refused or fails is a result with the status `error`, in words for the model.
+
+    Attributes:
+        capability: The id of the capability, with its version; None: the argument `skill` names it.
+        view_digest: The digest of the view that the model is shown.
+    """
+
+    capability: str | None
+    view_digest: str
+    handle_tool_error: bool = True
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    _session: Session | None = PrivateAttr(default=None)
+
+    # The parameters are those of the capability, under any names: so none may be named here.
+
+    def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
+        session, request = self._request(arguments)
+        return _told(session.actor.act_sync(request))
+
+    async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
+        session, request = self._request(arguments)
+        return _told(await session.actor.act(request))
+
+    def run(self, tool_input: str | dict[str, Any], *given: Any, **named: Any) -> Any:
+        """Call the tool, as LangChain does, and note the id of the call."""
+        with _noted(named.get("tool_call_id")):
+            return super().run(tool_input, *given, **named)
+
+    async def arun(self, tool_input: str | dict[str, Any], *given: Any, **named: Any) -> Any:
+        """Call the tool, as LangChain does, and note the id of the call."""
+        with _noted(named.get("tool_call_id")):
+            return await super().arun(tool_input, *given, **named)
+
+    def _request(self, arguments: Mapping[str, Any]) -> tuple[Session, ActionRequest]:
+        if self._session is None:
+            raise CapabilityDenied(
+                f"The tool {self.name!r} was called, and its view has no executor of actions: make the tools with "
+                "view.tools(executor, context). Without one they can be shown to a model, and do nothing",
+                Reason.CAPABILITY_UNKNOWN,
+            )
+        return self._session, ActionRequest(
+            capability=self.capability or self.name,
+            arguments=arguments,
+            call_id=_call_id.get() or uuid.uuid4().hex,
+            run=self._session.run or _run_of_config(),
+            context=self._session.context,
+            view_digest=self.view_digest,
+        )
+
+
+@contextmanager
+def _noted(call_id: str | None) -> Iterator[None]:
+    mark = _call_id.set(call_id)
+    try:
+        yield
+    finally:
+        _call_id.reset(mark)
+
+
+def _run_of_config() -> RunRef:
+    """Return the run that is calling, as far as its config says."""
+    config = ensure_config()
+    settings = config.get(CONF) or {}
+    thread = settings.get(CONFIG_KEY_THREAD_ID)
+    run_id = config.get("run_id") or (config.get("metadata") or {}).get("run_id") or settings.get("run_id")
+    return RunRef(str(run_id or thread or uuid.uuid4().hex), None if thread is None else str(thread))
+
+
+def _told(outcome: ActionOutcome) -> tuple[Any, Any]:
+    """Return an outcome as LangChain has it.
+
+    Raises:
+        ToolException: It was not completed, in words for the model.
+    """
+    if outcome.status in ("completed", "answered"):
+        return outcome.content, outcome.artifact
+    content = outcome.content
+    raise ToolException(content if isinstance(content, str) else f"{outcome.reason or outcome.status}: {content}")
+
+
+def tool_of(name: str, capability: Capability, view_digest: str, session: Session | None) -> CapabilityTool:
+    """Make the tool of a capability."""
+    made = CapabilityTool(
+        name=name,
+        description=capability.description or capability.title or capability.name,
+        args_schema={"type": "object", "properties": {}, **capability.input_schema},
+        metadata={"capability": {"id": capability.id, "digest": capability.digest, "risk": capability.risk}},
+        capability=capability.id,
+        view_digest=view_digest,
+    )
+    made._session = session
+    return made
+
+
+def skill_tool(names: Sequence[str], view_digest: str, session: Session | None) -> CapabilityTool:
+    """Make the tool that reads skills.
+
+    Args:
+        names: The names of the skills.
+        view_digest: The digest of the view.
+        session: Whom its calls go to.
+    """
+    path = "A file of the skill that its instructions name, such as references/forms.md. Leave it out to read these."
+    properties = {
+        "skill": {"type": "string", "enum": list(names), "description": "The skill."},
+        "path": {"type": "string", "description": path},
+    }
+    made = CapabilityTool(
+        name=READ_SKILL,
+        description="Read the instructions of a skill before you do what it is for, or a file that they name.",
+        args_schema={"type": "object", "properties": properties, "required": ["skill"]},
+        capability=None,
+        view_digest=view_digest,
+    )
+    made._session = session
+    return made
