@@ -7,9 +7,7 @@ was shown, and returns what comes back. Without an executor it can be bound to a
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -26,7 +24,8 @@ from stategraph.governance.errors import CapabilityDenied
 READ_SKILL: Final = "read_skill"
 """The tool with which a model reads skills: one for all of a view."""
 
-_call_id: ContextVar[str | None] = ContextVar("stategraph_capability_call", default=None)
+_CALL_ID: Final = "\0call_id"
+"""Stands among the arguments for the id of the call: no model gives one of this name."""
 
 
 class Actor(Protocol):
@@ -80,17 +79,13 @@ class CapabilityTool(BaseTool):
         session, request = self._request(arguments)
         return _told(await session.actor.act(request))
 
-    def run(self, tool_input: str | dict[str, Any], *given: Any, **named: Any) -> Any:
-        """Call the tool, as LangChain does, and note the id of the call."""
-        with _noted(named.get("tool_call_id")):
-            return super().run(tool_input, *given, **named)
+    def _to_args_and_kwargs(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> Any:
+        # LangChain tells the id of the call here alone, to a tool whose parameters are not named.
+        positional, named = super()._to_args_and_kwargs(tool_input, tool_call_id)
+        return positional, {**named, _CALL_ID: tool_call_id}
 
-    async def arun(self, tool_input: str | dict[str, Any], *given: Any, **named: Any) -> Any:
-        """Call the tool, as LangChain does, and note the id of the call."""
-        with _noted(named.get("tool_call_id")):
-            return await super().arun(tool_input, *given, **named)
-
-    def _request(self, arguments: Mapping[str, Any]) -> tuple[Session, ActionRequest]:
+    def _request(self, arguments: dict[str, Any]) -> tuple[Session, ActionRequest]:
+        call_id = arguments.pop(_CALL_ID, None)
         if self._session is None:
             raise CapabilityDenied(
                 f"The tool {self.name!r} was called, and its view has no executor of actions: make the tools with "
@@ -100,20 +95,11 @@ class CapabilityTool(BaseTool):
         return self._session, ActionRequest(
             capability=self.capability or self.name,
             arguments=arguments,
-            call_id=_call_id.get() or uuid.uuid4().hex,
+            call_id=call_id or uuid.uuid4().hex,
             run=self._session.run or _run_of_config(),
             context=self._session.context,
             view_digest=self.view_digest,
         )
-
-
-@contextmanager
-def _noted(call_id: str | None) -> Iterator[None]:
-    mark = _call_id.set(call_id)
-    try:
-        yield
-    finally:
-        _call_id.reset(mark)
 
 
 def _run_of_config() -> RunRef:
