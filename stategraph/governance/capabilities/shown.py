@@ -72,32 +72,33 @@ class CapabilityTool(BaseTool):
     # The parameters are those of the capability, under any names: so none may be named here.
 
     def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
-        session, request = self._request(arguments)
-        return _told(session.actor.act_sync(request))
+        return _told(self._bound().actor.act_sync(self._request(arguments)))
 
     async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
-        session, request = self._request(arguments)
-        return _told(await session.actor.act(request))
+        return _told(await self._bound().actor.act(self._request(arguments)))
 
     def _to_args_and_kwargs(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> Any:
         # LangChain tells the id of the call here alone, to a tool whose parameters are not named.
         positional, named = super()._to_args_and_kwargs(tool_input, tool_call_id)
         return positional, {**named, _CALL_ID: tool_call_id}
 
-    def _request(self, arguments: dict[str, Any]) -> tuple[Session, ActionRequest]:
-        call_id = arguments.pop(_CALL_ID, None)
+    def _bound(self) -> Session:
         if self._session is None:
             raise CapabilityDenied(
                 f"The tool {self.name!r} was called, and its view has no executor of actions: make the tools with "
                 "view.tools(executor, context). Without one they can be shown to a model, and do nothing",
                 Reason.CAPABILITY_UNKNOWN,
             )
-        return self._session, ActionRequest(
+        return self._session
+
+    def _request(self, arguments: dict[str, Any]) -> ActionRequest:
+        session, call_id = self._bound(), arguments.pop(_CALL_ID, None)
+        return ActionRequest(
             capability=self.capability or self.name,
             arguments=arguments,
             call_id=call_id or uuid.uuid4().hex,
-            run=self._session.run or _run_of_config(),
-            context=self._session.context,
+            run=session.run or _run_of_config(),
+            context=session.context,
             view_digest=self.view_digest,
         )
 
