@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from stategraph.governance.context import Budget
@@ -24,48 +26,74 @@ def rule(body: str) -> str:
     return f"rules: [{{name: mail, {body}}}]"
 
 
+def then(body: str) -> str:
+    return rule(f"at: [input], then: {{{body}}}")
+
+
+def when(condition: str) -> str:
+    return rule(f"at: [input], when: {json.dumps(condition)}, then: {{decision: deny}}")
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("mode: enforced", "p.yaml: spec.mode is 'enforced'; expected one of enforce, evaluate_only; did you mean 'enforce'?"),
+        (
+            "mode: enforced",
+            "p.yaml: spec.mode is 'enforced'; expected one of enforce, evaluate_only; did you mean 'enforce'?",
+        ),
         ("rule: []", "p.yaml: spec.rule is not a known field; did you mean 'rules'?"),
         ("rules: {}", "p.yaml: spec.rules is dict; expected a list of rules"),
         ("rules: [allow]", "p.yaml: rule 1: is 'allow'; expected an object with fields"),
         (f"rules: [{{{RULE}}}]", "p.yaml: rule 1: name is not there; it is required"),
         (f"rules: [{{name: a, {RULE}}}, {{name: a, {RULE}}}]", "p.yaml: rule 'a': name is used by an earlier rule"),
         (rule("then: {decision: allow}"), "p.yaml: rule 'mail': at is not there; it is required"),
-        (rule("at: pre_tool_call, then: {decision: allow}"), "rule 'mail': at is 'pre_tool_call'; expected a list of texts"),
+        (
+            rule("at: pre_tool_call, then: {decision: allow}"),
+            "rule 'mail': at is 'pre_tool_call'; expected a list of texts",
+        ),
         (rule("at: [pre_tool_cal], then: {decision: allow}"), "did you mean 'pre_tool_call'?"),
         (rule("at: [input, input], then: {decision: allow}"), "rule 'mail': at names 'input' twice"),
         (rule("at: [input]"), "rule 'mail': then is not there; it is required"),
         (rule("at: [input], then: allow"), "rule 'mail': then is 'allow'; expected an object with fields"),
-        (rule("at: [input], then: {decision: block}"), "rule 'mail': then.decision is 'block'; expected one of allow, deny,"),
-        (rule("at: [input], then: {decision: deny, quorum: 2}"), "then.quorum belongs to the decision escalate"),
-        (rule("at: [input], then: {decision: allow, path: $policy_target}"), "then.path belongs to the decision transform"),
-        (rule('at: [input], then: {decision: deny, reason: "runtime_error:x"}'), "then.reason is 'runtime_error:x'; reasons that"),
-        (rule("at: [input], then: {decision: deny, labels: [secret]}"), "then.labels is given, but what is denied"),
-        (rule("at: [input], then: {decision: escalate, quorum: 0}"), "then.quorum is 0; expected a whole number from 1"),
-        (rule("at: [input], then: {decision: escalate, quorum: true}"), "then.quorum is True; expected a whole number"),
-        (rule("at: [input], then: {decision: escalate, expires: soon}"), "then.expires is 'soon'; expected a duration such as"),
-        (rule("at: [input], then: {decision: escalate, expires: 31d}"), "up to 30d"),
-        (rule("at: [input], then: {decision: escalate, approvers: [security]}"), "then.approvers names 'security'; expected role:"),
-        (rule("at: [input], then: {decision: transform, path: $snap.input, value: 1}"), "a transform may only change $policy_target"),
-        (rule("at: [input], then: {decision: transform, path: text, value: 1}"), "then.path cannot be read: 'text' is no path"),
-        (rule("at: [input], then: {decision: transform, path: $policy_target}"), "then.value or with is required"),
-        (rule("at: [input], then: {decision: transform, path: $policy_target, value: 1, with: redact}"), "and not both"),
-        (rule("at: [input], then: {decision: transform, path: $policy_target, with: redakt}"), "did you mean 'redact'?"),
-        (rule("at: [input], then: {decision: transform, path: $policy_target, with: redact}"), "pass redact="),
-        (rule('at: [input], tools: ["mcp:*"], then: {decision: deny}'), "rule 'mail': tools is given, but the rule is also at input"),
-        (rule("at: [input], when: args.x == 1, then: {decision: deny}"), "rule 'mail': when: line 1, column 5: undeclared reference to 'args.x'; known at its points: agent,"),
-        (rule("at: [pre_tool_call, input], when: args.x == 1, then: {decision: deny}"), "undeclared reference to 'args.x'"),
-        (rule("at: [input], when: '1 +', then: {decision: deny}"), "rule 'mail': when: line 1, column 4: Syntax error"),
-        (rule("at: [input], when: '1 + 1', then: {decision: deny}"), "when: the expression is of type INT; a condition is true or false"),
-        (rule("at: [input], when: now() > 1, then: {decision: deny}"), "undeclared reference to 'now'"),
-        (rule(f"at: [input], when: '{'(' * 64}true{')' * 64}', then: {{decision: deny}}"), "when: the expression is nested too deeply; at most 32"),
-        (rule(f"at: [input], when: '\"{'x' * 5000}\" == \"\"', then: {{decision: deny}}"), "when: the expression is longer than 4,096 bytes"),
+        (then("decision: block"), "rule 'mail': then.decision is 'block'; expected one of allow, deny,"),
+        (then("decision: deny, quorum: 2"), "then.quorum belongs to the decision escalate"),
+        (then("decision: allow, path: $policy_target"), "then.path belongs to the decision transform"),
+        (then('decision: deny, reason: "runtime_error:x"'), "then.reason is 'runtime_error:x'; reasons that"),
+        (then("decision: deny, labels: [secret]"), "then.labels is given, but what is denied"),
+        (then("decision: escalate, quorum: 0"), "then.quorum is 0; expected a whole number from 1"),
+        (then("decision: escalate, quorum: true"), "then.quorum is True; expected a whole number"),
+        (then("decision: escalate, expires: soon"), "then.expires is 'soon'; expected a duration such as"),
+        (then("decision: escalate, expires: 31d"), "up to 30d"),
+        (then("decision: escalate, approvers: [security]"), "then.approvers names 'security'; expected role:"),
+        (then("decision: transform, path: $snap.input, value: 1"), "a transform may only change $policy_target"),
+        (then("decision: transform, path: text, value: 1"), "then.path cannot be read: 'text' is no path"),
+        (then("decision: transform, path: $policy_target"), "then.value or with is required"),
+        (then("decision: transform, path: $policy_target, value: 1, with: redact"), "and not both"),
+        (then("decision: transform, path: $policy_target, with: redakt"), "did you mean 'redact'?"),
+        (then("decision: transform, path: $policy_target, with: redact"), "pass redact="),
+        (
+            rule('at: [input], tools: ["mcp:*"], then: {decision: deny}'),
+            "rule 'mail': tools is given, but the rule is also at input",
+        ),
+        (
+            when("args.x == 1"),
+            "rule 'mail': when: line 1, column 5: undeclared reference to 'args.x'; known at its points: agent,",
+        ),
+        (
+            rule("at: [pre_tool_call, input], when: args.x == 1, then: {decision: deny}"),
+            "undeclared reference to 'args.x'",
+        ),
+        (when("1 +"), "rule 'mail': when: line 1, column 4: Syntax error"),
+        (when("1 + 1"), "when: the expression is of type INT; a condition is true or false"),
+        (when("now() > 1"), "undeclared reference to 'now'"),
+        (when("(" * 64 + "true" + ")" * 64), "when: the expression is nested too deeply; at most 32"),
+        (when(f"'{'x' * 5000}' == ''"), "when: the expression is longer than 4,096 bytes"),
         ("defaults: {reed: allow}", "spec.defaults.reed is not a known field; did you mean 'read'?"),
         ("defaults: {pre_tool_call: allow}", "spec.defaults.pre_tool_call is not a known field"),
-        ("defaults: {read: transform}", "spec.defaults.read is 'transform'; expected one of allow, deny, warn, escalate"),
+        (
+            "defaults: {read: transform}",
+            "spec.defaults.read is 'transform'; expected one of allow, deny, warn, escalate",
+        ),
         ("budgets: {per_run: {tokens: 1.5}}", "spec.budgets.per_run.tokens is 1.5; expected a whole number from 0"),
         ("budgets: {per_run: {usd: -1}}", "spec.budgets.per_run.usd is -1; expected a number from 0"),
         ("budgets: {per_run: {wall: 1:30}}", "spec.budgets.per_run.wall is '1:30'; expected a duration"),
@@ -82,7 +110,7 @@ def rule(body: str) -> str:
         ("data: {x: !!binary aGk=}", "is no plain value"),
         ("data: [", "p.yaml, line "),
     ],
-)  # fmt: skip
+)
 def test_an_error_names_the_file_the_rule_and_the_field(spec, says) -> None:
     assert says in refused(spec)
 
@@ -107,13 +135,17 @@ def test_a_file_that_is_no_policy_is_refused(text, says) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(None, "cannot be read: No such file"), (b"\xff", "is not UTF-8"), (b"#" * 1_100_000, "larger than 1,048,576 bytes")],
-)  # fmt: skip
+    [
+        (None, "cannot be read: No such file"),
+        (b"\xff", "is not UTF-8"),
+        (b"#" * 1_100_000, "larger than 1,048,576 bytes"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content, says) -> None:
     file = tmp_path / "policy.yaml"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(PolicyError, match="policy.yaml: the file") as caught:
+    with pytest.raises(PolicyError, match=r"policy\.yaml: the file") as caught:
         load_policy(file)
     assert says in str(caught.value)
 

@@ -154,9 +154,7 @@ def test_a_redactor_that_raises_denies_and_its_words_are_not_repeated() -> None:
 
 
 def test_constants_of_the_policy_are_read_as_data_and_cannot_be_given_by_a_snapshot() -> None:
-    p = policy(
-        "data: {most: 50}\nrules: [{name: r, at: [pre_tool_call], when: args.cents > data.most, then: {decision: deny}}]"
-    )
+    p = policy(f"data: {{most: 50}}\nrules: [{{name: r, at: [pre_tool_call], when: args.cents > data.most, {DENY}}}]")
     assert p.decide(TOOL, call(data={"most": 1000})).decision == "deny"
 
 
