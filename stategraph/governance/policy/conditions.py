@@ -15,7 +15,7 @@ from typing import Any, Final
 from stategraph.governance.capability import without_version
 
 Excludes = Callable[[str, str, str], bool]
-"""Whether a rule cannot match, given the id, name and risk of a tool."""
+"""Test of a rule that says it cannot match, given the id, name and risk of a tool."""
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|//[^\n]*)

@@ -36,7 +36,7 @@ class Annotator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where an intervention point finds things in a snapshot.
+    """Configuration of an intervention point: the paths of what it needs in a snapshot.
 
     Attributes:
         target: The policy target: what goes on, and what a transform may change.
