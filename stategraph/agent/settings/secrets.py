@@ -417,11 +417,16 @@ def _in_value(value: Any, around: tuple[int, ...]) -> Iterator[str]:
         return
     within = (*around, id(value))
     for name, each in value.items() if isinstance(value, Mapping) else enumerate(value):
-        plain = _snake(name) if isinstance(name, str) else ""
-        if _NAMED_SECRET.search(plain) and plain not in _NO_SECRETS:
+        if isinstance(name, str) and names_secret(name):
             yield from texts_in(each, within)
         else:
             yield from _in_value(each, within)
+
+
+def names_secret(name: str) -> bool:
+    """Return whether a value is secret by its name, such as `apiKey` or `Set-Cookie`."""
+    plain = _snake(name)
+    return _NAMED_SECRET.search(plain) is not None and plain not in _NO_SECRETS
 
 
 def texts_in(value: Any, around: tuple[int, ...] = ()) -> Iterator[str]:

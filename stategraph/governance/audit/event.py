@@ -39,6 +39,9 @@ class AuditEventType(StrEnum):
     BUDGET_EXCEEDED = "budget.exceeded"
     CONTEXT_CREATED = "context.created"
     SECRET_ACCESSED = "secret.accessed"
+    AUDIT_ERASED = "audit.erased"
+    AUDIT_ARCHIVED = "audit.archived"
+    AUDIT_EXPORTED = "audit.exported"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,318 @@
+"""The audit log in a SQLite file: one table for each month.
+
+Rules
+-----
+* Each transaction takes SQLite's one write lock when it begins: several processes may write to one file.
+* Commits are flushed to the disk (`synchronous=FULL`): a row that is stored survives a power failure.
+* Erased data are overwritten with zeros (`secure_delete`), and the log beside the file is emptied after an erasure.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from stategraph.errors import ConfigurationError
+from stategraph.governance.audit.chain import Head, SignedHead, genesis
+from stategraph.governance.audit.filters import ALL, AuditFilter
+from stategraph.governance.audit.record import COLUMNS, Row
+from stategraph.savers.sqlite_files import explain, named
+
+BUSY_S: Final = 5.0
+"""Time that a transaction waits for the write lock; after that the log tries again."""
+
+_PREFIX: Final = "sg_audit_"
+_COLUMNS: Final = ", ".join(COLUMNS)
+_ROW: Final = """
+    tenant TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, stored INTEGER NOT NULL,
+    type TEXT NOT NULL, severity INTEGER NOT NULL, run_id TEXT, thread_id TEXT, call_id TEXT, principal TEXT,
+    capability_id TEXT, decision TEXT, duration_us INTEGER, trace_id TEXT, data BLOB, data_hash BLOB NOT NULL,
+    key_id TEXT, prev_hash BLOB NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (tenant, seq)
+"""
+_TABLES: Final = (
+    """
+    CREATE TABLE IF NOT EXISTS sg_audit_head (
+        tenant TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL, stored INTEGER NOT NULL,
+        signed_seq INTEGER NOT NULL, unsigned_since INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS sg_audit_signed_head (
+        tenant TEXT NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, at INTEGER NOT NULL, key_id TEXT NOT NULL,
+        signature BLOB NOT NULL, PRIMARY KEY (tenant, seq, at)
+    ) WITHOUT ROWID
+    """,
+)
+
+
+class SqliteAuditStorage:
+    """An audit log in a file.
+
+    Args:
+        path: The file; made if it is not there.
+        create: Whether it may be made; if not, it has to be there, and to hold an audit log.
+
+    Raises:
+        ConfigurationError: The path is that of a database in memory, or there is no file and none may be made.
+    """
+
+    def __init__(self, path: str, *, create: bool = True) -> None:
+        if ":memory:" in path or not path:
+            raise ConfigurationError("An audit log in memory would be lost with the process: name a file")
+        if not create and not Path(path).is_file():
+            raise ConfigurationError(f"There is no audit log '{path}': check the address")
+        self._path = path
+        self._create = create
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._months: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The address."""
+        return f"sqlite:///{self._path}"
+
+    def set_up(self) -> None:
+        """Make the file and its tables."""
+        with self._lock:
+            self._opened()
+
+    @contextmanager
+    def transaction(self, tenants: Collection[str]) -> Iterator[_Session]:
+        """Open a transaction; see `storage.AuditStorage`."""
+        del tenants  # there is one lock for all
+        with self._lock:
+            connection = self._opened()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield _Session(connection, self._months)
+                connection.execute("COMMIT")
+            except BaseException as error:
+                self._months = set()
+                self._give_up(connection)
+                explain(error, self._path)
+                raise
+
+    def _give_up(self, connection: sqlite3.Connection) -> None:
+        """Roll back; a connection that cannot is closed, and another is opened for the next transaction."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._connection = None
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[_Reading]:
+        """Read the log as it is now."""
+        with named(self._path), closing(self._connect()) as connection:
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("BEGIN")
+            yield _Reading(connection)
+
+    def drop_month(self, month: str) -> None:
+        """Delete all rows of a month."""
+        with self._lock:
+            self._months.discard(month)
+            self._opened().execute(f"DROP TABLE IF EXISTS {_table(month)}")
+        self.scrub()
+
+    def scrub(self) -> None:
+        """Empty the log beside the file, where what was erased may still stand."""
+        with self._lock:
+            deadline = time.monotonic() + BUSY_S
+            while True:
+                busy, *_ = self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy or time.monotonic() > deadline:
+                    return
+                time.sleep(0.02)  # somebody reads an older state
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            with named(self._path):
+                connection = self._connect()
+                try:
+                    _prepare(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            self._connection = connection
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        name = self._path if self._create else f"{Path(self._path).absolute().as_uri()}?mode=rw"
+        return sqlite3.connect(
+            name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=not self._create
+        )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables, and have commits flushed and erased data overwritten."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            # SQLite does not wait for a lock here (https://sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode).
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.005, 0.02))
+    connection.execute("PRAGMA synchronous=FULL").close()
+    connection.execute("PRAGMA secure_delete=ON").close()
+    connection.execute("PRAGMA cache_size=-16000").close()  # 16 MB: the newest pages of each index stay in memory
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _TABLES:
+            connection.execute(statement)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _table(month: str) -> str:
+    return f"{_PREFIX}{month.replace('-', '_')}"
+
+
+def _head(found: Sequence[Any] | None, tenant: str) -> Head:
+    return genesis(tenant) if found is None else Head(*found)
+
+
+class _Session:
+    """An open transaction; see `storage.AuditSession`."""
+
+    __slots__ = ("_connection", "_months")
+
+    def __init__(self, connection: sqlite3.Connection, months: set[str]) -> None:
+        self._connection = connection
+        self._months = months
+
+    def head(self, tenant: str) -> Head:
+        return _head(
+            self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone(), tenant
+        )
+
+    def ids(self, tenant: str, after: int) -> set[str]:
+        return {each.id for each in _Reading(self._connection).rows(tenant, after=after)}
+
+    def insert(self, month: str, rows: Sequence[Row]) -> None:
+        table = _table(month)
+        if month not in self._months:
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({_ROW}) WITHOUT ROWID")
+            self._connection.execute(
+                f"CREATE INDEX IF NOT EXISTS {table}_run ON {table} (run_id) WHERE run_id IS NOT NULL"
+            )
+            self._connection.execute(f"CREATE INDEX IF NOT EXISTS {table}_at ON {table} (tenant, at)")
+            self._months.add(month)
+        self._connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(COLUMNS))})", rows)
+
+    def put_head(self, head: Head) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO sg_audit_head VALUES (?, ?, ?, ?, ?, ?)",
+            (head.tenant, head.seq, head.hash, head.stored, head.signed_seq, head.unsigned_since),
+        )
+
+    def add_signed_head(self, head: SignedHead) -> None:
+        self._connection.execute(
+            "INSERT OR IGNORE INTO sg_audit_signed_head VALUES (?, ?, ?, ?, ?, ?)",
+            (head.tenant, head.seq, head.hash, head.at, head.key_id, head.signature),
+        )
+
+    def replace_data(self, rows: Sequence[Row]) -> None:
+        for month in _months(self._connection):
+            self._connection.executemany(
+                f"UPDATE {_table(month)} SET data = ?, key_id = ? WHERE tenant = ? AND seq = ?",
+                [(each.data, each.key_id, each.tenant, each.seq) for each in rows],
+            )
+
+
+class _Reading:
+    """A log as it was at one moment; see `storage.AuditReading`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def tenants(self) -> list[str]:
+        tables = ("sg_audit_head", "sg_audit_signed_head", *map(_table, self.months()))
+        return sorted({tenant for table in tables for tenant in self._tenants_in(table)})
+
+    def _tenants_in(self, table: str) -> Iterator[str]:
+        """Yield the tenants of a table, by steps in its key."""
+        last = ""
+        while True:
+            (found,) = self._connection.execute(f"SELECT min(tenant) FROM {table} WHERE tenant > ?", (last,)).fetchone()
+            if found is None:
+                return
+            yield (last := found)
+
+    def months(self) -> list[str]:
+        return _months(self._connection)
+
+    def head(self, tenant: str) -> Head:
+        return _head(
+            self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone(), tenant
+        )
+
+    def signed_heads(self, tenant: str) -> list[SignedHead]:
+        found = self._connection.execute(
+            "SELECT * FROM sg_audit_signed_head WHERE tenant = ? ORDER BY seq, at", (tenant,)
+        )
+        return [SignedHead(*each) for each in found]
+
+    def rows(
+        self,
+        tenant: str,
+        where: AuditFilter = ALL,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        newest: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Row]:
+        clauses, parameters = where.clauses("?")
+        clauses, parameters = ["tenant = ?", "seq > ?", *clauses], [tenant, after, *parameters]
+        if before is not None:
+            clauses.append("seq < ?")
+            parameters.append(before)
+        left = -1 if limit is None else limit
+        for month in reversed(self.months()) if newest else self.months():
+            if left == 0:
+                return
+            found = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM {_table(month)} WHERE {' AND '.join(clauses)} "
+                f"ORDER BY seq {'DESC' if newest else 'ASC'} LIMIT ?",
+                (*parameters, left),
+            )
+            with closing(found):
+                for each in found:
+                    left -= 1
+                    yield Row._make(each)
+
+    def month(self, month: str) -> Iterator[Row]:
+        with closing(self._connection.execute(f"SELECT {_COLUMNS} FROM {_table(month)} ORDER BY tenant, seq")) as found:
+            yield from map(Row._make, found)
+
+
+def _months(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'sg_audit_[0-9][0-9][0-9][0-9]_[0-9][0-9]' "
+        "ORDER BY name"
+    ).fetchall()
+    return [name.removeprefix(_PREFIX).replace("_", "-") for (name,) in found]

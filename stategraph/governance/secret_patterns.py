@@ -1,0 +1,332 @@
+"""Secrets and personal data that are known by their form: one row of a table for each kind.
+
+Rules
+-----
+* Most texts hold none, so a text is first cut into words of letters and digits, in small letters. A kind is looked
+  for where one of its `starts` begins a word, one of its `ends` ends one, one of its `symbols` stands, or its `hint`
+  is found.
+* A pattern hides its groups that begin with `hidden`, or all of its match. Each is linear in the length of the text: no
+  repetition within a repetition, and what is repeated has an upper bound.
+* Numbers are only hidden if their check digits are right: cards by Luhn's (ISO/IEC 7812-1), IBANs by 97 (ISO 13616).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+START: Final = 3
+"""Characters of the beginning of a word that are looked at."""
+
+END: Final = 5
+"""Characters of the end of a word that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPattern:
+    """A kind of secret.
+
+    Attributes:
+        kind: Its name, as texts show it: `[redacted:kind]`.
+        pattern: Finds it; a group whose name begins with `hidden` is what is hidden, if there is one.
+        starts: Beginnings of words, of at most `START` characters.
+        ends: Ends of words, of at most `END` characters.
+        symbols: Other texts.
+        hint: A pattern over the text in small letters.
+        check: Returns whether what was found is one; None: the form is enough.
+        personal: Whether it is personal data, such as an e-mail address, and no secret.
+        named: Whether it is known by the words around it, and not by its own form.
+    """
+
+    kind: str
+    pattern: re.Pattern[str]
+    starts: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+    hint: re.Pattern[str] | None = None
+    check: Callable[[str], bool] | None = None
+    personal: bool = False
+    named: bool = False
+
+
+class Suspicion:
+    """Finds out quickly which kinds may be in a text at all.
+
+    Args:
+        patterns: The kinds.
+    """
+
+    def __init__(self, patterns: Iterable[SecretPattern]) -> None:
+        self._patterns = tuple(patterns)
+        self._starts = {start: self._with("starts", start) for each in self._patterns for start in each.starts}
+        self._ends = {end: self._with("ends", end) for each in self._patterns for end in each.ends}
+        self._known_starts, self._known_ends = frozenset(self._starts), frozenset(self._ends)
+        symbols = {text for each in self._patterns for text in each.symbols}
+        self._symbols = [(text, self._with("symbols", text)) for text in sorted(symbols)]
+        hints = {each.hint for each in self._patterns if each.hint is not None}
+        self._hints = [
+            (hint.search, frozenset(at for at, each in enumerate(self._patterns) if each.hint == hint))
+            for hint in hints
+        ]
+
+    def _with(self, field: str, text: str) -> frozenset[int]:
+        return frozenset(at for at, each in enumerate(self._patterns) if text in getattr(each, field))
+
+    def about(self, small: str, words: Iterable[str]) -> tuple[SecretPattern, ...]:
+        """Return the kinds that may be in a text, in their order.
+
+        Args:
+            small: The text in small letters.
+            words: Its words, as `words_of` finds them.
+        """
+        starts = self._known_starts.intersection([word[:START] for word in words])
+        ends = self._known_ends and self._known_ends.intersection([word[-END:] for word in words])
+        symbols = [those for symbol, those in self._symbols if symbol in small]
+        hints = [those for search, those in self._hints if search(small) is not None]
+        if not (starts or ends or symbols or hints):
+            return ()
+        return self._in_order(
+            [self._starts[each] for each in starts], [self._ends[each] for each in ends], symbols, hints
+        )
+
+    def _in_order(self, *groups: Iterable[frozenset[int]]) -> tuple[SecretPattern, ...]:
+        return tuple(self._patterns[at] for at in sorted({at for group in groups for those in group for at in those}))
+
+
+_WORD: Final = re.compile(r"[a-z0-9]+")
+_ESCAPE: Final = re.compile(r"\\+(?:u[0-9a-f]{4}|[bfnrt])?")
+
+
+def words_of(small: str) -> set[str]:
+    """Return the words of a text in small letters; escapes, as JSON and Python write them, end a word."""
+    if "\\" in small:
+        small = _ESCAPE.sub(" ", small)
+    return set(_WORD.findall(small))
+
+
+def _luhn(text: str) -> bool:
+    digits = [int(each) for each in text if each.isdigit()]
+    doubled = sum(sum(divmod(2 * each, 10)) for each in digits[-2::-2])
+    return (sum(digits[-1::-2]) + doubled) % 10 == 0
+
+
+def _iban(text: str) -> bool:
+    plain = re.sub(r"[ -]", "", text).upper()
+    if not 15 <= len(plain) <= 34:
+        return False
+    return int("".join(str(int(each, 36)) for each in plain[4:] + plain[:4])) % 97 == 1
+
+
+_FREE: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt]))"
+"""Nothing before that belongs to the same word; an escape, such as that of a new line, does not."""
+
+_TOKEN: Final = r"(?![A-Za-z0-9_-])"
+
+#: Prefixes by which vendors have their keys found, and the characters behind them.
+_PREFIXED: Final = (
+    ("aws-key-id", r"(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}"),
+    ("gcp-key", r"AIza[0-9A-Za-z_-]{35}"),
+    ("google-client-secret", r"GOCSPX-[0-9A-Za-z_-]{20,64}"),
+    ("google-token", r"ya29\.[0-9A-Za-z_-]{20,2048}"),
+    ("google-refresh-token", r"1//0[0-9A-Za-z_-]{20,512}"),
+    ("github-token", r"gh[pousr]_[0-9A-Za-z]{30,255}"),
+    ("github-pat", r"github_pat_[0-9A-Za-z_]{30,255}"),
+    ("gitlab-token", r"gl(?:pat|dt|rt|ptt|cbt|ft|soat|agent|imt)-[0-9A-Za-z_.-]{16,255}"),
+    ("slack-token", r"xox[abeoprs]-[0-9A-Za-z-]{10,255}"),
+    ("slack-app-token", r"xapp-[0-9A-Za-z-]{10,255}"),
+    ("stripe-key", r"(?:sk|rk|pk)_(?:live|test)_[0-9A-Za-z]{10,255}"),
+    ("webhook-secret", r"whsec_[0-9A-Za-z+/=]{16,255}"),
+    ("anthropic-key", r"sk-ant-[0-9A-Za-z_-]{16,255}"),
+    ("openai-key", r"sk-(?:proj-|svcacct-|admin-|or-v1-)?[0-9A-Za-z_-]{20,255}"),
+    ("groq-key", r"gsk_[0-9A-Za-z]{20,255}"),
+    ("xai-key", r"xai-[0-9A-Za-z]{20,255}"),
+    ("perplexity-key", r"pplx-[0-9A-Za-z]{20,255}"),
+    ("replicate-token", r"r8_[0-9A-Za-z]{20,255}"),
+    ("huggingface-token", r"hf_[0-9A-Za-z]{20,255}"),
+    ("langsmith-key", r"lsv2_(?:pt|sk)_[0-9A-Za-z_]{20,255}"),
+    ("npm-token", r"npm_[0-9A-Za-z]{20,255}"),
+    ("pypi-token", r"pypi-[0-9A-Za-z_-]{16,512}"),
+    ("docker-token", r"dckr_[po]at_[0-9A-Za-z_-]{16,255}"),
+    ("sendgrid-key", r"SG\.[0-9A-Za-z_-]{16,64}\.[0-9A-Za-z_-]{16,64}"),
+    ("digitalocean-token", r"do[opr]_v1_[0-9a-f]{32,128}"),
+    ("shopify-token", r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{16,128}"),
+    ("databricks-token", r"dapi[0-9a-f]{32}(?:-\d)?"),
+    ("new-relic-key", r"NR(?:AK|JS|II)-[0-9A-Za-z]{16,64}"),
+    ("linear-key", r"lin_(?:api|oauth)_[0-9A-Za-z]{20,128}"),
+    ("notion-token", r"(?:ntn|secret)_[0-9A-Za-z]{32,128}"),
+    ("vault-token", r"hv[sbr]\.[0-9A-Za-z_-]{20,255}"),
+    ("terraform-token", r"[0-9A-Za-z]{14}\.atlasv1\.[0-9A-Za-z_=-]{40,128}"),
+    ("age-key", r"AGE-SECRET-KEY-1[0-9A-Z]{40,80}"),
+    ("square-token", r"sq0(?:atp|csp|idp)-[0-9A-Za-z_-]{20,128}"),
+    ("planetscale-token", r"pscale_(?:tkn|pw|oauth)_[0-9A-Za-z_.=-]{20,128}"),
+    ("grafana-token", r"gl(?:sa|c)_[0-9A-Za-z_+/=]{20,255}"),
+    ("mailgun-key", r"key-[0-9a-f]{32}"),
+    ("postman-key", r"PMAK-[0-9a-f]{20,32}-[0-9a-f]{30,40}"),
+    ("doppler-token", r"dp\.(?:pt|st|sa|ct)\.[0-9A-Za-z_.-]{30,128}"),
+    ("azure-client-secret", r"[0-9A-Za-z_~.-]{3}8Q~[0-9A-Za-z_~.-]{31,34}"),
+)
+
+#: The beginnings of those that do not begin with letters, or with several.
+_STARTS: Final = {
+    "aws-key-id": ("aki", "asi", "abi", "acc", "aro", "aid"),
+    "github-token": ("ghp", "gho", "ghu", "ghs", "ghr"),
+    "gitlab-token": ("glp", "gld", "glr", "glc", "glf", "gls", "gla", "gli"),
+    "stripe-key": ("sk", "rk", "pk"),
+    "digitalocean-token": ("doo", "dop", "dor"),
+    "new-relic-key": ("nra", "nrj", "nri"),
+    "notion-token": ("ntn", "sec"),
+    "vault-token": ("hvs", "hvb", "hvr"),
+    "terraform-token": ("atl",),
+    "grafana-token": ("gls", "glc"),
+}
+_SYMBOLS: Final = {"google-refresh-token": "1//0", "azure-client-secret": "8q~"}
+
+
+def _prefixed(kind: str, pattern: str) -> SecretPattern:
+    free = pattern.startswith("[")  # what stands before is part of it
+    compiled = re.compile(pattern if free else rf"{_FREE}{pattern}{_TOKEN}")
+    if kind in _SYMBOLS:
+        return SecretPattern(kind, compiled, symbols=(_SYMBOLS[kind],))
+    beginning = re.match(r"[A-Za-z0-9]*", pattern)
+    assert beginning is not None
+    return SecretPattern(kind, compiled, _STARTS.get(kind) or (beginning[0][:START].lower(),))
+
+
+_NOT_ALREADY: Final = r"(?!\[redacted|\*{3}|(?:null|none|true|false)\b)"
+
+#: A value behind `=` or `:`, in quotes or without; quotes may be escaped, as in JSON within a text.
+_VALUE: Final = (
+    rf"(?:(?P<quote>\\{{0,3}}[\"']){_NOT_ALREADY}(?P<hidden>(?:(?!(?P=quote))[^\r\n]){{1,4096}})"
+    rf"|{_NOT_ALREADY}(?P<hidden_bare>[^\s\"'&;,]{{1,4096}}))"
+)
+
+_ASSIGNED: Final = (
+    r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|api[_-]?key|sessionid|credentials?|signature|"
+    r"(?:access|account|private|secret|signing|encryption|subscription|master|license)[_-]?key)"
+)
+
+_ENDS_ASSIGNED: Final = (
+    *("token", "sword", "asswd", "hrase", "scode", "ecret", "pass", "pwd"),
+    *("key", "pikey", "sskey", "ntkey", "tekey", "erkey", "ngkey", "etkey", "onkey", "sekey"),
+)
+_SYMBOLS_ASSIGNED: Final = ("credential", "signature", "sessionid", "pwd", "pass=", "pass:")
+
+_NUMBER: Final = re.compile(r"\d\d(?:[ -]?[a-z0-9]){11}")
+
+_ADDRESS: Final = (
+    r"(?<=://)(?:[^\s/:@\"']{0,256}:(?P<hidden>[^\s/\"']{1,1024})|(?P<hidden_user>[^\s/:@\"']{16,1024}))(?=@)"
+)
+
+_CARD: Final = (
+    r"(?<![\d.])(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|4[4-9]\d|5\d\d|2\d\d|0\d\d|7\d\d|9\d\d)|3[0-9]\d\d|50\d\d|56\d\d)"
+    r"(?:[ -]?\d){8,15}(?![\d])"
+)
+
+_MAIL: Final = r"(?<![\w.%+-])[\w.%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
+
+
+def _of_a_scheme(text: str) -> bool:
+    """Return whether what follows `Bearer` or `Basic` is a credential, and no word of a sentence."""
+    return not text.isalpha() or not (text.islower() or text.isupper() or text.istitle())
+
+
+PATTERNS: Final[tuple[SecretPattern, ...]] = (
+    SecretPattern(
+        "private-key",
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:(?!-----END)[\s\S]){0,20000}(?:-----END [A-Z0-9 ]{0,40}-----)?"
+        ),
+        symbols=("private key",),
+    ),
+    SecretPattern("jwt", re.compile(rf"{_FREE}eyJ[\w-]{{8,4096}}(?:\.[\w-]{{0,8192}}){{1,4}}"), ("eyj",)),
+    *(_prefixed(kind, pattern) for kind, pattern in _PREFIXED),
+    SecretPattern(
+        "webhook",
+        re.compile(
+            r"(?:hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|webhook\.office\.com/)"
+            r"(?P<hidden>[\w/@-]{8,1024})"
+        ),
+        ("hoo", "web"),
+    ),
+    SecretPattern("telegram-token", re.compile(r"(?<!\d)\d{8,10}:AA[\w-]{30,40}"), symbols=(":aa",)),
+    SecretPattern(
+        "twilio-key", re.compile(rf"{_FREE}SK[0-9a-f]{{32}}(?![0-9a-zA-Z])"), hint=re.compile("sk[0-9a-f]{32}")
+    ),
+    SecretPattern(
+        "discord-token",
+        re.compile(rf"{_FREE}[MNO][\w-]{{23,27}}\.[\w-]{{6}}\.[\w-]{{27,40}}(?![\w-])"),
+        hint=re.compile(r"\.[\w-]{6}\.[\w-]{27}"),
+    ),
+    SecretPattern(
+        "header",
+        re.compile(
+            r"(?:(?:proxy-)?authorization|(?:set-)?cookie2?|x-[a-z-]{0,40}(?:key|token|secret|auth|signature))"
+            rf"\\{{0,3}}[\"']?\s{{0,4}}+[:=]\s{{0,4}}+\\{{0,3}}+[\"']?+{_NOT_ALREADY}(?P<hidden>[^\r\n\"']{{1,8192}})",
+            re.IGNORECASE,
+        ),
+        ("aut", "coo", "x"),
+        named=True,
+    ),
+    SecretPattern(
+        "credential",
+        re.compile(r"\b(?:bearer|basic|negotiate|dpop)\s{1,4}(?P<hidden>[\w.~+/=-]{8,8192})", re.IGNORECASE),
+        ("bea", "bas", "neg", "dpo"),
+        check=_of_a_scheme,
+        named=True,
+    ),
+    SecretPattern("login", re.compile(_ADDRESS), symbols=("://",)),
+    SecretPattern(
+        "query",
+        re.compile(
+            r"(?<=[?&])(?:[\w.-]{0,40}(?:token|key|signature|credential|secret|password)|sig|code|auth)="
+            rf"{_NOT_ALREADY}(?P<hidden>[^&\s\"'#]{{4,4096}})",
+            re.IGNORECASE,
+        ),
+        ends=(*_ENDS_ASSIGNED, "sig", "auth", "code"),
+        symbols=_SYMBOLS_ASSIGNED,
+        named=True,
+    ),
+    SecretPattern(
+        "value",
+        re.compile(
+            rf"{_ASSIGNED}(?:_(?:id|json|value)s?)?(?![a-z])\\{{0,3}}[\"']?\s{{0,4}}(?:=>|:=|==|=|:)\s{{0,4}}{_VALUE}",
+            re.IGNORECASE,
+        ),
+        ends=_ENDS_ASSIGNED,
+        symbols=_SYMBOLS_ASSIGNED,
+        named=True,
+    ),
+    SecretPattern(
+        "option",
+        re.compile(
+            r"(?<![\w-])--?(?:[\w-]{0,40}[-_])?"
+            r"(?:password|passwd|passphrase|pass|token|secret|api-?key|access-key|credential)"
+            rf"[ \t]{{1,4}}(?!-){_VALUE}",
+            re.IGNORECASE,
+        ),
+        ends=_ENDS_ASSIGNED,
+        symbols=_SYMBOLS_ASSIGNED,
+        named=True,
+    ),
+    SecretPattern(
+        "netrc",
+        re.compile(
+            r"\bmachine\s{1,4}\S{1,256}\s{1,4}login\s{1,4}\S{1,256}\s{1,4}password\s{1,4}(?P<hidden>\S{1,1024})"
+        ),
+        ("mac",),
+        named=True,
+    ),
+    SecretPattern("card", re.compile(_CARD), hint=_NUMBER, check=_luhn, personal=True),
+    SecretPattern(
+        "iban",
+        re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])"),
+        hint=_NUMBER,
+        check=_iban,
+        personal=True,
+    ),
+    SecretPattern("email", re.compile(_MAIL), symbols=("@",), personal=True),
+)
+"""All kinds, those first whose texts may contain others."""

@@ -1,0 +1,217 @@
+"""The audit log takes events without losing any, in order, and says so where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stategraph.errors import ConfigurationError
+from stategraph.governance.audit.log import AuditLog, AuditSettings
+from stategraph.governance.audit.record import Row
+from stategraph.governance.audit.storage import AuditSession
+from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
+from stategraph.governance.errors import AuditUnavailable
+from tests.governance.audit.events import event
+
+pytestmark = pytest.mark.anyio
+
+LIMIT_S = 60
+
+
+def rows(log: AuditLog, tenant: str = "acme") -> list[Row]:
+    with log.storage.reading() as reading:
+        return list(reading.rows(tenant))
+
+
+class Away(SqliteAuditStorage):
+    """A storage that is away until it is told to be there, and counts the times that it was asked."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.there = threading.Event()
+        self.asked = threading.Semaphore(0)
+
+    def transaction(self, tenants: Collection[str]) -> AbstractContextManager[AuditSession]:
+        self.asked.release()
+        if not self.there.is_set():
+            raise ConnectionError("the server is away")
+        return super().transaction(tenants)
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Away:
+    return Away(str(tmp_path / "audit.db"))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'audit.db'}"
+
+
+async def test_a_durable_event_is_stored_when_the_call_returns(url: str) -> None:
+    async with AuditLog(url) as log:
+        first = event()
+        await log.record(first, durable=True)
+        assert [each.id for each in rows(log)] == [first.id]
+
+
+def test_other_events_are_stored_when_the_log_is_closed(url: str) -> None:
+    events = [event() for _ in range(1000)]
+    with AuditLog(url) as log:
+        for each in events:
+            log.record_sync(each)
+    assert [each.id for each in rows(log)] == [each.id for each in events]
+    assert [each.seq for each in rows(log)] == list(range(1, 1001))
+
+
+def test_events_of_tenants_have_chains_of_their_own(url: str) -> None:
+    events = [event(tenant=("acme", "beta", "core")[number % 3]) for number in range(300)]
+    with AuditLog(url) as log:
+        for each in events:
+            log.record_sync(each)
+    for tenant in ("acme", "beta", "core"):
+        assert [each.id for each in rows(log, tenant)] == [each.id for each in events if each.tenant == tenant]
+        assert [each.seq for each in rows(log, tenant)] == list(range(1, 101))
+
+
+async def test_the_loop_goes_on_while_the_storage_is_away_and_nothing_is_lost(away: Away) -> None:
+    async with AuditLog(away) as log:
+        risky = event()
+        waiting = asyncio.ensure_future(log.record(risky, durable=True))
+        await asyncio.to_thread(away.asked.acquire)
+        others = [event() for _ in range(100)]
+        for each in others:
+            await log.record(each)
+        assert not waiting.done()
+        await asyncio.to_thread(away.asked.acquire)  # the first time has failed
+        assert "away" in log.statistics().failure
+        away.there.set()
+        await asyncio.wait_for(waiting, LIMIT_S)
+    assert [each.id for each in rows(log)] == [each.id for each in (risky, *others)]
+    assert log.statistics().failure == ""
+
+
+async def test_a_durable_event_is_refused_after_its_time_and_an_action_does_not_begin(away: Away) -> None:
+    log = AuditLog(away, settings=AuditSettings(durable_s=0.01))
+    with pytest.raises(AuditUnavailable, match="the server is away"):
+        await log.record(event(), durable=True)
+    away.there.set()
+    await log.aclose()
+    assert log.statistics().refused == 1
+
+
+async def test_a_refused_event_that_was_in_the_queue_is_not_stored_later(away: Away) -> None:
+    log = AuditLog(away, settings=AuditSettings(durable_s=0.01, batch=1))
+    first = event()
+    await log.record(first)
+    await asyncio.to_thread(away.asked.acquire)  # the writer has taken the first, and comes back to it
+    with pytest.raises(AuditUnavailable, match="does not have it"):
+        await log.record(event(), durable=True)
+    away.there.set()
+    await log.aclose()
+    assert [each.id for each in rows(log)] == [first.id]
+
+
+async def test_a_full_queue_refuses_events_after_a_while_and_lets_risky_ones_wait(away: Away) -> None:
+    async with AuditLog(away, settings=AuditSettings(queue=2, batch=1, admission_s=0.05)) as log:
+        taken = event()
+        await log.record(taken)
+        await asyncio.to_thread(away.asked.acquire)
+        queued = [event(), event()]
+        for each in queued:
+            await log.record(each)
+        with pytest.raises(AuditUnavailable, match="2 are queued"):
+            await log.record(event())
+        risky = event()
+        waiting = asyncio.ensure_future(log.record(risky, durable=True))
+        with pytest.raises(AuditUnavailable):
+            await asyncio.to_thread(log.record_sync, event())
+        assert not waiting.done()
+        away.there.set()
+        await asyncio.wait_for(waiting, LIMIT_S)
+    assert [each.id for each in rows(log)] == [each.id for each in (taken, *queued, risky)]
+    assert log.statistics().refused == 2
+
+
+async def test_a_cancelled_call_leaves_nothing_in_the_queue(away: Away) -> None:
+    async with AuditLog(away, settings=AuditSettings(batch=1)) as log:
+        first = event()
+        await log.record(first)
+        await asyncio.to_thread(away.asked.acquire)
+        waiting = asyncio.ensure_future(log.record(event(), durable=True))
+        await asyncio.sleep(0)  # it has its place in the queue
+        assert log.statistics().queued == 1
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert log.statistics().queued == 0
+        away.there.set()
+    assert [each.id for each in rows(log)] == [first.id]
+
+
+async def test_closing_says_how_many_rows_are_lost(away: Away) -> None:
+    log = AuditLog(away)
+    for _ in range(5):
+        await log.record(event())
+    with pytest.raises(AuditUnavailable, match="5 rows are not known to be stored"):
+        await log.aclose(0.05)
+    with pytest.raises(AuditUnavailable, match="closed"):
+        await log.record(event())
+    await log.aclose()  # again: nothing happens
+
+
+async def test_data_are_read_at_once(url: str) -> None:
+    data: dict[str, Any] = {"list": [1]}
+    async with AuditLog(url) as log:
+        await log.record(event(data=data))
+        data["list"].append(2)
+    (row,) = rows(log)
+    assert row.data is not None
+    assert row.data[16:] == b'{"list":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"type": "something"}, "no type 'something'"),
+        ({"type": "audit.erased"}, "does not tell itself"),
+        ({"tenant": ""}, "tenant is ''"),
+        ({"tenant": "a\0b"}, "tenant is"),
+        ({"id": ""}, "id is ''"),
+        ({"at": None}, "at is None"),
+    ],
+)
+def test_events_that_cannot_be_stored_are_refused_at_once(url: str, fields: dict[str, Any], said: str) -> None:
+    with AuditLog(url) as log, pytest.raises(ConfigurationError, match=said):
+        log.record_sync(event(**fields))
+
+
+def test_a_type_of_a_plugin_is_taken(url: str) -> None:
+    with AuditLog(url) as log:
+        log.record_sync(event("plugin.backup.done"))
+    assert [each.type for each in rows(log)] == ["plugin.backup.done"]
+
+
+def test_texts_that_a_database_does_not_take_are_made_such_as_it_does(url: str) -> None:
+    with AuditLog(url) as log:
+        log.record_sync(event(run_id="a\0b", call_id="\ud800", thread_id="x" * 1000, data={"text": "\ud800\0ü"}))
+    (row,) = rows(log)
+    assert (row.run_id, row.call_id) == ("a\ufffdb", "\\ud800")
+    assert len(row.thread_id or "") == 512
+    assert row.data is not None
+    assert row.data[16:].decode() == '{"text":"\\ud800\\u0000ü"}'
+
+
+async def test_a_log_is_not_used_in_a_fork(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AuditLog(url) as log:
+        await log.record(event(), durable=True)
+        with monkeypatch.context() as patched:
+            patched.setattr("stategraph.governance.audit.writer.os.getpid", lambda: -1)
+            with pytest.raises(AuditUnavailable, match="forked"):
+                await log.record(event())
