@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from stategraph.governance.actions import Reason, RunRef
 from stategraph.governance.capabilities import selection
-from stategraph.governance.capabilities.shown import READ_SKILL, Actor, CapabilityTool, Session, skill_tool, tool_of
+from stategraph.governance.capabilities.shown import READ_SKILL, Actor, Bound, CapabilityTool, skill_tool, tool_of
 from stategraph.governance.capability import RISKS, Capability, CapabilityKind, Risk, Trust, without_version
 from stategraph.governance.context import CapabilitySelector, RuntimeSessionContext
 from stategraph.governance.errors import CapabilityDenied, GovernanceError
@@ -176,19 +176,15 @@ class CapabilityView:
 
         Args:
             actor: Carries out the calls; None: the tools can be bound to a model, and every call is refused.
-            context: Who acts; needed with an actor.
-            run: The run of the calls; None: it is read from the config of each call.
-
-        Raises:
-            ValueError: There is an actor and no context.
+            context: Who acts; None: as the session says that is active where a call is made, see
+                `stategraph.governance.session`.
+            run: The run of the calls; None: that of the active session, or what the config of each call says.
         """
-        if actor is not None and context is None:
-            raise ValueError("An executor of actions needs to know who acts: view.tools(executor, context)")
-        session = None if actor is None or context is None else Session(actor, context, run)
+        bound = None if actor is None else Bound(actor, context, run)
         skills = {each.id: name for name, each in self.names.items() if is_readable_skill(each)}
         shown = [item for item in self.names.items() if item[1].id not in skills and item[1].id not in self.in_place]
-        tools = [tool_of(name, each, self.digest, session) for name, each in shown]
-        return [*tools, skill_tool(list(skills.values()), self.digest, session)] if skills else tools
+        tools = [tool_of(name, each, self.digest, bound) for name, each in shown]
+        return [*tools, skill_tool(list(skills.values()), self.digest, bound)] if skills else tools
 
     def allows(self, capability: Capability, allowed: Iterable[str]) -> bool:
         """Return whether names as of a skill's `allowed-tools` allow a capability of this view.

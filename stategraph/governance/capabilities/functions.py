@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast, get_type_hints
 
 from langchain_core.messages import ToolCall, ToolMessage
@@ -18,40 +17,12 @@ from stategraph.agent.tools.toolset import FunctionOrTool, made_tool
 from stategraph.errors import ConfigurationError
 from stategraph.governance.capabilities import digests
 from stategraph.governance.capabilities.port import CapabilityCall, CapabilityResult, Offer
-from stategraph.governance.capability import DEFAULT_TIMEOUT_S, Capability, Risk, Trust, capability_id
+from stategraph.governance.capabilities.traits import Traits, described
+from stategraph.governance.capability import DEFAULT_TIMEOUT_S, Risk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__stategraph_capability__"
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """Traits of a function or tool that a host states, as they cannot be read from it.
-
-    Attributes:
-        name: The name for models; None: its own.
-        title: The name for people; None: the name.
-        description: For models; None: its own.
-        version: The version. Give code that does something else another one.
-        source: Where it comes from; None: its module.
-        risk: What it may do at worst.
-        idempotent: Whether repeating a call with the same arguments changes nothing more.
-        trust: Who answers for it.
-        timeout_s: Seconds until a call is stopped.
-        effect_key: Names the effect of a call, such as `charge:{order_id}`; None: the call's id.
-    """
-
-    name: str | None = None
-    title: str | None = None
-    description: str | None = None
-    version: str = "1"
-    source: str | None = None
-    risk: Risk = "write"
-    idempotent: bool = False
-    trust: Trust = "internal"
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    effect_key: str | None = None
 
 
 def capability(
@@ -137,26 +108,16 @@ def offer(given: FunctionOrTool, traits: Traits | None = None, *, in_place: bool
     }
     digest, each = digests.of_parts(parts)
     source = said.source or getattr(function, "__module__", None) or type(tool).__module__
-    try:
-        made = Capability(
-            id=capability_id("function", source, name, said.version),
-            kind="function",
-            name=name,
-            title=said.title,
-            description=description,
-            input_schema=schema,
-            output_schema=output,
-            version=said.version,
-            source=source,
-            digest=digest,
-            risk=said.risk,
-            idempotent=said.idempotent,
-            trust=said.trust,
-            timeout_s=said.timeout_s,
-            effect_key=said.effect_key,
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"The function or tool {name!r} cannot be made a capability: {error}") from error
+    made = described(
+        "function",
+        source,
+        name,
+        said,
+        digest,
+        description=description,
+        input_schema=schema,
+        output_schema=output,
+    )
     return Offer(made, None if in_place else ToolExecutor(tool), parts=each)
 
 
@@ -174,8 +135,8 @@ def _arguments(tool: BaseTool) -> dict[str, Any]:
     """Return the schema of what a model gives, without what is injected."""
     if isinstance(tool.args_schema, dict):
         return tool.args_schema
-    described = convert_to_openai_tool(tool)["function"]
-    return cast("dict[str, Any]", described.get("parameters") or {"type": "object", "properties": {}})
+    shown = convert_to_openai_tool(tool)["function"]
+    return cast("dict[str, Any]", shown.get("parameters") or {"type": "object", "properties": {}})
 
 
 def _output(function: Callable[..., Any] | None) -> dict[str, Any] | None:

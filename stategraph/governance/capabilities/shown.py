@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import PrivateAttr
 
 from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
+from stategraph.governance import session
 from stategraph.governance.actions import ActionOutcome, ActionRequest, Reason, RunRef
 from stategraph.governance.capability import Capability
 from stategraph.governance.context import RuntimeSessionContext
@@ -39,17 +40,17 @@ class Actor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Bound:
     """The executor that calls of tools go to, and the caller for whom they are made.
 
     Attributes:
         actor: Carries them out.
-        context: Who acts.
-        run: The run; None: it is read from the config of each call.
+        context: Who acts; None: as the session says that is active where a call is made.
+        run: The run; None: that of the active session, or what the config of the call says.
     """
 
     actor: Actor
-    context: RuntimeSessionContext
+    context: RuntimeSessionContext | None = None
     run: RunRef | None = None
 
 
@@ -67,7 +68,7 @@ class CapabilityTool(BaseTool):
     view_digest: str
     handle_tool_error: bool = True
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
-    _session: Session | None = PrivateAttr(default=None)
+    _session: Bound | None = PrivateAttr(default=None)
 
     # The parameters are those of the capability, under any names: so none may be named here.
 
@@ -82,23 +83,23 @@ class CapabilityTool(BaseTool):
         positional, named = super()._to_args_and_kwargs(tool_input, tool_call_id)
         return positional, {**named, _CALL_ID: tool_call_id}
 
-    def _bound(self) -> Session:
+    def _bound(self) -> Bound:
         if self._session is None:
             raise CapabilityDenied(
                 f"The tool {self.name!r} was called, and its view has no executor of actions: make the tools with "
-                "view.tools(executor, context). Without one they can be shown to a model, and do nothing",
+                "view.tools(executor). Without one they can be shown to a model, and do nothing",
                 Reason.CAPABILITY_UNKNOWN,
             )
         return self._session
 
     def _request(self, arguments: dict[str, Any]) -> ActionRequest:
-        session, call_id = self._bound(), arguments.pop(_CALL_ID, None)
+        bound, call_id, active = self._bound(), arguments.pop(_CALL_ID, None), session.current_or_none()
         return ActionRequest(
             capability=self.capability or self.name,
             arguments=arguments,
             call_id=call_id or uuid.uuid4().hex,
-            run=session.run or _run_of_config(),
-            context=session.context,
+            run=bound.run or (_run_of_config() if active is None else active.run),
+            context=bound.context or session.current().context,
             view_digest=self.view_digest,
         )
 
@@ -124,7 +125,7 @@ def _told(outcome: ActionOutcome) -> tuple[Any, Any]:
     raise ToolException(content if isinstance(content, str) else f"{outcome.reason or outcome.status}: {content}")
 
 
-def tool_of(name: str, capability: Capability, view_digest: str, session: Session | None) -> CapabilityTool:
+def tool_of(name: str, capability: Capability, view_digest: str, bound: Bound | None) -> CapabilityTool:
     """Make the tool of a capability."""
     made = CapabilityTool(
         name=name,
@@ -134,17 +135,17 @@ def tool_of(name: str, capability: Capability, view_digest: str, session: Sessio
         capability=capability.id,
         view_digest=view_digest,
     )
-    made._session = session
+    made._session = bound
     return made
 
 
-def skill_tool(names: Sequence[str], view_digest: str, session: Session | None) -> CapabilityTool:
+def skill_tool(names: Sequence[str], view_digest: str, bound: Bound | None) -> CapabilityTool:
     """Make the tool that reads skills.
 
     Args:
         names: The names of the skills.
         view_digest: The digest of the view.
-        session: Whom its calls go to.
+        bound: Whom its calls go to.
     """
     path = "A file of the skill that its instructions name, such as references/forms.md. Leave it out to read these."
     properties = {
@@ -158,5 +159,5 @@ def skill_tool(names: Sequence[str], view_digest: str, session: Session | None) 
         capability=None,
         view_digest=view_digest,
     )
-    made._session = session
+    made._session = bound
     return made

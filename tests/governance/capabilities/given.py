@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langchain_core.runnables.config import ensure_config
+
 from stategraph.governance import canonical
 from stategraph.governance.actions import ActionOutcome, ActionRequest
 from stategraph.governance.audit.event import AuditEvent
@@ -91,7 +93,8 @@ class Acting:
         found = CapabilityGraph.resolve(
             self.registry, request.context, request.capability, request.arguments, request.view_digest
         )
-        call = CapabilityCall(found.capability, found.arguments, request.call_id, request.run, request.context)
+        config = ensure_config()
+        call = CapabilityCall(found.capability, found.arguments, request.call_id, request.run, request.context, config)
         return self.registry.executor(found.capability), call
 
     async def act(self, request: ActionRequest) -> ActionOutcome:

@@ -9,6 +9,7 @@ import pytest
 from stategraph.governance.actions import Reason
 from stategraph.governance.errors import CapabilityDenied
 from stategraph.governance.registry import Registry
+from stategraph.governance.session import NoSessionError, Session
 from stategraph.governance.view import CapabilityGraph, CapabilityView
 from tests.governance.capabilities.given import Acting, context, offered
 
@@ -142,10 +143,18 @@ async def test_a_tool_that_a_model_is_shown_goes_to_the_executor_and_nowhere_els
 async def test_tools_without_an_executor_can_be_shown_and_do_nothing() -> None:
     (tool,) = view(offered("function:tools/look")).tools()
     assert tool.args_schema["properties"] == {"n": {"type": "integer"}}
-    with pytest.raises(CapabilityDenied, match=r"view\.tools\(executor, context\)"):
+    with pytest.raises(CapabilityDenied, match=r"view\.tools\(executor\)"):
         await tool.ainvoke({"n": 1})
-    with pytest.raises(ValueError, match="needs to know who acts"):
-        view().tools(Acting(Registry()))
+
+
+async def test_without_a_context_the_active_session_says_who_acts() -> None:
+    acting = Acting(Registry(offered("function:tools/look")))
+    (tool,) = CapabilityGraph.build(acting.registry, context()).tools(acting)
+    with pytest.raises(NoSessionError):
+        await tool.ainvoke({"n": 1})
+    async with Session(context()).active("run-7"):
+        assert await tool.ainvoke({"n": 1}) == "{'n': 1}"
+    assert (acting.requests[0].run.run_id, acting.requests[0].context.tenant) == ("run-7", "acme")
 
 
 def test_skills_are_shown_as_one_tool_and_resolved_one_by_one() -> None:
