@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Protocol, get_type_hints, is_typeddict
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
-from pydantic import create_model
+from pydantic import BaseModel, create_model
 from pydantic.errors import PydanticUserError
 
 from stategraph.agent.messages import truncation
@@ -152,7 +152,8 @@ def _schema_of(graph: object, end: Literal["input", "output"]) -> dict[str, Any]
         fields: dict[str, Any] = {
             name: (hint, ...) for name, hint in get_type_hints(state, include_extras=True).items()
         }
-        return create_model(state.__name__, **fields).model_json_schema()
+        made: type[BaseModel] = create_model(state.__name__, **fields)
+        return made.model_json_schema()
 
 
 def _text(value: Any) -> str:
