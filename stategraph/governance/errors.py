@@ -41,7 +41,35 @@ class CapabilityDenied(ActionRejected):
 
 
 class BudgetExceeded(ActionRejected):
-    """A budget over the tree of a run is used up."""
+    """A budget over the tree of a run is used up.
+
+    Attributes:
+        unit: The unit, by its field of `Budget`.
+        cap: What is allowed, in that unit.
+        spent: What was taken.
+        reserved: What is held for calls that are under way.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        reason: str = "budget_exceeded",
+        *,
+        unit: str = "",
+        cap: float = 0,
+        spent: float = 0,
+        reserved: float = 0,
+    ) -> None:
+        super().__init__(message, reason)
+        self.unit, self.cap, self.spent, self.reserved = unit, cap, spent, reserved
+
+    @property
+    def may_pass(self) -> bool:
+        """True if only calls that are under way keep the budget from this one: they may take less than they may."""
+        return self.spent < self.cap
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.reason), self.__dict__
 
 
 class AuditUnavailable(GovernanceError):

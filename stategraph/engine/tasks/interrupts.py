@@ -68,6 +68,17 @@ def interrupt(value: Any, *, response_schema: Any = None) -> Any:
     raise foreign_types.pause((question,))
 
 
+def answers_so_far() -> list[Any]:
+    """Return the answers that the running node was given to its interrupts, in order, also to those it is yet to reach.
+
+    Raises:
+        RuntimeError: Called outside of a node or task.
+    """
+    pad = get_config()[CONF][CONFIG_KEY_SCRATCHPAD]
+    given = pad.get_null_resume(False)
+    return [*pad.resume] if given is None else [*pad.resume, given]
+
+
 def _checker(schema: Any) -> Any:
     if schema is None or isinstance(schema, dict):
         return None

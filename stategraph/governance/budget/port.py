@@ -84,11 +84,32 @@ class Reservation:
         tree: Of which budget.
         key: Of which call; unique within the tree.
         amounts: How much.
+        id: Its own id.
     """
 
     tree: Tree
     key: str
     amounts: Amounts
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that a person was asked before a call.
+
+    Attributes:
+        position: How many answers the node had been given when it asked.
+        key: Of which call.
+        unit: The unit that was used up.
+        cap: What was allowed, in that unit.
+        spent: What had been taken.
+    """
+
+    position: int
+    key: str
+    unit: BudgetUnit
+    cap: float
+    spent: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""The tenant of a transaction, as policies of PostgreSQL read it.
+
+Two settings, both local to a transaction (`SET LOCAL`): a pool may give the connection to another tenant next, also one
+that shares sessions, such as PgBouncer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from stategraph.governance import session as sessions
+from stategraph.governance.tenants.keys import label
+from stategraph.workers.registry.port import Database, Session
+from stategraph.workers.registry.sql import Sql
+
+TENANT_SETTING: Final = "stategraph.tenant"
+LABEL_SETTING: Final = "stategraph.tenant_label"
+
+BIND: Final = f"SELECT set_config('{TENANT_SETTING}', %s, true), set_config('{LABEL_SETTING}', %s, true)"
+
+
+def parameters(tenant: str) -> tuple[str, str]:
+    """Return the parameters of `BIND`."""
+    return tenant, label(tenant)
+
+
+def bind(session: Session, sql: Sql, tenant: str) -> None:
+    """Tell an open transaction its tenant; databases without row-level security need not know.
+
+    Args:
+        session: The transaction.
+        sql: The database's statements.
+        tenant: The tenant.
+    """
+    if sql.dialect.name == "postgres":
+        session.execute(BIND, parameters(tenant))
+
+
+class TenantDatabase:
+    """The database of a registry, with the tenant of each transaction: that of the session, or always the same one.
+
+    Args:
+        database: The database, as an app role sees it.
+        tenant: The tenant; None: that of the session which is active, without which no transaction begins.
+    """
+
+    def __init__(self, database: Database, tenant: str | None = None) -> None:
+        self._database = database
+        self._tenant = tenant
+        self.sql = database.sql
+
+    @contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[Session]:
+        """Open a transaction of the tenant; see `stategraph.workers.registry.port.Database`.
+
+        Raises:
+            NoSessionError: There is no session, and so no tenant.
+        """
+        tenant = sessions.current().tenant if self._tenant is None else self._tenant
+        with self._database.transaction(write=write) as session:
+            bind(session, self.sql, tenant)
+            yield session
+
+    def is_away(self, error: BaseException) -> bool:
+        """Return whether an error says that the database is away."""
+        return self._database.is_away(error)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
