@@ -15,15 +15,16 @@ The order of steps is written once, as generators, for callers with an event loo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio.to_thread
 
 from stategraph.engine.config import environment
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.errors import InvalidAnswerError
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, AuditSink, Severity
 from stategraph.governance.budget import questions
@@ -34,52 +35,23 @@ from stategraph.governance.session import ActiveSession
 
 T = TypeVar("T")
 
-Steps: TypeAlias = Generator["Callable[[], object] | float", Any, T]
-"""Steps that are calls which may block, or pauses in seconds; each is sent its result."""
+Step: TypeAlias = Callable[[], object] | float
+"""A call that may block, or a pause in seconds."""
+
+Steps: TypeAlias = Generator[Step, Any, T]
 
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.25
 
 
-def perform(steps: Steps[T]) -> T:
-    """Perform steps in a thread without an event loop."""
-    result: object = None
-    error: Exception | None = None
-    while True:
-        try:
-            step = steps.send(result) if error is None else steps.throw(error)
-        except StopIteration as end:
-            return cast("T", end.value)
-        result, error = None, None
-        try:
-            if isinstance(step, float):
-                environment.current().clock.sleep(step)
-            else:
-                result = step()
-        except Exception as raised:
-            error = raised
+def _act(step: Step) -> object:
+    """Perform a step in a thread without an event loop."""
+    return environment.current().clock.sleep(step) if isinstance(step, float) else step()  # type: ignore[func-returns-value]
 
 
-async def aperform(steps: Steps[T]) -> T:
-    """Perform steps in an event loop; calls that may block are made in threads."""
-    result: object = None
-    error: Exception | None = None
-    while True:
-        try:
-            step = steps.send(result) if error is None else steps.throw(error)
-        except StopIteration as end:
-            return cast("T", end.value)
-        result, error = None, None
-        try:
-            if isinstance(step, float):
-                await environment.current().clock.asleep(step)
-            else:
-                result = await anyio.to_thread.run_sync(step)
-        except Exception as raised:
-            error = raised
-        except BaseException:
-            steps.close()
-            raise
+def _act_in_loop(step: Step) -> Awaitable[object]:
+    """Perform a step in an event loop; calls that may block are made in threads."""
+    return environment.current().clock.asleep(step) if isinstance(step, float) else anyio.to_thread.run_sync(step)
 
 
 class _Asked:
@@ -149,7 +121,7 @@ class Admission:
             StoreUnavailableError: The database cannot be reached, so it must not begin.
         """
         try:
-            return await aperform(self._steps(amounts, key, place or key))
+            return await adrive(self._steps(amounts, key, place or key), _act_in_loop)
         except BudgetExceeded as error:
             if self.audit is not None:
                 await self.audit.record(self._event(error))
@@ -158,7 +130,7 @@ class Admission:
     def admit_sync(self, amounts: Amounts, key: str, place: str = "") -> Reservation:
         """Let a call begin, in a thread without an event loop; see `admit`."""
         try:
-            return perform(self._steps(amounts, key, place or key))
+            return drive(self._steps(amounts, key, place or key), _act)
         except BudgetExceeded as error:
             if self.audit is not None:
                 self.audit.record_sync(self._event(error))
@@ -219,12 +191,14 @@ class Admission:
             try:
                 reservation: Reservation = yield asked
                 return reservation
-            except GeneratorExit:
-                asked.leave()
-                raise
             except BudgetExceeded as error:
                 if not error.may_pass or clock.monotonic() >= until:
                     raise
+            except Exception:
+                raise
+            except BaseException:
+                asked.leave()
+                raise
             yield pause
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

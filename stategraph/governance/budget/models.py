@@ -61,7 +61,7 @@ logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_news)
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """How much is reserved for a call of a model.
+    """Estimates of the most that a call of a model may take.
 
     Attributes:
         prices: Finds prices, for a budget of US dollars; None: there is none.

@@ -32,7 +32,7 @@ class BudgetObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What is held for a call, or the time of an execution.
+    """Amounts that are held for a call, or the time of an execution.
 
     Attributes:
         key: Of which call.
