@@ -27,6 +27,7 @@ _COMMANDS: Final = (
     ("runs", "Look at the runs of a database, stop them, and answer them.", "runs"),
     ("worker", "Execute the runs of a database until told to stop.", "worker"),
     ("store", "Measure what a database has stored of threads, prune it, and convert it.", "store"),
+    ("policy", "Check policies of governed actions, hold them against tables of cases, and explain them.", "policy"),
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", "diagnosis"),
     ("completion", "Have a shell complete commands and options.", "completion.command"),
 )

@@ -40,6 +40,9 @@ ELSEWHERE = {
     "serve": "tests/cli/test_serve.py::test_a_run_comes_to_its_end_before_the_server_does",
     "thread show": "tests/cli/test_threads.py::test_threads_are_listed_and_read_by_a_process",
     "worker": "tests/workers/test_command_line.py::test_the_first_signal_waits_for_runs_and_the_second_gives_them_back",
+    "policy check": "tests/cli/test_policy.py::test_files_are_checked",
+    "policy test": "tests/cli/test_policy.py::test_a_policy_is_held_against_a_table",
+    "policy explain": "tests/cli/test_policy.py::test_a_verdict_is_explained",
     "completion install": "tests/cli/test_commands.py::test_completion_is_installed_once_and_completes",
 }
 

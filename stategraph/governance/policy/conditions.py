@@ -19,13 +19,18 @@ Excludes = Callable[[str, str, str], bool]
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
-    |(?P<text>[bBrR]{0,2}(?:\"{3}(?s:.)*?\"{3}|'{3}(?s:.)*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
+    |(?P<raw>[bB]?[rR][bB]?(?:\"{3}(?s:.)*?\"{3}|'{3}(?s:.)*?'{3}|"[^"\r\n]*"|'[^'\r\n]*'))
+    |(?P<text>[bB]?(?:\"{3}(?:\\(?s:.)|[^\\])*?\"{3}|'{3}(?:\\(?s:.)|[^\\])*?'{3}
+        |"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\\\r\n]|\\.)*'))
     |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<number>[0-9][0-9A-Za-z_.]*)
     |(?P<sign>&&|\|\||[=!<>]=|.)""",
     re.VERBOSE,
 )
 _PLAIN: Final = re.compile(r"\"[^\"\\]*\"|'[^'\\]*'")
+_UNSURE: Final = ("'", '"', "\\", "`")
+"""Signs that stand in no expression outside of texts: where one is found, the tokens are not what they seem."""
+
 _FIELDS: Final = {"id": 0, "name": 1, "risk": 2}
 
 
@@ -35,6 +40,8 @@ def terms(source: str) -> list[str]:
     for kind, text, at in _tokens(source):
         if kind != "sign":
             continue
+        if text in _UNSURE:
+            return [source.strip()]
         if text in "([{":
             depth += 1
         elif text in ")]}":

@@ -71,6 +71,19 @@ def check_transform_path(text: Any) -> paths.Path:
     return path
 
 
+def apply(transform: Transform, target: Any) -> Any:
+    """Return a policy target with a transform applied; the target itself is left as it is.
+
+    Raises:
+        DecisionFailed: The path is not below the policy target, or there is nothing at it.
+    """
+    path = check_transform_path(transform.path)
+    try:
+        return paths.replaced(path, target, transform.value)
+    except DecisionFailed as error:
+        raise DecisionFailed(RuntimeReason.TRANSFORM_INVALID, str(error)) from error
+
+
 def _transform(decision: Decision, output: Mapping[str, Any]) -> Transform | None:
     body = output.get("transform")
     if (decision is Decision.TRANSFORM) != (body is not None):

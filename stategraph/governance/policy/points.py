@@ -136,8 +136,8 @@ def confirmed(evaluation: Evaluation, approved_identity: str) -> Verdict:
         approved_identity: The `enforced_identity` that the approval is for.
 
     Returns:
-        Its verdict, with `allow` in place of `escalate` if the identities are equal; else one that denies with
-        `runtime_error:approval_action_mismatch`. Other decisions stay as they are.
+        Its verdict, with `allow` (or `transform`, where it has one) in place of `escalate` if the identities are equal;
+        else one that denies with `runtime_error:approval_action_mismatch`. Other decisions stay as they are.
     """
     verdict = evaluation.verdict
     if verdict.decision is not Decision.ESCALATE:
@@ -151,7 +151,8 @@ def confirmed(evaluation: Evaluation, approved_identity: str) -> Verdict:
             approval=None,
             transform=None,
         )
-    return replace(verdict, decision=Decision.ALLOW, approval=None)
+    passes = Decision.ALLOW if verdict.transform is None else Decision.TRANSFORM
+    return replace(verdict, decision=passes, approval=None)
 
 
 def enforced_identity(point: InterventionPoint, snapshot: Snapshot, transform: Transform | None = None) -> str:
@@ -307,11 +308,7 @@ def _annotation(name: str, value: Any, preliminary: Mapping[str, Any], setup: Se
 
 def _with_transform(place: Point, given: Mapping[str, Any], transform: Transform) -> dict[str, Any]:
     """Return a policy input after a transform: the target is changed, and with it where it stands in the snapshot."""
-    path = normalization.check_transform_path(transform.path)
     target = given["policy_target"]
-    try:
-        value = paths.replaced(path, target["value"], transform.value)
-    except DecisionFailed as error:
-        raise DecisionFailed(RuntimeReason.TRANSFORM_INVALID, str(error)) from error
+    value = normalization.apply(transform, target["value"])
     snapshot = paths.replaced(place.target, given["snapshot"], value)
     return {**given, "policy_target": {**target, "value": value}, "snapshot": snapshot}

@@ -14,7 +14,7 @@ from stategraph.governance.capability import RISKS
 from stategraph.governance.context import Budget
 from stategraph.governance.errors import PolicyError
 from stategraph.governance.policy import cel, limits, paths
-from stategraph.governance.policy.conditions import Excludes, exclusion
+from stategraph.governance.policy.conditions import Excludes, exclusion, matches
 from stategraph.governance.policy.document import Outcome, PolicyDocument, Rule
 from stategraph.governance.policy.flow import VIOLATION
 from stategraph.governance.policy.reasons import DecisionFailed, RuntimeReason
@@ -80,6 +80,10 @@ class CompiledRule:
                 self.program = cel.compile(rule.when, variables_at(rule.at))
             except ValueError as error:
                 raise PolicyError(f"{source}: rule {rule.name!r}: when: {error}") from None
+
+    def for_tool(self, id: str) -> bool:
+        """Return whether the rule is for a tool, by its patterns."""
+        return not self.rule.tools or matches(self.rule.tools, id)
 
     def holds(self, facts: cel.Facts) -> bool | cel.Failure:
         """Return whether the condition holds, whatever the tool is."""

@@ -74,13 +74,15 @@ class Verdict:
         reason: A code, such as `recipient_not_allowed`; those that begin with `runtime_error:` are reserved for
             failures of the decision itself, which deny.
         message: A sentence for people; None: there is none.
-        transform: The change, where the decision is `transform`.
+        transform: The change, where the decision is `transform`; also with `escalate` where one of several policies
+            asks for it and another asks a person, who then decides about the changed action.
         approval: The terms, where the decision is `escalate`.
         rule: The rule that decided; None: the default.
         matched: All rules that matched, in their order.
         policy_digest: SHA-256 in hex of the policy that decided.
         enforced: Whether the decision is to be carried out; False in the mode `evaluate_only`.
         labels: Labels of information flow that the result carries on.
+        parts: The verdicts of the policies that were combined, in their order; none: one policy decided.
     """
 
     decision: Decision
@@ -93,6 +95,7 @@ class Verdict:
     policy_digest: str = ""
     enforced: bool = True
     labels: frozenset[str] = field(default_factory=frozenset)
+    parts: tuple[Verdict, ...] = ()
 
     @property
     def lets_pass(self) -> bool:
