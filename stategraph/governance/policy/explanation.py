@@ -18,7 +18,7 @@ Finding = Literal["decided", "matched", "undecided", "not_matched", "other_tool"
 
 @dataclass(frozen=True, slots=True)
 class RuleFinding:
-    """What was found about a rule.
+    """Finding about one rule.
 
     Attributes:
         rule: Its name.
@@ -35,7 +35,7 @@ class RuleFinding:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a policy decided as it did.
+    """Reasons for the verdict of a policy.
 
     Attributes:
         point: The point.
