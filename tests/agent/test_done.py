@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -23,6 +24,13 @@ TALK: list[AnyMessage] = [
 def ended(messages: list[AnyMessage], *agent_ids: str, **more: Any) -> dict[str, Any]:
     state: Any = {"messages": messages, **more}
     return done.after(agent_ids or ("a",))(state)
+
+
+def test_the_node_is_sync_and_async() -> None:
+    node, state = done.node(("a",)), {"messages": TALK, "halt_reason": "stop"}
+    update = node.invoke(state)
+    assert update["halt_reason"] == "stop"
+    assert asyncio.run(node.ainvoke(state)) == update == ended(TALK, halt_reason="stop")
 
 
 def covering(**newest: str) -> dict[str, Any]:

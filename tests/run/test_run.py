@@ -13,6 +13,7 @@ from langchain_core.tools import tool
 
 from stategraph.agent.facts import ModelCall, Place, ToolAnswered
 from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.tasks import threads
 from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
 from stategraph.run.abort import AbortController
 from stategraph.run.events.step_list import StepList
@@ -39,6 +40,22 @@ async def make(model: Any, host: Host | None = None, saver: Any = None, **agent:
     }
     handlers = {} if host is None else host.handlers()
     return await Run.create({"run_id": "r", "graph_config": graph, "custom_handlers": handlers, "return_content": True})
+
+
+async def test_a_turn_of_async_models_and_tools_takes_no_worker_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    @tool
+    async def look_up(x: str) -> str:
+        """Look something up."""
+        return f"found {x}"
+
+    def refuse() -> Any:
+        raise AssertionError("a worker thread was asked for")
+
+    model = ScriptedChatModel(replies=[script.reply(script.call("look_up", {"x": "it"})), "Fine."])
+    run = await make(model, tools=[look_up])
+    monkeypatch.setattr(threads, "pool", refuse)
+    await run.process_stream(ask())
+    assert [message.content for message in run.get_run_messages()] == ["", "found it", "Fine."]
 
 
 async def test_a_tool_round_is_told_step_by_step() -> None:

@@ -100,7 +100,7 @@ def single_agent_graph(agent: Agent) -> AgentGraph:
     """
     graph = StateGraph(AgentState, context_schema=AgentContext)
     graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
-    graph.add_node(done.NODE, done.after([agent.id]))
+    graph.add_node(done.NODE, done.node([agent.id]))
     graph.add_edge(START, agent.id)
     graph.add_edge(agent.id, done.NODE)
     graph.add_edge(done.NODE, END)

@@ -7,14 +7,30 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable
 
 from stategraph.agent.context import context_state
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.subagent import USAGE
 from stategraph.agent.settings import usage
 from stategraph.agent.state import AgentState, turn_of
+from stategraph.engine.compile.functions import RunnableCallable
 
 NODE = "done"
+
+
+def node(agent_ids: Sequence[str]) -> Runnable[Any, Any]:
+    """Return the node that ends the turns of some agents, sync and async: it is too short for a worker thread.
+
+    Args:
+        agent_ids: All agents of the graph.
+    """
+    done = after(agent_ids)
+
+    async def adone(state: AgentState) -> dict[str, Any]:
+        return done(state)
+
+    return RunnableCallable(done, adone, name=NODE, trace=False)
 
 
 def after(agent_ids: Sequence[str]) -> Callable[[AgentState], dict[str, Any]]:

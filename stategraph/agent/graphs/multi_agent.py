@@ -257,7 +257,7 @@ def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> AgentGraph:
         node = Prompt(agent_id, edge.prompt or "", edge.exclude_results)
         graph.add_node(prompt_node(agent_id), node.as_runnable(), destinations=(agent_id,))
     # Ways end at different times; the turn ends once, after the last of them.
-    graph.add_node(done.NODE, done.after([agent.id for agent in agents]), defer=True)
+    graph.add_node(done.NODE, done.node([agent.id for agent in agents]), defer=True)
     _begin(graph, wiring)
     entry = {to: prompt_node(to) if to in prompted else to for to in wiring.names}
     for agent in agents:

@@ -50,11 +50,12 @@ class Waker:
 
     def __call__(self) -> None:
         """Wake the driver, behind what the loop has to do already."""
+        if self._waking:
+            return
         if threading.get_ident() == self._thread:
             # What the same event sets free inside the node goes first: it is the cause, the chunk the report.
-            if not self._waking:
-                self._waking = True
-                self._loop.call_soon(self._woken)
+            self._waking = True
+            self._loop.call_soon(self._woken)
         else:
             self._loop.call_soon_threadsafe(self._news.set)
 

@@ -94,11 +94,8 @@ class Outlet:
     @property
     def taker(self) -> Callable[[], object]:
         """The function that takes the next chunk as the caller is to see it; ``NOTHING`` if it is not to."""
-        return self.chunks.popleft if self.view is None else self._take
-
-    def _take(self) -> Any:
-        assert self.view is not None
-        return self.view(self.chunks.popleft())
+        view, popleft = self.view, self.chunks.popleft
+        return popleft if view is None else lambda: view(popleft())
 
     def shown(self) -> list[object]:
         """Take the chunks that are ready; returns what the caller is to see of them."""

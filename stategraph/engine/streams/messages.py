@@ -78,8 +78,18 @@ class StreamMessagesHandler(StreamFeed):
         shown_tags = filter_to_user_tags(tags)
         self.metadata[run_id] = ns, ({**metadata, "tags": shown_tags} if shown_tags else metadata)
 
-    def on_llm_new_token(self, token: object, *, chunk: object = None, run_id: UUID, **kwargs: object) -> None:
+    def on_llm_new_token(
+        self,
+        token: object,
+        *,
+        chunk: object = None,
+        run_id: UUID,
+        parent_run_id: object = None,
+        tags: object = None,
+        **kwargs: object,
+    ) -> None:
         """Show a piece of an answer."""
+        # Called once per token, with the ids and the tags named above so that no dictionary is made for them.
         latest, source = self._latest
         if run_id is not latest:
             # Hashing the id of every piece's run would be a quarter of the whole.
@@ -93,7 +103,8 @@ class StreamMessagesHandler(StreamFeed):
             self._show(source, message)
         else:
             self.seen.add(known)
-            self.put((source[0], "messages", (message, source[1])))
+            ns, metadata = source
+            self.put((ns, "messages", (message, metadata)))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         """Show an answer that came in one piece."""

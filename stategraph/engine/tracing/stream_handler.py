@@ -57,6 +57,9 @@ class StreamFeed(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
     """
 
     run_inline = True
+    # langchain-core asks at every event, and its own property takes a call each time.
+    ignore_llm = False
+    ignore_chain = False
 
     def __init__(self, put: Put, subgraphs: bool, *, parent_ns: Namespace | None = None) -> None:
         self.put = put
