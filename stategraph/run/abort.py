@@ -108,21 +108,26 @@ async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coro
         AbortError: A signal said so.
     """
     _raise_if_aborted(signals)
+    task = asyncio.ensure_future(work())
+    stopped = False
+
+    def stop() -> None:
+        # At once: work that waits for little would be over before another task had its turn to cancel it.
+        nonlocal stopped
+        stopped = task.cancel() or stopped
+
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    leave = [signal.listen(partial(loop.call_soon_threadsafe, stop.set)) for signal in signals]
-    task, stopped = asyncio.ensure_future(work()), asyncio.ensure_future(stop.wait())
+    leave = [signal.listen(partial(loop.call_soon_threadsafe, stop)) for signal in signals]
     try:
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait((task,))
+        if stopped:
             _raise_if_aborted(signals)
         return task.result()
     finally:
         for each in leave:
             each()
-        for future in (task, stopped):
-            future.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def to_its_end(work: Coroutine[object, None, None]) -> None:
