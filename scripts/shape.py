@@ -54,6 +54,7 @@ PUBLIC = frozenset(
         "stategraph.engine.remote.graph:RemoteGraph.stream",
         "stategraph.engine.remote.graph:RemoteGraph.stream_events",
         "stategraph.governance.capabilities.functions:capability",
+        "stategraph.governance.executor:ActionExecutor.__init__",
         "stategraph.graph.func:entrypoint.__init__",
         "stategraph.prebuilt.react_agent:create_react_agent",
         "stategraph.graph.state:StateGraph.add_node",

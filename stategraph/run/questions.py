@@ -77,7 +77,8 @@ def read_decisions(payload: Mapping[str, Any], answer: object) -> dict[str, Revi
     Args:
         payload: The question.
         answer: A list of decisions in the order of the requests, a mapping of decisions by call id, or, for one
-            request, a decision.
+            request, a decision. Also `{"decisions": [...]}`, and decisions with `message` and `edited_action`, as
+            LangChain's human-in-the-loop middleware takes them.
 
     Returns:
         The decisions by call id.
@@ -111,6 +112,8 @@ def _by_call(names: Mapping[str, str], answer: object) -> Mapping[str, object]:
         InvalidAnswerError: It has another form, or not one decision for each call.
     """
     ids = list(names)
+    if isinstance(answer, Mapping) and answer.keys() == {"decisions"} and "decisions" not in names:
+        answer = answer["decisions"]
     if isinstance(answer, Mapping) and (len(ids) != 1 or ids[0] in answer):
         return answer
     if isinstance(answer, Mapping | Settings) and len(ids) == 1:
@@ -139,9 +142,31 @@ def _decision(call_id: str, name: str, given: object, allowed: Sequence[str]) ->
         found = repr(word) if word is not None else f"of type {type(given).__name__} without a 'type'"
         raise InvalidAnswerError(f"{about} is {found}; allowed: {', '.join(allowed)}")
     try:
-        return cast("Review", validation.checked(_KINDS[word], given))
+        return cast("Review", validation.checked(_KINDS[word], _as_ours(about, name, word, given)))
     except ConfigurationError as error:
         raise InvalidAnswerError(f"{about} is incomplete: {error}") from None
+
+
+_LANGCHAIN: Mapping[str, str] = {"reject": "reason", "respond": "response_text"}
+"""The fields that LangChain calls `message`, by the decision."""
+
+
+def _as_ours(about: str, name: str, word: str, given: object) -> object:
+    """Return a decision that is spelled as LangChain's middleware spells it with the names of this package.
+
+    Raises:
+        InvalidAnswerError: It edits the name of the tool: another tool is another call.
+    """
+    if not isinstance(given, Mapping):
+        return given
+    if "message" in given and word in _LANGCHAIN:
+        return {("type" if key == "type" else _LANGCHAIN[word]): each for key, each in given.items()}
+    edited = given.get("edited_action")
+    if word != "edit" or not isinstance(edited, Mapping):
+        return given
+    if edited.get("name", name) != name:
+        raise InvalidAnswerError(f"{about} edits its tool to {edited['name']!r}; only its arguments can be edited")
+    return {"type": "edit", "updated_input": edited.get("args")}
 
 
 # Questions of tools.

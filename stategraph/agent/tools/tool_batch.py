@@ -181,7 +181,10 @@ class Batch:
     def _hosted(self, call: ToolCall, given: HostResult) -> Result:
         injected = tuple(given.injected)
         if given.status == "error":
-            result = failed(call, given.error_message or "unknown error")
+            if isinstance(given.content, str) and given.content:  # the host has worded it for the model
+                result = tool_result.answered(call, given.content, "error")
+            else:
+                result = failed(call, given.error_message or "unknown error")
             return replace(result, shown=None, outcome=given.outcome, injected=injected)
         message = ToolMessage(
             content=given.content, artifact=given.artifact, name=call["name"], tool_call_id=call["id"] or ""

@@ -101,6 +101,13 @@ class Fields:
             self.fail(name, f"is {_shown(value)}; expected a duration such as 30s, 15m or 2h{limit}")
         return seconds
 
+    def flag(self, name: str, default: bool) -> bool:
+        """Return `true` or `false`."""
+        found = self._get(name, default)
+        if not isinstance(found, bool):
+            self.fail(name, f"is {_shown(found)}; expected true or false")
+        return found
+
     def object(self, name: str) -> Fields:
         """Return the fields of an object within this one."""
         return Fields(self._get(name, _NO_DEFAULT), self.where, self._full(name))

@@ -30,13 +30,14 @@ _THEN: Final = (
     "approvers",
     "quorum",
     "expires",
+    "self_approval",
     "path",
     "value",
     "with",
     "labels",
 )
 _ONLY_FOR: Final = {
-    **dict.fromkeys(("approvers", "quorum", "expires"), Decision.ESCALATE),
+    **dict.fromkeys(("approvers", "quorum", "expires", "self_approval"), Decision.ESCALATE),
     **dict.fromkeys(("path", "value", "with"), Decision.TRANSFORM),
 }
 
@@ -161,6 +162,7 @@ def _approval(then: Fields) -> ApprovalTerms:
         approvers=approvers,
         quorum=then.number("quorum", 1, 1, whole=True),
         expires_s=then.seconds("expires", MAX_EXPIRY_S, ApprovalTerms().expires_s),
+        self_approval=then.flag("self_approval", False),
     )
 
 

@@ -127,6 +127,11 @@ class EffectLedger:
         plan, call = self._named(named)
         return await _acall(plan, call, function)
 
+    def load(self, stored: bytes) -> Any:
+        """Read the result of an effect, as its row has it."""
+        kind, _, data = stored.partition(b"\0")
+        return self.serde.loads_typed((kind.decode(), data))["result"]
+
     def _named(self, named: EffectName) -> tuple[_Plan, _Call]:
         place = _place.get()
         if place is None or place.ledger is not self:

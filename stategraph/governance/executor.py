@@ -1,0 +1,185 @@
+"""The executor of actions: one way to act, whatever is acted with and whichever way it comes.
+
+    executor = ActionExecutor(registry, policy, approvals=store, ledger=EffectLedger(runs), audit=log)
+    outcome = await executor.act(ActionRequest("mcp:mail/send@1", {"to": "ann@example.com"}, "call-1", run, context))
+
+Ways in
+-------
+* `act` and `act_sync`, for those who have an `ActionRequest`; tools of `CapabilityView.tools` make one of each call.
+* `gates.agents.ActionGate` stands around the tools of agents, and `ActionHost` executes those that only a host can.
+* `gates.toolnode` has wrappers for `langgraph.prebuilt.ToolNode` and `create_react_agent`, `gates.middleware` one for
+  LangChain's `create_agent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.tools.tool_runner import stores
+from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS
+from stategraph.engine.config.context import get_config
+from stategraph.errors import ConfigurationError
+from stategraph.governance.actions import ActionOutcome, ActionRequest
+from stategraph.governance.approval.port import ApprovalStore
+from stategraph.governance.approval.voting import Directory
+from stategraph.governance.audit.event import AuditSink
+from stategraph.governance.budget.port import BudgetLedger
+from stategraph.governance.capability import Capability
+from stategraph.governance.pipeline import approvals, claims, stages
+from stategraph.governance.pipeline.action import Action, Carried, Execution, Services
+from stategraph.governance.pipeline.approvals import Cleared
+from stategraph.governance.pipeline.current import capability_inside
+from stategraph.governance.pipeline.current import current_action as current_action
+from stategraph.governance.pipeline.outside import Metrics, Redacting
+from stategraph.governance.policy.verdict import Policy
+from stategraph.governance.registry import Registry
+from stategraph.prebuilt.steps import atake, take
+from stategraph.workers.ledger.effects import EffectLedger
+
+
+class ActionExecutor:
+    """Carries out actions: resolves, validates, authorizes, has them approved, claims, executes, settles and audits.
+
+    Args:
+        registry: The capabilities.
+        policy: Decides; or policies by the names under which contexts ask for them, that of "" for contexts that name
+            none. None: everything that a context may see may be done.
+        approvals: Keeps requests for approval; None: what a policy escalates is refused.
+        ledger: Claims effects, so that none is done twice; None: a call that a crash has torn off is made again if its
+            run goes on.
+        audit: Takes events; None: nothing is told.
+        redactor: Hides secrets in what people and models are shown.
+        budgets: Keeps the budgets of trees of runs.
+        metrics: Counts actions.
+        resources: Returns facts of the host about what is acted on, as `resource` of what policies decide on.
+        directory: Returns the roles that an approver has now, given the tenant and the user; None where there is no
+            such user any more. None: those count that they had when they voted.
+        self_approval: Whether the requester may approve where a policy names no approvers, as the user of a chat who is
+            asked there.
+        on_error: `answer`: a refusal is a result for the model. `raise`: it is raised as `ActionRejected`.
+
+    Raises:
+        ConfigurationError: `on_error` is something else.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        policy: Policy | Mapping[str, Policy] | None = None,
+        approvals: ApprovalStore | None = None,
+        ledger: EffectLedger | None = None,
+        audit: AuditSink | None = None,
+        redactor: Redacting | None = None,
+        *,
+        budgets: BudgetLedger | None = None,
+        metrics: Metrics | None = None,
+        resources: Callable[[ActionRequest, Capability], Mapping[str, Any]] | None = None,
+        directory: Directory | None = None,
+        self_approval: bool = False,
+        on_error: Literal["answer", "raise"] = "answer",
+    ) -> None:
+        if on_error not in ("answer", "raise"):
+            raise ConfigurationError(f"on_error is {on_error!r}; expected 'answer' or 'raise'")
+        policies = {} if policy is None else dict(policy) if isinstance(policy, Mapping) else {"": policy}
+        self.services = Services(
+            registry,
+            policies,
+            approvals,
+            ledger,
+            audit,
+            redactor,
+            budgets,
+            metrics,
+            resources,
+            directory,
+            self_approval,
+            on_error,
+        )
+
+    @property
+    def registry(self) -> Registry:
+        """The capabilities."""
+        return self.services.registry
+
+    async def act(self, request: ActionRequest, /) -> ActionOutcome:
+        """Carry out an action, or say why not.
+
+        Args:
+            request: The action. In a task of a graph its place is that task, if it names none.
+
+        Returns:
+            The outcome. Whatever keeps an action from beginning is one, with the status `rejected`.
+
+        Raises:
+            GraphInterrupt: A person is asked, in a task of a graph that stores its state.
+            ActionRejected: It was refused, and `on_error` is `raise`.
+        """
+        if (found := capability_inside(request)) is not None:
+            return await self._direct(found, request)
+        return (await self.carry_out(_action(request, None, True))).outcome
+
+    def act_sync(self, request: ActionRequest, /) -> ActionOutcome:
+        """Carry out an action, as `act` does, in a thread without an event loop."""
+        if (found := capability_inside(request)) is not None:
+            return self._direct_sync(found, request)
+        return self.carry_out_sync(_action(request, None, True)).outcome
+
+    # For ways in.
+
+    async def carry_out(self, action: Action) -> Carried:
+        """Take an action through the pipeline."""
+        return await atake(stages.run(self.services, action))
+
+    def carry_out_sync(self, action: Action) -> Carried:
+        """Take an action through the pipeline."""
+        return take(stages.run(self.services, action))
+
+    async def clear(self, actions: Sequence[Action]) -> list[Cleared]:
+        """Find out how the actions of one answer stand, and ask people about those that need approval, together."""
+        return await atake(approvals.clear(self.services, actions, tells=True)) if actions else []
+
+    def clear_sync(self, actions: Sequence[Action]) -> list[Cleared]:
+        """Find out how actions stand, as `clear` does."""
+        return take(approvals.clear(self.services, actions, tells=True)) if actions else []
+
+    async def _direct(self, capability: Capability, request: ActionRequest) -> ActionOutcome:
+        """Execute what an action that has begun consists of."""
+        action = _action(request, None, False)
+        execution = claims.own_execution(self.services, replace(action, capability=capability))
+        ran = await execution.later(request.arguments)
+        return ActionOutcome("completed", ran.content, None, capability.id, ran.artifact)
+
+    def _direct_sync(self, capability: Capability, request: ActionRequest) -> ActionOutcome:
+        action = _action(request, None, False)
+        execution = claims.own_execution(self.services, replace(action, capability=capability))
+        ran = execution.now(request.arguments)
+        return ActionOutcome("completed", ran.content, None, capability.id, ran.artifact)
+
+
+UnifiedActionExecutor: Final = ActionExecutor
+
+
+def _action(request: ActionRequest, execution: Execution | None, may_ask: bool) -> Action:
+    """Return an action as it begins."""
+    config = config_here()
+    if config is not None and not request.place:
+        request = replace(request, place=place_of(config))
+    asks = may_ask and config is not None and stores(config)
+    return Action(request, request.arguments, request.arguments, execution, config, asks)
+
+
+def config_here() -> RunnableConfig | None:
+    """Return the config of the task that the caller is part of; None outside of a graph."""
+    try:
+        return get_config()
+    except RuntimeError:
+        return None
+
+
+def place_of(config: RunnableConfig) -> str:
+    """Return the namespace of a task, which is the same when it runs again."""
+    return str((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINT_NS) or "")

@@ -1,0 +1,56 @@
+"""Calls of models as requests of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.messages import ToolCall
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
+from stategraph.governance import session
+from stategraph.governance.actions import ActionRequest, RunRef
+from stategraph.governance.context import RuntimeSessionContext
+
+
+def request_of(
+    call: ToolCall,
+    context: RuntimeSessionContext,
+    config: RunnableConfig,
+    place: str,
+    run_id: str | None = None,
+    view_digest: str | None = None,
+) -> ActionRequest:
+    """Return the request of a call.
+
+    Args:
+        call: The call.
+        context: Who acts.
+        config: Of the task that makes it.
+        place: Where, so that the id of the call is unique.
+        run_id: The run; None: that of the session, or of the config.
+        view_digest: The digest of the capabilities that the model was shown; None: not known.
+    """
+    return ActionRequest(
+        call["name"],
+        dict(call["args"]),
+        call["id"] or "",
+        run_of(config, run_id),
+        context,
+        place,
+        view_digest,
+    )
+
+
+def run_of(config: RunnableConfig, run_id: str | None = None) -> RunRef:
+    """Return the run of a task."""
+    active = session.current_or_none()
+    configurable: Mapping[str, Any] = config.get(CONF) or {}
+    thread = configurable.get(CONFIG_KEY_THREAD_ID)
+    thread_id = None if thread is None else str(thread)
+    if active is not None:
+        run = active.run
+        return run if run.thread_id is not None or thread_id is None else RunRef(run.run_id, thread_id, run.root_run_id)
+    known = run_id or config.get("run_id") or (config.get("metadata") or {}).get("run_id")
+    return RunRef(str(known or thread_id or "none"), thread_id)

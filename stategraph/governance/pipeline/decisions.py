@@ -1,0 +1,200 @@
+"""The stages that decide about an action and change nothing: what is asked for, whether it may be, and as what.
+
+They are gone through again whenever an action is looked at anew, such as when it is approved and to be carried out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from stategraph.agent.output.checks import Check, InvalidOutput, SchemaCheck
+from stategraph.errors import ConfigurationError
+from stategraph.governance.actions import Reason
+from stategraph.governance.audit.event import AuditEventType
+from stategraph.governance.capability import Capability
+from stategraph.governance.errors import ActionRejected, AuditUnavailable
+from stategraph.governance.pipeline import telling
+from stategraph.governance.pipeline.action import Action, Services
+from stategraph.governance.policy import points
+from stategraph.governance.policy.snapshot import tool_call_snapshot
+from stategraph.governance.policy.verdict import Decision, InterventionPoint, Policy, Snapshot, Verdict
+from stategraph.governance.view import CapabilityGraph
+from stategraph.prebuilt.steps import Step, Steps
+
+Result: TypeAlias = Action | Generator[Step, Any, Action]
+
+
+class Stage(NamedTuple):
+    """A stage.
+
+    Attributes:
+        name: Its name.
+        act: Returns the action as it goes on, or a procedure that does; raises `ActionRejected` to refuse it.
+    """
+
+    name: str
+    act: Callable[[Services, Action], Result]
+
+
+def resolve(services: Services, action: Action) -> Action:
+    """Find the capability in the session's view.
+
+    Raises:
+        CapabilityDenied: It is not there, not selected, changed, or in quarantine.
+    """
+    request = action.request
+    found = CapabilityGraph.resolve(
+        services.registry, request.context, request.capability, action.arguments, request.view_digest
+    )
+    return replace(action, capability=found.capability, arguments=found.arguments)
+
+
+def validate(services: Services, action: Action) -> Action:
+    """Hold the arguments against the schema of the capability.
+
+    Raises:
+        ActionRejected: They do not fit, or are not JSON.
+    """
+    problem = _problem(action.found, action.arguments)
+    if problem is not None:
+        raise ActionRejected(f"The arguments of '{action.found.name}' do not fit: {problem}", Reason.ARGUMENTS_INVALID)
+    return action
+
+
+def policy_of(services: Services, action: Action) -> Policy | None:
+    """Return the policy that an action is under; None: there is none.
+
+    Raises:
+        ActionRejected: The context names a policy that there is not.
+    """
+    names = action.request.context.policies or ("",)
+    policies = [services.policies[name] for name in names if name in services.policies]
+    if len(policies) != len(names) and names != ("",):
+        missing = ", ".join(name for name in names if name not in services.policies)
+        raise ActionRejected(f"There is no policy named {missing}", Reason.POLICY_DENIED)
+    if len(policies) <= 1:
+        return policies[0] if policies else None
+    return Strictest(tuple(policies))
+
+
+_STRICTNESS: Final = (Decision.ALLOW, Decision.WARN, Decision.TRANSFORM, Decision.ESCALATE, Decision.DENY)
+
+
+class Strictest:
+    """Several policies as one: the strictest of their verdicts, the first of those that are equally strict."""
+
+    def __init__(self, policies: tuple[Policy, ...]) -> None:
+        self._policies = policies
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex over the digests of the policies, in their order."""
+        return hashlib.sha256("\0".join(policy.digest for policy in self._policies).encode()).hexdigest()
+
+    def decide(self, point: InterventionPoint, snapshot: Snapshot, /) -> Verdict:
+        """Decide by each policy."""
+        verdicts = [policy.decide(point, snapshot) for policy in self._policies]
+        enforced = [verdict for verdict in verdicts if verdict.enforced]
+        verdict = max(enforced or verdicts, key=lambda each: _STRICTNESS.index(each.decision))
+        return replace(verdict, policy_digest=self.digest)
+
+
+def authorize(services: Services, action: Action) -> Steps[Action]:
+    """Ask the policy about the action, and apply what it changes.
+
+    Raises:
+        ActionRejected: The policy denies it.
+    """
+    policy = policy_of(services, action)
+    if policy is None:
+        return action
+    resource = None
+    if services.resources is not None:
+        resource = services.resources(action.request, action.found)
+    snapshot = tool_call_snapshot(action.request, action.found, arguments=action.arguments, resource=resource)
+    evaluation = points.evaluate(policy, InterventionPoint.PRE_TOOL_CALL, snapshot)
+    verdict = evaluation.verdict
+    action = replace(action, evaluation=evaluation)
+    if telling.is_worth_telling(verdict):
+        yield from telling.told(services, action, AuditEventType.POLICY_DECIDED, telling.decision_data(action))
+    if verdict.enforced and verdict.decision is Decision.DENY:
+        message = verdict.message or f"The policy does not allow '{action.found.name}' with these arguments"
+        raise ActionRejected(message, verdict.reason or Reason.POLICY_DENIED)
+    if evaluation.transformed:
+        action = validate(services, replace(action, arguments=evaluation.target))
+    return action
+
+
+class Refused(Exception):
+    """A stage refused an action; never leaves this package.
+
+    Attributes:
+        action: The action as far as it came.
+        refusal: Why.
+    """
+
+    def __init__(self, action: Action, refusal: ActionRejected) -> None:
+        super().__init__(str(refusal))
+        self.action = action
+        self.refusal = refusal
+
+
+BEFORE: Final = (Stage("resolve", resolve), Stage("validate", validate), Stage("authorize", authorize))
+"""The stages that decide, and change nothing: they are gone through again whenever an action is looked at anew."""
+
+
+def through(stages: tuple[Stage, ...], services: Services, action: Action) -> Steps[Action]:
+    """Take an action through stages.
+
+    Raises:
+        Refused: One refuses it.
+    """
+    for stage in stages:
+        try:
+            result = stage.act(services, action)
+            action = result if isinstance(result, Action) else (yield from result)
+        except ActionRejected as refusal:
+            raise Refused(action, refusal) from refusal
+        except AuditUnavailable as error:
+            raise Refused(action, ActionRejected(str(error), Reason.AUDIT_UNAVAILABLE)) from error
+    return action
+
+
+def again(services: Services, action: Action) -> Steps[Action]:
+    """Decide about an action anew, from what was asked for, or as a person has edited it.
+
+    Raises:
+        Refused: It is refused.
+    """
+    fresh = replace(action, arguments=action.asked, capability=None, evaluation=None)
+    return (yield from through(BEFORE, services, fresh))
+
+
+_KEPT: Final = 1024
+
+
+def _problem(capability: Capability, arguments: Mapping[str, Any]) -> str | None:
+    """Return why arguments do not fit; None: they do."""
+    try:
+        _check_of(capability).typed(dict(arguments))
+    except InvalidOutput as error:
+        return str(error)
+    except ConfigurationError as error:
+        return f"its own schema cannot be used ({error})"
+    return None
+
+
+_checks: dict[str, Check] = {}
+"""By the digests of capabilities."""
+
+
+def _check_of(capability: Capability) -> Check:
+    known = _checks.get(capability.digest)
+    if known is None:
+        if len(_checks) >= _KEPT:
+            _checks.clear()
+        known = _checks[capability.digest] = SchemaCheck(dict(capability.input_schema))
+    return known

@@ -1,0 +1,108 @@
+"""The stages of an action, and the table that orders them.
+
+    stage      does                                              refuses with
+    resolve    finds the capability in the session's view        capability_*, view_changed
+    validate   holds the arguments against its JSON Schema       arguments_invalid
+    authorize  asks the policy; applies what it changes          policy_denied, or the policy's own reason
+    approve    asks people, and uses their approval up           approval_*
+    reserve    holds its place in the budget of the run's tree   budget_exceeded
+    claim      claims the effect, executes it, settles it        audit_unavailable
+    review     shows the result to the policy                    (the action has been executed)
+
+Rules
+-----
+* Up to the claim every error is a refusal: the action has not begun, and the model is told so with a reason code.
+* A refusal of a call that was executed before, such as by a node that runs again, is replaced by what is known of it.
+* Whatever ends an action is told to the audit log, also where the caller is cancelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from stategraph.governance.actions import Reason
+from stategraph.governance.audit.event import AuditEventType
+from stategraph.governance.budget.port import ONE_ACTION, Tree
+from stategraph.governance.errors import ActionRejected
+from stategraph.governance.pipeline import approvals, claims, decisions, telling
+from stategraph.governance.pipeline.action import Action, Carried, Ran, Services
+from stategraph.governance.policy import points
+from stategraph.governance.policy.snapshot import content_of, tool_result_snapshot
+from stategraph.governance.policy.verdict import InterventionPoint
+from stategraph.prebuilt.steps import Step, Steps
+
+
+def reserve(services: Services, action: Action) -> Steps[Action]:
+    """Hold a place in the budget of the run's tree.
+
+    Raises:
+        BudgetExceeded: It is used up.
+    """
+    budgets, request = services.budgets, action.request
+    if budgets is None or request.context.budget is None:
+        return action
+    tree = Tree(request.run.root, request.context.tenant, request.context.budget)
+    key = f"{request.run.run_id}/{request.place}/{request.call_id}"
+    held = yield Step(
+        lambda: budgets.reserve_sync(tree, ONE_ACTION, key=key), lambda: budgets.reserve(tree, ONE_ACTION, key=key)
+    )
+    return replace(action, reservation=held)
+
+
+def review(services: Services, action: Action) -> Steps[Action]:
+    """Show the result to the policy, which may change it or keep it from the model."""
+    policy, ran = decisions.policy_of(services, action), action.ran
+    if policy is None or ran is None or action.replayed:
+        return action
+    failed = ran.error is not None
+    snapshot = tool_result_snapshot(
+        action.request, action.found, ran.content, failed=failed, arguments=action.arguments
+    )
+    evaluation = points.evaluate(policy, InterventionPoint.POST_TOOL_CALL, snapshot)
+    verdict = evaluation.verdict
+    if telling.is_worth_telling(verdict):
+        decided = replace(action, evaluation=evaluation)
+        yield from telling.told(services, decided, AuditEventType.POLICY_DECIDED, telling.decision_data(decided))
+    if evaluation.transformed:
+        return replace(action, ran=Ran(content_of(evaluation.target), None, ran.kept, ran.error))
+    if verdict.lets_pass:
+        return action
+    why = verdict.message or "the policy keeps the result back"
+    text = f"It was executed. Its result is not shown ({verdict.reason or Reason.POLICY_DENIED}): {why}"
+    return replace(action, ran=Ran(text, None, ran.kept, ran.error))
+
+
+STAGES: Final = (
+    *decisions.BEFORE,
+    decisions.Stage("approve", approvals.approve),
+    decisions.Stage("reserve", reserve),
+    decisions.Stage("claim", claims.claim),
+    decisions.Stage("review", review),
+)
+"""All stages, in their order."""
+
+
+def run(services: Services, action: Action) -> Steps[Carried]:
+    """Take an action through all stages, and tell the log how it ended.
+
+    Raises:
+        GraphInterrupt: A person is asked.
+        ActionRejected: It was refused, and refusals are raised.
+    """
+    raised: ActionRejected | None = None
+    try:
+        action = yield from decisions.through(STAGES, services, action)
+        outcome = claims.completed(services, action)
+    except decisions.Refused as refused:
+        action, raised = refused.action, refused.refusal
+        try:
+            outcome = yield from claims.refused(services, action, refused.refusal)
+        except claims.Ended as ended:
+            action, outcome = ended.action, ended.outcome
+    except claims.Ended as ended:
+        action, outcome = ended.action, ended.outcome
+    yield from claims.end(services, action, outcome)
+    if outcome.status == "rejected" and services.on_error == "raise":
+        raise raised or ActionRejected(str(outcome.content), outcome.reason or Reason.POLICY_DENIED)
+    return Carried(outcome, action.ran)

@@ -1,0 +1,273 @@
+"""Actions through the pipeline, without a graph: what is carried out, what is refused, and what is known afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stategraph.governance.actions import Reason
+from stategraph.governance.approval.machine import ApprovalState
+from stategraph.governance.errors import ActionRejected
+from stategraph.workers.ledger.effects import EffectFailed
+from stategraph.workers.ledger.machine import EffectState
+from tests.governance.executing.kit import ASK, BOB, CLEO, STRICT, Log, World, asked, policy, session
+
+
+def test_what_the_policy_allows_is_claimed_executed_and_told(office: World, act: Any) -> None:
+    outcome = act(office.executor(), asked("refund", order="7", cents=50))
+    assert (outcome.status, outcome.content, outcome.reason) == ("completed", "refunded 50", None)
+    assert outcome.capability_id == "function:office/refund@1"
+    assert outcome.duration_ms > 0
+    assert office.office.done == [("refund", "7", 50)]
+    assert office.log.types == ["action.started", "action.completed"]
+    started, completed = office.log.events
+    assert office.log.durable == [started.id]
+    assert started.data["arguments"] == {"order": "7", "cents": 50}
+    assert (started.tenant, started.principal, started.call_id) == ("acme", "acme/ann", "call-1")
+    assert completed.decision == "allow"
+    row = office.ledger.book.read("acme", started.data["effect"])
+    assert row is not None
+    assert row.state is EffectState.COMMITTED
+
+
+def test_reading_is_told_and_not_claimed(office: World, act: Any) -> None:
+    assert act(office.executor(), asked("look_up", order="7")).content == "7: on its way"
+    assert office.log.types == ["action.started", "action.completed"]
+    assert office.log.durable == []
+    assert office.ledger.book.read("acme", office.log.events[0].data["effect"]) is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "args", "reason", "told"),
+    [
+        ("fly", {}, Reason.CAPABILITY_UNKNOWN, "fly"),
+        ("refund", {"order": "7"}, Reason.ARGUMENTS_INVALID, "'cents' is a required property"),
+        ("refund", {"order": "7", "cents": "5"}, Reason.ARGUMENTS_INVALID, "cents: '5' is not of type 'integer'"),
+        ("drop_all", {}, "denied_by_default", "Do not call it again with these arguments"),
+        ("send_mail", {"to": "eve"}, "mail_is_off", "send_mail"),
+    ],
+)
+def test_what_is_refused_did_not_begin_and_the_model_is_told_why(
+    office: World, act: Any, capability: str, args: Any, reason: str, told: str
+) -> None:
+    outcome = act(office.executor(STRICT), asked(capability, **args))
+    assert (outcome.status, outcome.reason) == ("rejected", reason)
+    assert outcome.content.startswith(f"Not executed ({reason}): ")
+    assert told in outcome.content
+    assert office.office.done == []
+    assert office.log.types[-1] == "action.rejected"
+    assert "action.started" not in office.log.types
+
+
+def test_refusals_are_raised_where_the_host_wants_it(office: World, act: Any) -> None:
+    with pytest.raises(ActionRejected) as raised:
+        act(office.executor(STRICT, on_error="raise"), asked("send_mail", to="eve"))
+    assert raised.value.reason == "mail_is_off"
+    assert office.log.types[-1] == "action.rejected"
+
+
+def test_without_a_policy_everything_that_is_seen_may_be_done(office: World, act: Any) -> None:
+    assert act(office.executor(None), asked("drop_all")).status == "completed"
+
+
+def test_a_log_that_cannot_store_keeps_what_is_more_than_reading_from_beginning(office: World, act: Any) -> None:
+    office.log.full = True
+    outcome = act(office.executor(None), asked("refund", order="7", cents=50))
+    assert (outcome.status, outcome.reason) == ("rejected", Reason.AUDIT_UNAVAILABLE)
+    assert office.office.done == []
+    office.log.full = False
+    again = act(office.executor(None), asked("refund", order="7", cents=50))
+    assert again.status == "completed"
+
+
+def test_a_call_that_was_carried_out_is_not_carried_out_again(office: World, act: Any) -> None:
+    executor = office.executor()
+    first = act(executor, asked("refund", order="7", cents=50))
+    again = act(office.executor(), asked("refund", order="7", cents=50))
+    assert (again.status, again.content) == (first.status, first.content)
+    assert office.office.done == [("refund", "7", 50)]
+    assert office.log.events[-1].data["replayed"] is True
+    # Not even where the policy would refuse it by now: it has happened.
+    refused = act(office.executor(ASK.replace("write: allow", "write: deny")), asked("refund", order="7", cents=50))
+    assert (refused.status, refused.content) == ("completed", "refunded 50")
+
+
+def test_a_call_that_was_torn_off_is_in_doubt_and_stays_so(office: World, act: Any) -> None:
+    office.office.raises = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        act(office.executor(None), asked("send_mail", to="ann"))
+    assert office.log.types == ["action.started", "action.in_doubt"]
+    office.office.raises = None
+    outcome = act(office.executor(None), asked("send_mail", to="ann"))
+    assert (outcome.status, outcome.reason) == ("in_doubt", Reason.IN_DOUBT)
+    assert "Do not call it again" in outcome.content
+    assert office.office.done == []
+
+
+def test_what_is_idempotent_may_be_repeated(office: World, act: Any) -> None:
+    office.office.raises = KeyboardInterrupt()
+    executor = office.executor(None, traits={"idempotent": True})
+    with pytest.raises(KeyboardInterrupt):
+        act(executor, asked("send_mail", to="ann"))
+    office.office.raises = None
+    assert act(executor, asked("send_mail", to="ann")).content == "sent to ann"
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "reason"),
+    [
+        (ValueError("no such address"), "failed", Reason.FAILED),
+        (ConnectionResetError("gone"), "in_doubt", Reason.IN_DOUBT),
+        (TimeoutError(), "in_doubt", Reason.IN_DOUBT),
+        (EffectFailed("refused"), "failed", Reason.FAILED),
+    ],
+)
+def test_an_error_says_whether_it_may_have_happened(
+    office: World, act: Any, raised: Exception, status: str, reason: str
+) -> None:
+    office.office.raises = raised
+    outcome = act(office.executor(None), asked("send_mail", to="ann"))
+    assert (outcome.status, outcome.reason) == (status, reason)
+    office.office.raises = None
+    again = act(office.executor(None), asked("send_mail", to="ann"))
+    assert again.status == status
+    assert office.office.done == []
+
+
+def test_an_effect_with_a_key_happens_once_whatever_the_call(office: World, act: Any) -> None:
+    executor = office.executor(None, traits={"effect_key": "mail:{to}"})
+    assert act(executor, asked("send_mail", "call-1", to="ann")).status == "completed"
+    assert act(executor, asked("send_mail", "call-2", to="ann")).content == "sent to ann"
+    assert act(executor, asked("send_mail", "call-3", to="bob")).content == "sent to bob"
+    assert [done[1] for done in office.office.done] == ["ann", "bob"]
+    office.office.raises = ValueError("who knows")
+    assert act(executor, asked("send_mail", "call-4", to="cleo")).status == "in_doubt"
+
+
+def test_a_time_limit_stops_a_call_and_leaves_it_in_doubt(office: World) -> None:
+    stopped = []
+
+    async def slow(to: str) -> str:
+        """Take long."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(to)
+        return ""
+
+    from stategraph.governance.capabilities.functions import Traits, offer
+    from stategraph.governance.registry import Registry
+
+    registry = Registry(offer(slow, Traits(source="office", risk="write", timeout_s=0.05)))
+    outcome = asyncio.run(office.executor(None, registry=registry).act(asked("slow", to="ann")))
+    assert (outcome.status, outcome.reason) == ("in_doubt", Reason.IN_DOUBT)
+    assert "did not return within 0.05 s" in outcome.content
+    assert stopped == ["ann"]
+
+
+def test_a_cancelled_call_is_in_doubt_and_told(office: World) -> None:
+    began = asyncio.Event()
+
+    async def slow(to: str) -> str:
+        """Take long."""
+        began.set()
+        await asyncio.Event().wait()
+        return ""
+
+    from stategraph.governance.capabilities.functions import Traits, offer
+    from stategraph.governance.registry import Registry
+
+    executor = office.executor(None, registry=Registry(offer(slow, Traits(source="office", risk="write"))))
+
+    async def main() -> None:
+        task = asyncio.ensure_future(executor.act(asked("slow", to="ann")))
+        await asyncio.wait_for(began.wait(), 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert office.log.types == ["action.started", "action.in_doubt"]
+    assert asyncio.run(executor.act(asked("slow", to="ann"))).status == "in_doubt"
+
+
+# Approval, where nobody can be asked by pausing.
+
+
+def test_what_needs_approval_waits_and_is_carried_out_once_when_it_is_approved(office: World, act: Any) -> None:
+    executor = office.executor()
+    waits = act(executor, asked("refund", order="7", cents=500))
+    assert (waits.status, waits.reason) == ("rejected", Reason.APPROVAL_REQUIRED)
+    (request,) = office.approvals.newest("acme")
+    assert request.id in waits.content
+    assert request.preview == {"order": "7", "cents": 500}
+    assert act(executor, asked("refund", order="7", cents=500)).status == "rejected"
+    assert len(office.approvals.newest("acme")) == 1
+    office.approvals.vote("acme", request.id, BOB, "approve")
+    done = act(executor, asked("refund", order="7", cents=500))
+    assert done.status == "completed"
+    assert office.office.done == [("refund", "7", 500)]
+    found = office.approvals.get("acme", request.id)
+    assert found is not None
+    assert found.state is ApprovalState.CONSUMED
+    assert "approval.consumed" in office.log.types
+    # The very call again is known; another call of the same needs approval of its own.
+    assert act(executor, asked("refund", order="7", cents=500)).status == "completed"
+    assert act(executor, asked("refund", "call-2", order="7", cents=500)).reason == Reason.APPROVAL_REQUIRED
+    assert office.office.done == [("refund", "7", 500)]
+
+
+def test_a_denial_holds_and_its_comment_is_told(office: World, act: Any) -> None:
+    executor = office.executor()
+    act(executor, asked("refund", order="7", cents=500))
+    (request,) = office.approvals.newest("acme")
+    office.approvals.vote("acme", request.id, BOB, "deny", "ask the customer first")
+    denied = act(executor, asked("refund", order="7", cents=500))
+    assert (denied.status, denied.reason) == ("rejected", Reason.APPROVAL_DENIED)
+    assert "'bob' denied it: ask the customer first" in denied.content
+    assert len(office.approvals.newest("acme")) == 1
+
+
+def test_without_a_store_nothing_that_needs_approval_is_done(office: World, act: Any) -> None:
+    outcome = act(office.executor(approvals=None), asked("refund", order="7", cents=500))
+    assert (outcome.status, outcome.reason) == ("rejected", Reason.APPROVAL_UNAVAILABLE)
+
+
+def test_an_approver_who_lost_the_role_does_not_count(office: World, act: Any) -> None:
+    roles: dict[str, list[str] | None] = {"bob": ["security"], "cleo": ["security"]}
+    executor = office.executor(directory=lambda tenant, user: roles.get(user))
+    act(executor, asked("refund", order="7", cents=9000))
+    (request,) = office.approvals.newest("acme")
+    office.approvals.vote("acme", request.id, BOB, "approve")
+    office.approvals.vote("acme", request.id, CLEO, "approve")
+    roles["cleo"] = None
+    assert act(executor, asked("refund", order="7", cents=9000)).reason == Reason.APPROVAL_REQUIRED
+    assert [each.state for each in office.approvals.newest("acme")] == ["requested", "superseded"]
+    superseded = office.log.of("approval.superseded")[-1]
+    assert superseded.data["different"] == ["approvers"]
+    assert office.office.done == []
+
+
+def test_several_policies_are_as_strict_as_the_strictest(office: World, act: Any) -> None:
+    executor = office.executor(None)
+    services = executor.services
+    object.__setattr__(services, "policies", {"": policy(), "mail": policy(STRICT), "plain": policy(ASK)})
+    both = session(policies=("plain", "mail"))
+    assert act(executor, asked("send_mail", context=both, to="eve")).reason == "mail_is_off"
+    missing = session(policies=("plain", "gone"))
+    assert "no policy named gone" in act(executor, asked("look_up", context=missing, order="7")).content
+
+
+def test_secrets_do_not_reach_the_log_or_the_store(office: World, act: Any) -> None:
+    class Hide:
+        def clean(self, value: Any, /) -> Any:
+            text = str(value)
+            return value if "hunter2" not in text else {"hidden": True} if isinstance(value, dict) else "hidden"
+
+    office.office.raises = ValueError("hunter2 is wrong")
+    outcome = act(office.executor(None, redactor=Hide()), asked("send_mail", to="ann", body="hunter2"))
+    assert "hunter2" not in str(outcome.content)
+    assert all("hunter2" not in str(event.data) for event in office.log.events)
+    assert isinstance(office.log, Log)
