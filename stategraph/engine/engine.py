@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from stategraph.engine.config.runtime import RunControl
 from stategraph.engine.definition import GraphDefinition
 from stategraph.engine.runs import entrypoints
-from stategraph.engine.runs.run_plan import Options, Shown
+from stategraph.engine.runs.run_plan import given_by
 from stategraph.engine.state import editing, snapshots
 from stategraph.stream_parts import StreamMode
 from stategraph.types import All, Command, DeprecatedKwargs, Durability, StateSnapshot, StateUpdate
@@ -84,12 +84,14 @@ class StateGraphEngine(
             InvalidUpdateError: If nodes write what the state cannot take.
             BaseException: What a node failed with.
         """
-        spec, shown = self.spec, Shown(stream_mode, print_mode, version)
-        keys = spec.output_channels if output_keys is None else output_keys
-        options = Options(shown, context, keys, interrupt_before, interrupt_after, durability, control)
+        keys, before, after = output_keys, interrupt_before, interrupt_after
+        options = (True, stream_mode, print_mode, version, False, None, keys, before, after)
+        given = given_by(context, durability, control)
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
-            return entrypoints.invoke_through(self.stream, input, config, self._asked(options), kwargs)
-        return entrypoints.invoke(spec, input, config, entrypoints.resolved(options, kwargs) if kwargs else options)
+            return entrypoints.invoke_through(self.stream, self._named(options), input, config, given, kwargs)
+        if kwargs or stream_mode is None:
+            options, given = entrypoints.completed(self.spec, options, config, given, kwargs)
+        return entrypoints.invoke(self.spec, options, input, config, given)
 
     async def ainvoke(
         self,
@@ -108,19 +110,20 @@ class StateGraphEngine(
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
         """Like :meth:`invoke`; several tasks of a step run concurrently on the event loop."""
-        spec, shown = self.spec, Shown(stream_mode, print_mode, version)
-        keys = spec.output_channels if output_keys is None else output_keys
-        options = Options(shown, context, keys, interrupt_before, interrupt_after, durability, control)
+        keys, before, after = output_keys, interrupt_before, interrupt_after
+        options = (True, stream_mode, print_mode, version, False, None, keys, before, after)
+        given = given_by(context, durability, control)
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
-            asked = self._asked(options)
-            return await entrypoints.ainvoke_through(self.astream, input, config, asked, kwargs)
-        options = entrypoints.resolved(options, kwargs) if kwargs else options
-        return await entrypoints.ainvoke(spec, input, config, options)
+            named = self._named(options)
+            return await entrypoints.ainvoke_through(self.astream, named, input, config, given, kwargs)
+        if kwargs or stream_mode is None:
+            options, given = entrypoints.completed(self.spec, options, config, given, kwargs)
+        return await entrypoints.ainvoke(self.spec, options, input, config, given)
 
-    def _asked(self, options: Options) -> Options:
+    def _named(self, options: tuple[Any, ...]) -> tuple[Any, ...]:
         """Name the channels of the result as the graph does: who overrides `stream` may look at them."""
-        named = options.output_keys is self.spec.output_channels
-        return options._replace(output_keys=self.output_channels) if named else options
+        *shown, keys, before, after = options
+        return (*shown, self.output_channels if keys is None else keys, before, after)
 
     def invoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """Like :meth:`invoke`, for the engine: the graph is a node's work, and the outer run has no listeners.
@@ -135,7 +138,7 @@ class StateGraphEngine(
         execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return self.invoke(input, config)
-        return entrypoints.collect(entrypoints.follow(execution), entrypoints.InsideResult(execution))
+        return entrypoints.run(execution)
 
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """Like :meth:`invoke_inside`, async."""
@@ -144,7 +147,7 @@ class StateGraphEngine(
         execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
-        return await entrypoints.arun(execution, entrypoints.InsideResult(execution))
+        return await entrypoints.arun(execution)
 
     def stream(  # type: ignore[override]
         self,
@@ -189,10 +192,13 @@ class StateGraphEngine(
         Yields:
             Payloads, or tuples as described above.
         """
-        shown = Shown(stream_mode, print_mode, version, subgraphs, debug)
-        options = Options(shown, context, output_keys, interrupt_before, interrupt_after, durability, control)
-        deprecated = cast("dict[str, Any]", kwargs)
-        yield from entrypoints.stream(self.spec, input, config, entrypoints.resolved(options, deprecated))
+        keys, before, after = output_keys, interrupt_before, interrupt_after
+        options = (False, stream_mode, print_mode, version, subgraphs, debug, keys, before, after)
+        given = given_by(context, durability, control)
+        if kwargs or stream_mode is None:
+            deprecated = cast("dict[str, Any]", kwargs)
+            options, given = entrypoints.completed(self.spec, options, config, given, deprecated)
+        yield from entrypoints.stream(self.spec, options, input, config, given)
 
     async def astream(  # type: ignore[override]
         self,
@@ -213,10 +219,13 @@ class StateGraphEngine(
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> AsyncIterator[dict[str, Any] | Any]:
         """Like :meth:`stream`."""
-        shown = Shown(stream_mode, print_mode, version, subgraphs, debug)
-        options = Options(shown, context, output_keys, interrupt_before, interrupt_after, durability, control)
-        deprecated = cast("dict[str, Any]", kwargs)
-        procedure, request = entrypoints.abegin(self.spec, input, config, entrypoints.resolved(options, deprecated))
+        keys, before, after = output_keys, interrupt_before, interrupt_after
+        options = (False, stream_mode, print_mode, version, subgraphs, debug, keys, before, after)
+        given = given_by(context, durability, control)
+        if kwargs or stream_mode is None:
+            deprecated = cast("dict[str, Any]", kwargs)
+            options, given = entrypoints.completed(self.spec, options, config, given, deprecated)
+        procedure, request = entrypoints.abegin(self.spec, options, input, config, given)
         # What `procedures.adrive` does, and shows chunks between: tracers and `RunnableLambda` ask whether this is an
         # async generator function, and one more async generator inside of it takes longer than the rest of a chunk.
         send: Callable[[Any], object] = procedure.send

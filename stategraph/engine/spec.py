@@ -9,7 +9,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -56,6 +56,7 @@ class GraphSpec:
         config: Defaults for the config of every run, or None.
         output_mapper: Coerces outputs in v2 streams, or None.
         state_mapper: Coerces states in v2 streams, or None.
+        setups: What runs have worked out of the options of their calls; see `runs.run_setup`.
     """
 
     name: str
@@ -82,6 +83,7 @@ class GraphSpec:
     config: RunnableConfig | None
     output_mapper: Callable[[Any], Any] | None
     state_mapper: Callable[[Any], Any] | None
+    setups: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def saver_of(self, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any] | None:
         """Return the saver of a run: its parent's if it has one, else the graph's own.

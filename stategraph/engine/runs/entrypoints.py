@@ -15,101 +15,75 @@ Rules
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.constants import CONF, CONFIG_KEY_TASK_ID, INTERRUPT
-from stategraph.engine.compile.validate import validate_keys
+from stategraph.constants import INTERRUPT
 from stategraph.engine.config.runnable_config import ensure_config, inherited_config
-from stategraph.engine.runs import adriver, driver, run_plan
+from stategraph.engine.runs import adriver, driver, run_plan, run_setup
 from stategraph.engine.runs.execution import Execution
-from stategraph.engine.runs.run_plan import Options, Shown
+from stategraph.engine.runs.run_plan import NOTHING, Given
+from stategraph.engine.runs.run_setup import Options
 from stategraph.engine.runs.teardown import Asking
 from stategraph.engine.spec import GraphSpec
-from stategraph.engine.streams.projection import Format
 from stategraph.types import GraphOutput
 from stategraph.warnings import LangGraphDeprecatedSinceV10
-
-Modes = str | Sequence[str] | None
-
-AT_END: Final = ()
-"""No modes: the result of the run is read from the channels when it has ended. Told from the caller's by identity."""
 
 _DURING_AND_DURABILITY = (
     "Cannot use both `checkpoint_during` and `durability` parameters. Please use `durability` instead."
 )
 
 
-def resolved(options: Options, deprecated: dict[str, Any]) -> Options:
-    """Take deprecated options into account.
+def completed(
+    spec: GraphSpec, options: tuple[Any, ...], config: RunnableConfig | None, given: Given, deprecated: dict[str, Any]
+) -> tuple[tuple[Any, ...], Given]:
+    """Take the graph's default mode and deprecated options into account; returns the options, and what else was given.
 
     Args:
-        options: The caller's options.
-        deprecated: Those by other names: ``checkpoint_during``, and for an ``invoke`` ``subgraphs`` and ``debug``.
+        spec: The graph.
+        options: The fields of `run_setup.Options`, of which the mode may be None.
+        config: The caller's config, or None.
+        given: What else the caller gave.
+        deprecated: Options by other names: ``checkpoint_during``, and for an ``invoke`` ``subgraphs`` and ``debug``.
 
     Raises:
         ValueError: If both ``checkpoint_during`` and ``durability`` are given.
     """
-    if not deprecated:
-        return options
-    shown = {name: deprecated[name] for name in ("subgraphs", "debug") if name in deprecated}
-    options = options._replace(shown=options.shown._replace(**shown))
+    collected, mode, *shown, subgraphs, debug, keys, before, after = options
+    if mode is None:
+        mode = run_setup.default_mode(spec, config)
+    subgraphs, debug = deprecated.get("subgraphs", subgraphs), deprecated.get("debug", debug)
     during = deprecated.get("checkpoint_during")
-    if during is None:
-        return options
-    warnings.warn(
-        "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
-        category=LangGraphDeprecatedSinceV10,
-        stacklevel=3,
-    )
-    if options.durability is not None:
-        raise ValueError(_DURING_AND_DURABILITY)
-    return options._replace(durability="async" if during else "exit")
+    if during is not None:
+        warnings.warn(
+            "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
+            category=LangGraphDeprecatedSinceV10,
+            stacklevel=3,
+        )
+        if given.durability is not None:
+            raise ValueError(_DURING_AND_DURABILITY)
+        given = given._replace(durability="async" if during else "exit")
+    return (collected, mode, *shown, subgraphs, debug, keys, before, after), given
 
 
 def open_run(
-    spec: GraphSpec,
-    input: object,
-    config: RunnableConfig | None,
-    options: Options,
-    modes: Modes = None,
+    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
 ) -> Execution:
-    """Fill in defaults, decide how the graph is run, and open the run.
+    """Decide how a graph is run, and open the run.
 
     Args:
         spec: The graph.
+        options: The fields of `run_setup.Options`, in a plain tuple.
         input: Its input, a ``Command``, or None to continue.
         config: The caller's config, or None.
-        options: The caller's options.
-        modes: The modes to stream instead of the caller's, or None.
+        given: What else the caller gave.
     """
-    shown = options.shown
-    if modes is None:
-        modes = shown.stream_mode
-    if modes is None:
-        # A graph that runs as a node of another one shows its state unless told otherwise.
-        nested = config is not None and CONFIG_KEY_TASK_ID in config.get(CONF, {})
-        modes = "values" if nested else spec.stream_mode
-    printed = ["updates", "values"] if shown.debug or spec.debug else shown.print_mode
-    keys = options.output_keys
-    if keys is None:
-        keys = spec.stream_channels
-    elif keys is not spec.output_channels:
-        validate_keys(keys, spec.channels)
-    v2 = shown.version == "v2"
-    form = Format(
-        modes,
-        printed,
-        shown.subgraphs,
-        shown.version,
-        spec.output_mapper if v2 else None,
-        spec.state_mapper if v2 else None,
-    )
-    plan = run_plan.decide(spec, input, ensure_config(spec.config, config), options, form, keys)
+    setup = run_setup.setup_of(spec, options)
+    plan = run_plan.decide(spec, setup, input, ensure_config(spec.config, config), given)
     execution = Execution(plan)
-    if plan.saver is None and options.durability is not None:
+    if plan.saver is None and given.durability is not None:
         warnings.warn("`durability` has no effect when no checkpointer is present.", stacklevel=4)
     return execution
 
@@ -117,25 +91,23 @@ def open_run(
 # -- stream ------------------------------------------------------------------
 
 
-def stream(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Iterator[Any]:
+def stream(
+    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
+) -> Iterator[Any]:
     """Run a graph; returns an iterator of what the caller asked to see."""
-    return follow(open_run(spec, input, config, options))
+    return follow(open_run(spec, options, input, config, given))
 
 
 def abegin(
-    spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options
+    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
 ) -> tuple[Asking[None], adriver.Request]:
     """Open a run as :func:`stream` where an event loop runs; returns what :func:`adriver.begin` does."""
-    return adriver.begin(open_run(spec, input, config, options))
+    return adriver.begin(open_run(spec, options, input, config, given))
 
 
 def follow(execution: Execution) -> Iterator[object]:
     """Run an execution, reporting to whoever listens; returns an iterator of what the caller asked to see."""
     return driver.Driver(execution).procedure()
-
-
-_INSIDE = Options()
-_QUIET = Format((), (), False, "v1")
 
 
 def open_inside(spec: GraphSpec, input: object, config: RunnableConfig) -> Execution | None:
@@ -149,57 +121,60 @@ def open_inside(spec: GraphSpec, input: object, config: RunnableConfig) -> Execu
     Returns:
         The run, to be read at its end; None if the graph has options that take the long way.
     """
-    keys = spec.output_channels
-    if spec.debug or spec.config is not None or spec.may_lose(keys):
+    setup = run_setup.setup_of(spec, _INSIDE)
+    if not setup.at_end or spec.config is not None:
         return None
-    return Execution(run_plan.decide(spec, input, inherited_config(config), _INSIDE, _QUIET, keys))
+    return Execution(run_plan.decide(spec, setup, input, inherited_config(config), NOTHING))
+
+
+_INSIDE: Final = Options(True, "values")
 
 
 # -- invoke ------------------------------------------------------------------
 
 
-def invoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
+def invoke(
+    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
+) -> Any:
     """Run a graph to its end, or to its next interrupt."""
-    execution, collector = _opened_to_collect(spec, input, config, options)
-    return collect(follow(execution), collector)
+    return run(open_run(spec, options, input, config, given))
 
 
-async def ainvoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
+async def ainvoke(
+    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
+) -> Any:
     """Run a graph as :func:`invoke`."""
-    execution, collector = _opened_to_collect(spec, input, config, options)
-    return await arun(execution, collector)
+    return await arun(open_run(spec, options, input, config, given))
 
 
-def _opened_to_collect(
-    spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options
-) -> tuple[Execution, Collecting]:
-    """Open a run for an ``invoke``, and return it with what puts its result together."""
-    modes = _modes_to_collect(spec, options)
-    execution = open_run(spec, input, config, options, modes)
-    return execution, _AtEnd(execution, options) if modes is AT_END else Collector(options.shown)
+def run(execution: Execution) -> Any:
+    """Run an execution of an ``invoke``; returns its result."""
+    if not execution.plan.setup.at_end:
+        return collect(follow(execution), Collector(execution.plan.setup.options))
+    for chunk in follow(execution):
+        _take_none(chunk)
+    return _result(execution)
 
 
-def _modes_to_collect(spec: GraphSpec, options: Options) -> Modes:
-    """Return the modes that an ``invoke`` follows; the caller's own if None."""
-    if reads_at_end(spec, options):
-        return AT_END
-    return Collector(options.shown).modes
+async def arun(execution: Execution) -> Any:
+    """Run an execution as :func:`run`, where an event loop runs."""
+    if execution.plan.setup.at_end:
+        await adriver.run(execution, _take_none)
+        return _result(execution)
+    collector = Collector(execution.plan.setup.options)
+    await adriver.run(execution, collector.add)
+    return collector.result()
 
 
-def reads_at_end(spec: GraphSpec, options: Options) -> bool:
-    """Return whether the result can be read from the channels when the run has ended."""
-    shown = options.shown
-    if shown.stream_mode != "values" or shown.print_mode or shown.debug or spec.debug:
-        return False
-    keys = options.output_keys if options.output_keys is not None else spec.output_channels
-    return not ((isinstance(keys, str) and shown.version != "v1") or spec.may_lose(keys))
-
-
-def result(execution: Execution, options: Options) -> Any:
-    """Return the result of an ``invoke`` that built no chunks."""
-    machine = execution.machine
-    value = _read_once(execution) if machine.values_seen else None
-    if options.shown.version == "v2":
+def _result(execution: Execution) -> Any:
+    """Read the result of an ``invoke`` that built no chunks from the channels of the run, which is over."""
+    machine, setup = execution.machine, execution.plan.setup
+    value = None
+    if machine.values_seen:
+        keys = setup.output_keys
+        # Plainly, as what makes many reads fast would serve for this one only.
+        value = machine.state.read(keys if isinstance(keys, str) else list(keys))
+    if setup.form.version == "v2":
         mapper = execution.plan.spec.output_mapper
         if mapper is not None and isinstance(value, dict):
             value = mapper(value)
@@ -210,10 +185,8 @@ def result(execution: Execution, options: Options) -> Any:
     return value
 
 
-def _read_once(execution: Execution) -> Any:
-    """Read the output of a run that is over: plainly, as what makes many reads fast would serve for this one only."""
-    keys = execution.plan.output_keys
-    return execution.machine.state.read(keys if isinstance(keys, str) else list(keys))
+def _take_none(_: object) -> None:
+    """Take in nothing: no chunks are made for a result that is read at the end."""
 
 
 class Collecting(Protocol):
@@ -226,43 +199,10 @@ class Collecting(Protocol):
         """Return what ``invoke`` returns."""
 
 
-class _AtEnd(NamedTuple):
-    """Reads the result of a run from the channels when it has ended."""
-
-    execution: Execution
-    options: Options
-
-    def add(self, chunk: object) -> None:
-        """Take in nothing: such a run builds no chunks."""
-
-    def result(self) -> Any:
-        """Return what ``invoke`` returns."""
-        return result(self.execution, self.options)
-
-
-class InsideResult(NamedTuple):
-    """Reads the result of a run that :func:`open_inside` has opened: it has not paused, or it would have raised."""
-
-    execution: Execution
-
-    def add(self, chunk: object) -> None:
-        """Take in nothing: such a run builds no chunks."""
-
-    def result(self) -> Any:
-        """Return what ``invoke`` returns."""
-        return _read_once(self.execution) if self.execution.machine.values_seen else None
-
-
 def collect(chunks: Iterator[object], collector: Collecting) -> Any:
     """Return the result of a run whose chunks a collector takes in."""
     for chunk in chunks:
         collector.add(chunk)
-    return collector.result()
-
-
-async def arun(execution: Execution, collector: Collecting) -> Any:
-    """Run an execution to its end where an event loop runs; returns its result."""
-    await adriver.run(execution, collector.add)
     return collector.result()
 
 
@@ -275,61 +215,68 @@ async def acollect(chunks: AsyncIterator[object], collector: Collecting) -> Any:
 
 def invoke_through(
     stream: Callable[..., Iterator[Any]],
+    options: tuple[Any, ...],
     input: object,
     config: RunnableConfig | None,
-    options: Options,
+    given: Given,
     deprecated: dict[str, Any],
 ) -> Any:
     """Put the result of an ``invoke`` together from a ``stream`` that is not the engine's own.
 
     Args:
         stream: The method to call.
+        options: The fields of `run_setup.Options`, in a plain tuple.
         input: The caller's input.
         config: The caller's config, or None.
-        options: The caller's options.
-        deprecated: Further ones, which `stream` knows too.
+        given: What else the caller gave.
+        deprecated: Further options, which `stream` knows too.
     """
-    collector = Collector(options.shown)
-    return collect(stream(input, config, **collector.asks(options), **deprecated), collector)
+    collector = Collector(Options(*options))
+    return collect(stream(input, config, **collector.asks(given), **deprecated), collector)
 
 
 async def ainvoke_through(
     astream: Callable[..., AsyncIterator[Any]],
+    options: tuple[Any, ...],
     input: object,
     config: RunnableConfig | None,
-    options: Options,
+    given: Given,
     deprecated: dict[str, Any],
 ) -> Any:
     """Put the result together as :func:`invoke_through`, with an ``astream``."""
-    collector = Collector(options.shown)
-    return await acollect(astream(input, config, **collector.asks(options), **deprecated), collector)
+    collector = Collector(Options(*options))
+    return await acollect(astream(input, config, **collector.asks(given), **deprecated), collector)
 
 
 class Collector:
     """Puts the result of an ``invoke`` together from its stream.
 
     Args:
-        shown: The chunks that its caller asked for.
+        options: Its caller's options.
     """
 
-    def __init__(self, shown: Shown) -> None:
-        self._values = shown.stream_mode == "values"
-        self._v2 = shown.version == "v2"
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._values = options.stream_mode == "values"
+        self._v2 = options.version == "v2"
         self._latest: Any = None
         self._chunks: list[Any] = []
         self._interrupts: list[Any] = []
 
-    @property
-    def modes(self) -> str | list[str] | None:
-        """Modes to stream; None for the caller's own."""
-        return ["updates", "values"] if self._values and not self._v2 else None
-
-    def asks(self, options: Options) -> dict[str, Any]:
+    def asks(self, given: Given) -> dict[str, Any]:
         """Return the options for the stream to collect from; the version is named only if it is not the default."""
-        shown, asked = options.shown, options._asdict()
-        del asked["shown"]  # its other parts are no options of an ``invoke``
-        asked |= {"stream_mode": self.modes or shown.stream_mode, "print_mode": shown.print_mode}
-        return asked | {"version": shown.version} if self._v2 else asked
+        options = self._options
+        asked = {
+            "context": given.context,
+            "stream_mode": ["updates", "values"] if options.collects_values else options.stream_mode,
+            "print_mode": options.print_mode,
+            "output_keys": options.output_keys,
+            "interrupt_before": options.interrupt_before,
+            "interrupt_after": options.interrupt_after,
+            "durability": given.durability,
+            "control": given.control,
+        }
+        return asked | {"version": options.version} if self._v2 else asked
 
     def add(self, chunk: Any) -> None:
         """Take in a chunk."""

@@ -351,7 +351,7 @@ class Execution:
 
     def output(self) -> Any:
         """Return the run's result."""
-        return self.machine.state.read(self.plan.output_keys)
+        return self.machine.state.read(self.plan.setup.output_keys)
 
 
 class _Shown(NamedTuple):
@@ -372,7 +372,7 @@ class _Shown(NamedTuple):
 
     @property
     def output_keys(self) -> str | Sequence[str]:
-        return self.plan.output_keys
+        return self.plan.setup.output_keys
 
     @property
     def stream_keys(self) -> str | Sequence[str]:
@@ -404,16 +404,16 @@ def _settings(plan: RunPlan, watch: Watch) -> Settings:
     saves: Literal["never", "step", "exit"] = "never"
     if saver is not None:
         saves = "exit" if plan.durability == "exit" else "step"
-    conf, ids = plan.config[CONF], plan.environment.ids
+    setup, conf, ids = plan.setup, plan.config[CONF], plan.environment.ids
     # By position: so many names take as long again to pass as all that is passed to make.
     return Settings(
         plan.ns,
         plan.nested,
         saves,
         plan.config["recursion_limit"],
-        plan.output_keys,
-        plan.interrupt_before,
-        plan.interrupt_after,
+        setup.output_keys,
+        setup.interrupt_before,
+        setup.interrupt_after,
         conf.get(CONFIG_KEY_CHECKPOINT_MAP, {}),
         ids.checkpoint_id,
         plan.environment.now,

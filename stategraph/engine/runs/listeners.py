@@ -76,7 +76,7 @@ def needed(execution: Execution) -> bool:
 
 def _prepare(execution: Execution, manager: Any) -> Any:
     """Leave out handlers that are not for this run; say what made it."""
-    v1_messages = "messages" in execution.outlet.own_modes and execution.plan.form.version != "v2"
+    v1_messages = "messages" in execution.outlet.own_modes and execution.plan.setup.form.version != "v2"
     root = CONFIG_KEY_TASK_ID not in execution.plan.config[CONF]
 
     def stays(handler: Any) -> bool:
@@ -95,7 +95,7 @@ def _prepare(execution: Execution, manager: Any) -> Any:
 
 def attach(execution: Execution, makers: Makers, run_manager: Any) -> None:
     """Have the run heard by those who listen to graphs, and add the handlers that feed its own stream modes."""
-    form, config = execution.plan.form, execution.plan.config
+    form, config = execution.plan.setup.form, execution.plan.config
     execution.graph_callbacks = makers.graph_callbacks(config, run_id=run_manager.run_id)
     outlet = execution.outlet
     blocks = form.version == "v2" and bool(execution.plan.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2))

@@ -33,7 +33,7 @@ class Outlet:
     __slots__ = ("_wake", "bare", "chunks", "eager", "modes", "outer", "own_modes", "stream", "view")
 
     def __init__(self, plan: RunPlan) -> None:
-        form, outer = plan.form, plan.config[CONF].get(CONFIG_KEY_STREAM)
+        form, outer = plan.setup.form, plan.config[CONF].get(CONFIG_KEY_STREAM)
         self.outer: StreamProtocol | None = outer
         self.chunks: deque[Any] = deque()
         self._wake: Callable[[], object] | None = None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 
@@ -20,7 +19,6 @@ from stategraph.constants import (
     NS_SEP,
 )
 from stategraph.core.task import Task
-from stategraph.core.views import Keys
 from stategraph.engine.config import environment
 from stategraph.engine.config.environment import Environment
 from stategraph.engine.config.runnable_config import DEFAULT_RECURSION_LIMIT, patch_configurable
@@ -33,9 +31,9 @@ from stategraph.engine.config.runtime import (
     run_runtime,
     server_info_from,
 )
+from stategraph.engine.runs.run_setup import RunSetup
 from stategraph.engine.spec import GraphSpec
-from stategraph.engine.streams.projection import Format
-from stategraph.types import All, Durability
+from stategraph.types import Durability
 
 if TYPE_CHECKING:
     from langgraph.cache.base import BaseCache
@@ -43,26 +41,29 @@ if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
 
 
-class Shown(NamedTuple):
-    """The chunks of a run that its caller asked for; None means the graph's default."""
+class Given(NamedTuple):
+    """What the caller of a run gave besides its input, its config and the options of its setup.
 
-    stream_mode: str | Sequence[str] | None = None
-    print_mode: str | Sequence[str] = ()
-    version: Literal["v1", "v2"] = "v1"
-    subgraphs: bool = False
-    debug: bool | None = None
+    Attributes:
+        context: The context of nodes, or None.
+        durability: When checkpoints are stored; None for the default.
+        control: A switch to drain the run with, or None.
+    """
 
-
-class Options(NamedTuple):
-    """The options of a run, as its caller gave them; None means the graph's default."""
-
-    shown: Shown = Shown()
     context: Any = None
-    output_keys: str | Sequence[str] | None = None
-    interrupt_before: All | Sequence[str] | None = None
-    interrupt_after: All | Sequence[str] | None = None
     durability: Durability | None = None
     control: RunControl | None = None
+
+
+NOTHING: Final = Given()
+"""What most callers give."""
+
+
+def given_by(context: Any, durability: Durability | None, control: RunControl | None) -> Given:
+    """Put together what a caller gave; mostly it is nothing."""
+    if context is None and durability is None and control is None:
+        return NOTHING
+    return Given(context, durability, control)
 
 
 class RunPlan(NamedTuple):
@@ -73,17 +74,14 @@ class RunPlan(NamedTuple):
 
     Attributes:
         spec: The graph.
-        options: The options that its caller gave.
+        setup: What the options of its caller have decided.
+        given: What else its caller gave.
         environment: Its surroundings: clock, ids, runner of tasks, sinks of facts.
         input: The input, a ``Command``, or None to continue.
         config: The complete config, in the run's namespace.
         ns: The namespace of the run's graph within the thread; "" for a root.
         nested: Whether the run is a node of another run.
         parent: The task whose node the run is; None if it is no node, or that of another engine.
-        form: Which chunks the caller gets and how.
-        output_keys: The channels that make up the output.
-        interrupt_before: Nodes to pause before; "*" for all.
-        interrupt_after: Nodes to pause after; "*" for all.
         durability: When checkpoints are stored.
         saver: Where they are stored, or None.
         store: The long-term memory of its nodes, or None.
@@ -93,17 +91,14 @@ class RunPlan(NamedTuple):
     """
 
     spec: GraphSpec
-    options: Options
+    setup: RunSetup
+    given: Given
     environment: Environment
     input: object
     config: RunnableConfig
     ns: str
     nested: bool
     parent: Task | None
-    form: Format
-    output_keys: str | Keys
-    interrupt_before: All | Sequence[str]
-    interrupt_after: All | Sequence[str]
     durability: Durability
     saver: BaseCheckpointSaver[Any] | None
     store: BaseStore | None
@@ -133,23 +128,15 @@ class RunPlan(NamedTuple):
         return self.saver is None or (self.durability == "exit" and not self.keeps_history)
 
 
-def decide(
-    spec: GraphSpec,
-    input: object,
-    config: RunnableConfig,
-    options: Options,
-    form: Format,
-    keys: str | Sequence[str],
-) -> RunPlan:
+def decide(spec: GraphSpec, setup: RunSetup, input: object, config: RunnableConfig, given: Given) -> RunPlan:
     """Decide how a graph is run.
 
     Args:
         spec: The graph.
+        setup: What the caller's options have decided.
         input: Its input, a ``Command``, or None to continue.
         config: The complete config: the graph's, the caller's and the ambient one.
-        options: The caller's options.
-        form: Which chunks the caller gets and how.
-        keys: The channels that make up the output.
+        given: What else the caller gave.
 
     Raises:
         TypeError: If the recursion limit is no number.
@@ -176,23 +163,20 @@ def decide(
     # By position: so many names take as long again to pass as all that is passed to make.
     return RunPlan(
         spec,
-        options,
+        setup,
+        given,
         environment.current(),
         input,
         placed,
         placed[CONF].get(CONFIG_KEY_CHECKPOINT_NS, ""),
         nested,
         parent,
-        form,
-        keys if isinstance(keys, (str, Keys)) else Keys(keys),
-        options.interrupt_before or spec.interrupt_before,
-        options.interrupt_after or spec.interrupt_after,
-        options.durability or conf.get(CONFIG_KEY_DURABILITY, "async"),
+        given.durability or conf.get(CONFIG_KEY_DURABILITY, "async"),
         saver,
         store,
         conf.get(CONFIG_KEY_CACHE, spec.cache),
         None if (most := config.get("max_concurrency")) is None else _limit_of(most),
-        _runtime(spec, options, placed, outer, store),
+        _runtime(spec, given, placed, outer, store),
     )
 
 
@@ -223,26 +207,21 @@ def _limit_of(value: Any) -> int:
 
 
 def _runtime(
-    spec: GraphSpec, options: Options, config: RunnableConfig, outer: Any, store: BaseStore | None
+    spec: GraphSpec, given: Given, config: RunnableConfig, outer: Any, store: BaseStore | None
 ) -> Runtime[Any]:
-    if outer is None and options.context is None and options.control is None:
+    if outer is None and given.context is None and given.control is None:
         return new_runtime(store, _to_nobody, server_info_from(config))
-    if (
-        type(outer) is Runtime
-        and outer.stream_writer is _to_nobody
-        and options.context is None
-        and options.control is None
-    ):
+    if type(outer) is Runtime and outer.stream_writer is _to_nobody and given.context is None and given.control is None:
         # Made by the run around this one, which has read the same config: there is nothing to add.
         return outer
-    context = options.context
+    context = given.context
     return run_runtime(
         adopt_runtime(outer),
         context=None if context is None else coerce_context(spec.context_schema, context),
         store=store,
         stream_writer=_to_nobody,
         server_info=server_info_from(config),
-        control=options.control,
+        control=given.control,
     )
 
 

@@ -48,11 +48,11 @@ def check_request(plan: RunPlan) -> None:
     Raises:
         IgnoredInputError: Something of it would have no effect.
     """
-    for asked in (plan.form.modes, plan.form.printed):
+    for asked in (plan.setup.form.modes, plan.setup.form.printed):
         for mode in (asked,) if isinstance(asked, str) else asked:
             if mode not in MODES:
                 _refuse("Stream mode", mode, MODES, "modes")
-    durability = plan.options.durability
+    durability = plan.given.durability
     if durability is not None:
         if durability not in get_args(Durability):
             _refuse("Durability", durability, get_args(Durability), "durabilities")
@@ -61,7 +61,7 @@ def check_request(plan: RunPlan) -> None:
                 f"durability='{durability}' has no effect: the graph has no checkpointer. Compile it with one, "
                 "or leave durability out."
             )
-    for where, nodes in (("before", plan.interrupt_before), ("after", plan.interrupt_after)):
+    for where, nodes in (("before", plan.setup.interrupt_before), ("after", plan.setup.interrupt_after)):
         for node in () if nodes == "*" else nodes:
             if node not in plan.spec.nodes:
                 _refuse(f"interrupt_{where} node", node, plan.spec.nodes, "nodes")

@@ -242,7 +242,7 @@ def _shared_conf(run: RunView) -> dict[str, Any]:
     conf[CONFIG_KEY_CHECKPOINT_ID] = None
     if run.lineage is not None or CONFIG_KEY_LINEAGE in conf:
         conf[CONFIG_KEY_LINEAGE] = run.lineage
-    if plan.options.durability is not None:
+    if plan.given.durability is not None:
         conf[CONFIG_KEY_DURABILITY] = plan.durability
     if run.outlet.stream is not None:
         conf[CONFIG_KEY_STREAM] = run.outlet.stream
