@@ -54,7 +54,7 @@ from stategraph.core.outcomes import Outcomes
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
 from stategraph.core.records import Records
-from stategraph.core.settings import UNHEARD, Settings, Start, Thread, takes_short_way
+from stategraph.core.settings import Settings, Start, Thread, Ways
 from stategraph.core.state import State
 from stategraph.core.state.versioning import count_up
 from stategraph.core.task import Draft, IdMaker, ResumeMap, Task, Write
@@ -64,8 +64,11 @@ from stategraph.types import Interrupt
 _STARTED: Final = moves.follow("loading", "start", "planning")
 _BEGUN: Final = moves.follow("planning", "next", "stepping")
 _APPLIED: Final = moves.follow("stepping", "next", "planning")
+_DONE: Final = moves.follow("planning", "next", "done")
 """What the table says of moves that every run makes, and of steps that take the short way, where a call for each move
 would take a tenth of a step."""
+
+_FINISH: Final = Finish()
 
 
 class Machine:
@@ -93,7 +96,7 @@ class Machine:
         "_namespaces_before",
         "_open",
         "_outcomes",
-        "_output_set",
+        "_outputs",
         "_plain",
         "_planner",
         "_quiet",
@@ -122,16 +125,42 @@ class Machine:
         "updated",
     )
 
-    def __init__(self, program: Program, thread: Thread, settings: Settings) -> None:
-        """Begin where a thread is."""
+    def __init__(self, program: Program, thread: Thread, settings: Settings, ways: Ways | None = None) -> None:
+        """Begin where a thread is.
+
+        Args:
+            program: The compiled graph.
+            thread: What the run starts from.
+            settings: How it is run.
+            ways: What the settings come to, if it is known.
+        """
         self.program = program
         self.thread = thread
         self.settings = settings
         self.status: Status = "loading"
-        self.outbox: list[Effect] = []
+        outbox: list[Effect] = []
+        self.outbox = outbox
         self.step: int = thread.metadata["step"] + 1
         self.stop = self.step + settings.limit + 1
-        self._make_parts()
+        # Whether it goes short ways; see `Ways`.
+        if ways is None:
+            ways = Ways.of(program, settings)
+        self._outputs, self._quiet, self._plain, self._unrecorded, self._apart = ways
+        self._tells_values, self._tells_ends, _, _ = settings.watch
+        # Its parts.
+        stored = not self._unrecorded
+        pending: status.Pending = {} if thread.pending is None else thread.pending
+        state = State(program, thread.checkpoint, settings.next_version or count_up, thread.histories, stored=stored)
+        self.state = state
+        ids = self._ids = IdMaker(thread.checkpoint["id"], thread.checkpoint["v"], counts=not stored)
+        journal: DeltaJournal | None = None
+        if settings.deltas is not None:
+            journal = DeltaJournal(program, settings.deltas, at_exit=settings.saves == "exit")
+        self._journal = journal
+        self._records = Records(pending, outbox, program.untracked, at_once=settings.saves == "step")
+        self.checkpoints = CheckpointMaker(state, thread, settings, ids, journal, outbox)
+        self._outcomes: Outcomes | None = None
+        self._planner = Planner(state, ids, settings.ns, settings.parent, pending, None, self.step, self.stop)
         # The step: its tasks, those of them that have not ended, and how the only task of one that takes the short way
         # ended.
         self._tasks: dict[str, Task] = {}
@@ -143,46 +172,11 @@ class Machine:
         # The last one: what it changed, whether this run has applied it, so that the nodes it started need no check of
         # versions, and whether an exception that no node raised has cut that off: half a step is no state.
         self.updated: Collection[str] | None = None
-        self._fresh = False
-        self._torn = False
+        self._fresh = self._torn = False
         # The run so far.
-        self._values_changed = False
-        self.resuming = False
-        self.leaves_records = False
+        self._values_changed = self.resuming = self.leaves_records = False
         self.replay_id: str | None = None
         self.child_resuming: bool | None = None
-        self._decide_ways()
-
-    def _make_parts(self) -> None:
-        program, thread, settings = self.program, self.thread, self.settings
-        rule, stored = settings.next_version or count_up, settings.saves != "never"
-        self.state = State(program, thread.checkpoint, rule, thread.histories, stored=stored)
-        pending: status.Pending = {} if thread.pending is None else thread.pending
-        self._ids = IdMaker(thread.checkpoint["id"], thread.checkpoint["v"], counts=not stored)
-        self._journal: DeltaJournal | None = None
-        if settings.deltas is not None:
-            self._journal = DeltaJournal(program, settings.deltas, at_exit=settings.saves == "exit")
-        self._records = Records(pending, self.outbox, program.untracked, at_once=settings.saves == "step")
-        self.checkpoints = CheckpointMaker(self.state, thread, settings, self._ids, self._journal, self.outbox)
-        self._outcomes: Outcomes | None = None
-        self._planner = Planner(
-            self.state, self._ids, settings.ns, settings.parent, pending, None, self.step, self.stop
-        )
-
-    def _decide_ways(self) -> None:
-        settings, watch, program = self.settings, self.settings.watch, self.program
-        keys = settings.output_keys
-        self._output_set = frozenset((keys,) if isinstance(keys, str) else keys)
-        self._tells_values = watch.values
-        self._tells_ends = watch.ended
-        # Whether planning needs to look at nothing but the tasks themselves.
-        quiet = not (settings.interrupt_before or settings.deltas or program.due)
-        self._quiet = quiet and (watch is UNHEARD or takes_short_way(watch))
-        # Whether steps of one task may take the short way.
-        self._plain = self._quiet and not settings.interrupt_after
-        # Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
-        self._unrecorded = settings.saves == "never"
-        self._apart = settings.saves == "exit" and settings.is_apart
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -259,7 +253,7 @@ class Machine:
         else:
             (self.updated, self.step, first), self._fresh = taken, True
             self.child_resuming = (start.resuming if self.settings.nested else False) if first else None
-            if not self._output_set.isdisjoint(taken[0]):
+            if not self._outputs.isdisjoint(taken[0]):
                 self._tell_values()
         self.status = _STARTED
 
@@ -378,21 +372,22 @@ class Machine:
 
     def _plan(self, drain: bool) -> Directive:
         """Find the next step's tasks."""
+        plain = self._plain and self._fresh and self.step <= self.stop
+        if plain and self.program.starts.keys().isdisjoint(self.updated or ()):
+            # The last step started nothing, and no listener wants to hear how that was found out.
+            self._tasks, self._single = {}, None
+            self.status = _DONE
+            return _FINISH
         self._widen()
         if self.step > self.stop:
             self.last_nodes = sorted({task.name for task in self._tasks.values()})
             self._prepare()
             self._move("next", "out_of_steps")
             return OutOfSteps()
-        if self._plain and self._fresh and self.program.starts.keys().isdisjoint(self.updated or ()):
-            # The last step started nothing, and no listener wants to hear how that was found out.
-            self._tasks = {}
-            self._move("next", "done")
-            return Finish()
         self._prepare()
         if not self._tasks:
             self._move("next", "done")
-            return Finish()
+            return _FINISH
         stop = self._look_closer(drain)
         if stop is not None:
             return stop
@@ -507,7 +502,7 @@ class Machine:
         self.updated = updated
         self.leaves_records = False
         self.child_resuming = None
-        if not self._output_set.isdisjoint(updated):
+        if not self._outputs.isdisjoint(updated):
             self._values_changed = True
             if self._tells_values:
                 self.outbox.append(ValuesChanged())
@@ -578,7 +573,7 @@ class Machine:
         self._widen()
         if self._records.pending and any(task.writes for task in self._tasks.values()):
             updated = self.state.apply(self._in_order())
-            if not self._output_set.isdisjoint(updated):
+            if not self._outputs.isdisjoint(updated):
                 self._tell_values()
         if not asks:
             self.outbox.append(PausedBare())

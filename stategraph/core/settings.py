@@ -10,6 +10,7 @@ from stategraph.constants import NS_END
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
 from stategraph.core.delta_journal import DeltaCodec
+from stategraph.core.program import Program
 from stategraph.core.state.versioning import NextVersion
 from stategraph.core.task import ResumeMap, Task
 
@@ -88,6 +89,38 @@ class Settings(NamedTuple):
     def is_apart(self) -> bool:
         """True if what the run stores in the end is beside nothing else: only its task knows its namespace."""
         return self.saves == "exit" and self.nested and NS_END in self.ns
+
+
+class Ways(NamedTuple):
+    """What the settings of a run of a program come to.
+
+    Attributes:
+        outputs: The channels that make up the output.
+        quiet: Whether planning needs to look at nothing but the tasks themselves.
+        plain: Whether steps of one task may take the short way.
+        unrecorded: Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
+        apart: Whether steps of one task need no checkpoints; see `Settings.is_apart`.
+    """
+
+    outputs: frozenset[str]
+    quiet: bool
+    plain: bool
+    unrecorded: bool
+    apart: bool
+
+    @classmethod
+    def of(cls, program: Program, settings: Settings) -> Ways:
+        """Work them out."""
+        keys, watch = settings.output_keys, settings.watch
+        quiet = not (settings.interrupt_before or settings.deltas or program.due)
+        quiet = quiet and (watch is UNHEARD or takes_short_way(watch))
+        return cls(
+            frozenset((keys,) if isinstance(keys, str) else keys),
+            quiet,
+            quiet and not settings.interrupt_after,
+            settings.saves == "never",
+            settings.saves == "exit" and settings.is_apart,
+        )
 
 
 class Thread(NamedTuple):

@@ -94,9 +94,10 @@ class BinaryOperatorAggregate(ValueCell[Value]):
             channel.key = self.key
             return channel
         # What the constructor makes, without looking into the type again.
-        cell = self.copy()
+        cell = _new(BinaryOperatorAggregate)
+        cell.typ, cell.key, cell.operator, cell._kind = self.typ, self.key, self.operator, self._kind
         cell.value = reducers.empty_value(self._kind)
-        return cell
+        return cell  # type: ignore[return-value]  # the very class of self
 
 
 class ChangedAggregate(BinaryOperatorAggregate[Value]):

@@ -103,7 +103,7 @@ class Reader:
             # Mostly all nodes read the same keys, and looking them up takes longer than to copy what they hold.
             view = self._last_view
             if view is None or view.keys is not reads:
-                view = self._last_view = self._views.get(reads)
+                view = self._last_view = self._views.get(reads) if self._views else None
             if view is not None and view.simple and view.held is not None:
                 values = view.held.copy()
             else:
@@ -197,11 +197,11 @@ class Reader:
             overlay: Channels to read in place of the live ones.
             fresh: Whether channels see the step as over.
         """
-        view = self._views.get(keys)
+        view = self._views.get(keys) if self._views else None
         if view is None:
             program = self.program
             layout = program.layouts.get(keys) or Layout.of(keys, program.cells, program.managed)
-            view = self._views[keys] = View(keys, layout)
+            view = self._last_view = self._views[keys] = View(keys, layout)
         held = view.held
         if held is None:
             held = view.build(self.channels)

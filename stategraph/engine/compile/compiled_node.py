@@ -111,10 +111,13 @@ def _copier(body: CompiledNode | None) -> Callable[[dict[str, Any]], list[Write]
 
 def _copied(writers: Sequence[FastWriter], value: dict[str, Any]) -> list[Write]:
     """Return what the writers of a node without work write for a dict."""
-    draft = Draft(cast(Any, None))
+    draft: Any = Draft(_NO_TASK)
     for writer in writers:
-        writer.write_into(value, cast(Any, draft))
-    return draft.writes
+        writer.write_into(value, draft)
+    return draft.writes  # type: ignore[no-any-return]
+
+
+_NO_TASK: Any = None
 
 
 def of_node(name: str, node: PregelNode) -> CompiledNode | None:

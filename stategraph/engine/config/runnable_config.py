@@ -252,6 +252,31 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
     return cast(RunnableConfig, full)
 
 
+UNASKED: Final[RunnableConfig] = {
+    "tags": [],
+    "metadata": {},
+    "callbacks": None,
+    "recursion_limit": DEFAULT_RECURSION_LIMIT,
+    CONF: {},
+}
+"""What `ensure_config` makes of nothing where nothing runs around it, for those who only read it: one for all runs."""
+
+
+def run_config(defaults: RunnableConfig | None, config: RunnableConfig | None) -> RunnableConfig:
+    """Complete the config of a run as `ensure_config` does; for the engine, which never changes it.
+
+    Args:
+        defaults: The graph's.
+        config: The caller's.
+
+    Returns:
+        `UNASKED` if there is nothing to be laid over it.
+    """
+    if config or defaults or var_child_runnable_config.get():
+        return ensure_config(defaults, config)
+    return UNASKED
+
+
 def _inherit(full: dict[str, object], ambient: RunnableConfig) -> None:
     """Take over a surrounding config, its containers as copies."""
     for key, value in ambient.items():
@@ -504,20 +529,22 @@ def has_listeners(config: RunnableConfig) -> bool:
         context, no registered hook that yields a handler, no global debug output, no patched managers.
     """
     callbacks = config.get("callbacks")
-    if isinstance(callbacks, Quiet):
-        if callbacks.is_heard:
-            return True
-    elif callbacks:
-        if not isinstance(callbacks, BaseCallbackManager):
-            return True
-        if callbacks.handlers or callbacks.inheritable_handlers:
-            return True
     return (
-        langchain_globals.get_debug()
+        (callbacks is not None and _hold_handlers(callbacks))
+        or langchain_globals.get_debug()
         or _managers_are_patched()
         or _tracing_in_context()
         or _retired_tracing_in_environment()
     )
+
+
+def _hold_handlers(callbacks: object) -> bool:
+    """Return whether the callbacks of a config have a handler."""
+    if isinstance(callbacks, Quiet):
+        return callbacks.is_heard
+    if isinstance(callbacks, BaseCallbackManager):
+        return bool(callbacks.handlers or callbacks.inheritable_handlers)
+    return bool(callbacks)
 
 
 def is_traced_inside() -> bool:
@@ -531,13 +558,23 @@ def is_traced_inside() -> bool:
 
 def _managers_are_patched() -> bool:
     """Instrumentation libraries wrap the constructor of callback managers, or what configures them: to add handlers."""
-    constructor = BaseCallbackManager.__dict__["__init__"]
+    configure = getattr(callbacks_manager, "_configure", None)  # private: another version may not have it
+    if BaseCallbackManager.__init__ is _CONSTRUCTOR and configure is _CONFIGURE:
+        return _PATCHED_AT_IMPORT
+    return _is_patched(BaseCallbackManager.__init__, configure)
+
+
+def _is_patched(constructor: object, configure: object) -> bool:
     if type(constructor) is not FunctionType or constructor.__globals__ is not vars(callbacks_base):
         return True
-    configure = getattr(callbacks_manager, "_configure", None)  # private: another version may not have it
     return configure is not None and (
         type(configure) is not FunctionType or configure.__globals__ is not vars(callbacks_manager)
     )
+
+
+_CONSTRUCTOR: Final = BaseCallbackManager.__init__
+_CONFIGURE: Final = getattr(callbacks_manager, "_configure", None)
+_PATCHED_AT_IMPORT: Final = _is_patched(_CONSTRUCTOR, _CONFIGURE)
 
 
 def _tracing_in_context() -> bool:

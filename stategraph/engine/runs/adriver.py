@@ -20,7 +20,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from stategraph.core.moves import Directive, Failed, Outcome
 from stategraph.core.task import Draft, Task
@@ -68,22 +68,17 @@ class AsyncDriver(RunProcedure):
     makers = listeners.ASYNC
 
     _calls: LoopCalls
+    _start: ClassVar[Any] = staticmethod(attempt.begin)
 
     def __init__(self, execution: Execution) -> None:
         """Args: execution: The run, not loaded yet."""
         super().__init__(execution)
-        self._start = attempt.begin
         self._loop = asyncio.get_running_loop()
         # One serves for all: what it holds is taken at once.
         self.request = Request()
         self._news = News(self._loop)
         self._running: set[asyncio.Task[Any]] = set()
-        plan = execution.plan
-        # Whether lone tasks are run ahead of the caller; see `_run_ahead`. A wrapped `tick` is called in the caller's
-        # task, as it may open spans there.
-        self._goes_ahead = not self._in_place and plan.cache is None and plan.spec.step_timeout is None
-        self._plans_ahead = plan.saver is None and not pregel_loop.is_wrapped(self.loop)
-        self._calls = LoopCalls(plan.max_concurrency, self._news, self._loop)
+        self._calls = LoopCalls(execution.plan.max_concurrency, self._news, self._loop)
 
     def awaited(self, done: Awaitable[T]) -> Asking[T]:
         """Return what a call returns, once it has been awaited."""
@@ -158,9 +153,7 @@ class AsyncDriver(RunProcedure):
                 yield from execution.outlet.shown()
 
     def _run_step(self, tasks: list[Task]) -> Asking[Directive | None]:
-        if not self._goes_ahead or len(tasks) != 1:
-            return super()._run_step(tasks)
-        return self._run_ahead(tasks[0])
+        return self._run_ahead(tasks[0]) if len(tasks) == 1 and self._is_watched else super()._run_step(tasks)
 
     def _run_ahead(self, task: Task) -> Asking[Directive | None]:
         """Take a step of one task to its end, and show what comes meanwhile; see `_go_ahead`."""
@@ -196,6 +189,8 @@ class AsyncDriver(RunProcedure):
         """
         execution, called, chunks = self._execution, self._calls.called, self._execution.outlet.chunks
         machine, control = execution.machine, execution.plan.control
+        # A wrapped `tick` is called in the caller's task, as it may open spans there.
+        plans_ahead = execution.plan.saver is None and not pregel_loop.is_wrapped(self.loop)
         try:
             while True:
                 # Each task gets a context of its own, as it would as an asyncio task.
@@ -209,7 +204,7 @@ class AsyncDriver(RunProcedure):
                         raise outcome.error  # the loop's to hear, too
                     return None
                 execution.tell(outcome)
-                if chunks or not self._plans_ahead:
+                if chunks or not plans_ahead:
                     return None
                 directive = machine.next(control.drain_reason is not None)
                 if machine.outbox:

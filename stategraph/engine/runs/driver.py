@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from stategraph.core.moves import Directive
 from stategraph.core.task import Draft, Task
@@ -45,26 +45,28 @@ class Driver(RunProcedure):
     makers = listeners.SYNC
 
     _calls: ThreadCalls
+    _start: ClassVar[Any] = staticmethod(attempt.run)
+    # Whether none of the tasks that wait for a thread may begin until the driver has heard of a failure.
+    _halted = False
 
     def __init__(self, execution: Execution) -> None:
         """Args: execution: The run, not loaded yet."""
         super().__init__(execution)
-        self._start = attempt.run
-        plan, outlet = execution.plan, execution.outlet
         # Wakes the driver: a task or a thread has ended, or there is something to show.
         self._inbox: SimpleQueue[None] = SimpleQueue()
         # The threads at work, noted before they start; they take themselves out.
         self._working: set[threads.Ticket] = set()
-        self._limit = plan.max_concurrency or THREADS_A_RUN
+        self._limit = execution.plan.max_concurrency or THREADS_A_RUN
         self._calls = ThreadCalls(self._limit, self._inbox)
-        self._runner = plan.environment.runner
-        # Whether none of the tasks that wait for a thread may begin until the driver has heard of a failure.
-        self._halted = False
-        # Whether a lone task runs in a thread while what it shows is passed on, and nothing else can end its step.
-        self._alone = not self._in_place and plan.cache is None and plan.spec.step_timeout is None
-        # Whether threads may take tasks by themselves: not if a task's end has to be shown or stored before others do
-        # something that is.
-        self._goes_on = not outlet.eager and outlet.outer is None and not plan.stores_steps
+
+    @property
+    def _goes_on(self) -> bool:
+        """True if threads may take tasks by themselves.
+
+        Not if a task's end has to be shown or stored before others do something that is.
+        """
+        outlet = self._execution.outlet
+        return not outlet.eager and outlet.outer is None and not self._execution.plan.stores_steps
 
     def awaited(self, done: T) -> Asking[T]:
         """Return what a call returned: it is there."""
@@ -133,7 +135,7 @@ class Driver(RunProcedure):
             yield from execution.outlet.shown()
 
     def _run_step(self, tasks: list[Task]) -> Asking[Directive | None]:
-        return self._run_alone(tasks[0]) if self._alone and len(tasks) == 1 else super()._run_step(tasks)
+        return self._run_alone(tasks[0]) if len(tasks) == 1 and self._is_watched else super()._run_step(tasks)
 
     def _run_alone(self, task: Task) -> Asking[None]:
         """Take a step of one task to its end, and show what comes meanwhile."""
@@ -166,7 +168,8 @@ class Driver(RunProcedure):
     def _submit(self, task: Task) -> None:
         ticket = threads.Ticket()
         self._working.add(ticket)
-        start = threads.start if self._runner is None else self._runner.start
+        runner = self._execution.plan.environment.runner
+        start = threads.start if runner is None else runner.start
         start(ticket, self._attempts, ticket, task, copy_context())
 
     def _attempts(self, ticket: threads.Ticket, first: Task, context: Context) -> None:

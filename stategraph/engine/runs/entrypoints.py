@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import INTERRUPT
-from stategraph.engine.config.runnable_config import ensure_config, inherited_config
+from stategraph.engine.config.runnable_config import inherited_config, run_config
 from stategraph.engine.runs import adriver, driver, run_plan, run_setup
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.run_plan import NOTHING, Given
@@ -81,7 +81,7 @@ def open_run(
         given: What else the caller gave.
     """
     setup = run_setup.setup_of(spec, options)
-    plan = run_plan.decide(spec, setup, input, ensure_config(spec.config, config), given)
+    plan = run_plan.decide(spec, setup, input, run_config(spec.config, config), given)
     execution = Execution(plan)
     if plan.saver is None and given.durability is not None:
         warnings.warn("`durability` has no effect when no checkpointer is present.", stacklevel=4)

@@ -49,7 +49,7 @@ from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.ports import Clock, FactSink
 from stategraph.engine.runs import lineage, strictness
 from stategraph.engine.runs.loading import Loaded
-from stategraph.engine.runs.outlet import Outlet
+from stategraph.engine.runs.outlet import outlet_of
 from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.runs.task_configs import TaskConfigs
 from stategraph.engine.streams.modes import display_of
@@ -123,7 +123,7 @@ class Execution:
             IgnoredInputError: If the graph is strict and something that was asked for would have no effect.
         """
         self.plan = plan
-        self.outlet = Outlet(plan)
+        self.outlet = outlet_of(plan)
         self.lock = threading.RLock()
         self.clock: Clock = plan.environment.clock
         self.retry_policy: Sequence[RetryPolicy] = plan.spec.retry_policy
@@ -173,7 +173,11 @@ class Execution:
         thread = loaded.thread(plan)
         self.lineage = loaded.lineage(plan, thread)
         watch = self._watch() if self.outlet.modes or self._sink is not None else UNHEARD
-        self.machine = Machine(plan.spec.program, thread, _settings(plan, watch))
+        program, setup = plan.spec.program, plan.setup
+        if watch is UNHEARD and plan.asks_nothing:
+            self.machine = Machine(program, thread, setup.settings, setup.ways)
+        else:
+            self.machine = Machine(program, thread, _settings(plan, watch))
 
     def _watch(self) -> Watch:
         modes, sink = self.outlet.modes, self._sink

@@ -12,9 +12,17 @@ from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.streams.modes import display_of
 from stategraph.engine.streams.payloads import NOTHING
-from stategraph.engine.streams.projection import Chunk
+from stategraph.engine.streams.projection import Chunk, Format
 
 _NONE: Final[frozenset[str]] = frozenset()
+
+
+def outlet_of(plan: RunPlan) -> Outlet:
+    """Return what takes the chunks of a run; runs of which nobody reads any have it in common."""
+    outer, setup = plan.config[CONF].get(CONFIG_KEY_STREAM), plan.setup
+    if outer is None and setup.unread:
+        return _UNREAD
+    return Outlet(setup.form, outer, stream_eager=plan.spec.stream_eager)
 
 
 class Outlet:
@@ -32,19 +40,15 @@ class Outlet:
 
     __slots__ = ("_wake", "bare", "chunks", "eager", "modes", "outer", "own_modes", "stream", "view")
 
-    def __init__(self, plan: RunPlan) -> None:
-        form, outer = plan.setup.form, plan.config[CONF].get(CONFIG_KEY_STREAM)
-        self.outer: StreamProtocol | None = outer
+    def __init__(self, form: Format, outer: StreamProtocol | None, *, stream_eager: bool) -> None:
+        """Args: form: What the caller gets; outer: See there; stream_eager: Whether all chunks leave at once."""
+        self.outer = outer
         self.chunks: deque[Any] = deque()
         self._wake: Callable[[], object] | None = None
-        if outer is None and form.is_empty and not plan.spec.stream_eager:
-            self.own_modes = self.modes = _NONE
-            self.eager, self.bare, self.view, self.stream = False, True, None, None
-            return
         own = form.wanted() if form.modes or form.printed else _NONE
         self.own_modes = own
         self.modes = own if outer is None else own | frozenset(outer.modes)
-        self.eager = bool(plan.spec.stream_eager or form.subgraphs or display_of(own).in_nodes)
+        self.eager = bool(stream_eager or form.subgraphs or display_of(own).in_nodes)
         self.bare = outer is None and not self.eager and (form.bare or not own)
         self.view = None if self.bare else form.viewer()
         # What the graphs inside the run put their chunks into.
@@ -108,3 +112,7 @@ class Outlet:
             if item is not NOTHING:
                 seen.append(item)
         return seen
+
+
+_UNREAD: Final = Outlet(Format((), (), False, "v1"), None, stream_eager=False)
+"""The outlet of runs that show nothing: nothing is ever put into it."""

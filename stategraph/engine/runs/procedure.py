@@ -79,7 +79,7 @@ class RunProcedure(ABC):
 
     _calls: OpenCalls
     # Runs a task. How it ended, or, in an async run, what to await for that unless it has ended well.
-    _start: Callable[[Execution, Task], Any]
+    _start: ClassVar[Any]
 
     def __init__(self, execution: Execution) -> None:
         """Args: execution: The run, not loaded yet."""
@@ -94,6 +94,12 @@ class RunProcedure(ABC):
         self._in_place = not execution.outlet.eager and plan.spec.step_timeout is None
         # The class of directives that need nothing around them but an attempt; a cache would have to be asked first.
         self._at_once = Task if self._in_place and plan.cache is None else None
+
+    @property
+    def _is_watched(self) -> bool:
+        """True if what a lone task shows is passed on while it runs, and nothing else can end its step."""
+        plan = self._execution.plan
+        return not self._in_place and plan.cache is None and plan.spec.step_timeout is None
 
     # -- what the drivers do each in its own way -----------------------------
 
@@ -219,7 +225,7 @@ class RunProcedure(ABC):
                 if (seen := take()) is not NOTHING:
                     yield seen
             if kind is at_once:
-                outcome = start(execution, directive)  # type: ignore[arg-type]
+                outcome = start(execution, directive)
                 well = isinstance(outcome, Draft)
                 if not well:
                     outcome = yield from self.awaited(outcome)

@@ -20,8 +20,8 @@ from stategraph.constants import (
 )
 from stategraph.core.task import Task
 from stategraph.engine.config import environment
-from stategraph.engine.config.environment import Environment
-from stategraph.engine.config.runnable_config import DEFAULT_RECURSION_LIMIT, patch_configurable
+from stategraph.engine.config.environment import SYSTEM, Environment
+from stategraph.engine.config.runnable_config import DEFAULT_RECURSION_LIMIT, UNASKED, patch_configurable
 from stategraph.engine.config.runtime import (
     RunControl,
     Runtime,
@@ -113,6 +113,11 @@ class RunPlan(NamedTuple):
         return control if control is not None else RunControl()
 
     @property
+    def asks_nothing(self) -> bool:
+        """True if it stores nothing, its config asks nothing, and its surroundings are the machine's own."""
+        return self.config is UNASKED and self.saver is None and self.environment is SYSTEM
+
+    @property
     def keeps_history(self) -> bool:
         """True if the run's checkpoints are looked for when it has ended well, unlike those of a task's graph."""
         return not self.nested or NS_END not in self.ns
@@ -153,13 +158,20 @@ def decide(spec: GraphSpec, setup: RunSetup, input: object, config: RunnableConf
             "Checkpointer requires one or more of the following 'configurable' "
             "keys: thread_id, checkpoint_ns, checkpoint_id"
         )
-    pad = conf.get(CONFIG_KEY_SCRATCHPAD)
-    parent, nested = pad if isinstance(pad, Task) else None, CONFIG_KEY_TASK_ID in conf
-    if spec.checkpointer is True:
-        config = spec.own_config(config)
-    placed = _placed(config, parent, nested) if parent is not None or conf.get(CONFIG_KEY_CHECKPOINT_NS) else config
-    outer: Any = conf.get(CONFIG_KEY_RUNTIME)
-    store = outer.store if CONFIG_KEY_RUNTIME in conf else spec.store
+    outer: Any = None
+    parent, nested, ns, durability, store, cache = None, False, "", given.durability, spec.store, spec.cache
+    if conf:
+        pad, outer, nested = conf.get(CONFIG_KEY_SCRATCHPAD), conf.get(CONFIG_KEY_RUNTIME), CONFIG_KEY_TASK_ID in conf
+        parent = pad if isinstance(pad, Task) else None
+        if CONFIG_KEY_RUNTIME in conf:
+            store = outer.store
+        cache = conf.get(CONFIG_KEY_CACHE, cache)
+        durability = durability or conf.get(CONFIG_KEY_DURABILITY)
+        if spec.checkpointer is True:
+            config = spec.own_config(config)
+        if parent is not None or conf.get(CONFIG_KEY_CHECKPOINT_NS):
+            config = _placed(config, parent, nested)
+        ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     # By position: so many names take as long again to pass as all that is passed to make.
     return RunPlan(
         spec,
@@ -167,16 +179,16 @@ def decide(spec: GraphSpec, setup: RunSetup, input: object, config: RunnableConf
         given,
         environment.current(),
         input,
-        placed,
-        placed[CONF].get(CONFIG_KEY_CHECKPOINT_NS, ""),
+        config,
+        ns,
         nested,
         parent,
-        given.durability or conf.get(CONFIG_KEY_DURABILITY, "async"),
+        durability or "async",
         saver,
         store,
-        conf.get(CONFIG_KEY_CACHE, spec.cache),
+        cache,
         None if (most := config.get("max_concurrency")) is None else _limit_of(most),
-        _runtime(spec, given, placed, outer, store),
+        _runtime(spec, given, config, outer, store),
     )
 
 

@@ -14,8 +14,12 @@ from typing import Any, Final, Literal, NamedTuple
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_TASK_ID
+from stategraph.core.settings import UNHEARD, Settings, Ways
 from stategraph.core.views import Keys
+from stategraph.engine.checkpoints import histories
 from stategraph.engine.compile.validate import validate_keys
+from stategraph.engine.config.environment import SYSTEM
+from stategraph.engine.config.runnable_config import DEFAULT_RECURSION_LIMIT
 from stategraph.engine.spec import GraphSpec
 from stategraph.engine.streams.projection import Format
 from stategraph.types import All
@@ -62,17 +66,24 @@ class RunSetup(NamedTuple):
         options: The options.
         form: Which chunks are made for the caller, and how.
         at_end: Whether no chunks are made for a result, as it can be read from the channels when the run has ended.
+        unread: Whether the caller sees no chunks at all.
         output_keys: The channels that make up the output.
         interrupt_before: Nodes to pause before; "*" for all.
         interrupt_after: Nodes to pause after; "*" for all.
+        settings: How the machine of a run behaves that stores nothing, of which its config asks nothing, and that only
+            its own caller hears of, at its end.
+        ways: What these settings come to.
     """
 
     options: Options
     form: Format
     at_end: bool
+    unread: bool
     output_keys: str | Keys
     interrupt_before: All | Sequence[str]
     interrupt_after: All | Sequence[str]
+    settings: Settings
+    ways: Ways
 
 
 def setup_of(spec: GraphSpec, options: tuple[Any, ...]) -> RunSetup:
@@ -124,13 +135,42 @@ def _worked_out(spec: GraphSpec, options: Options) -> RunSetup:
         spec.output_mapper if v2 else None,
         spec.state_mapper if v2 else None,
     )
+    output_keys = keys if isinstance(keys, (str, Keys)) else Keys(keys)
+    before = options.interrupt_before or spec.interrupt_before
+    after = options.interrupt_after or spec.interrupt_after
+    settings = _settings(spec, output_keys, before, after)
     return RunSetup(
         options,
         form,
         at_end,
-        keys if isinstance(keys, (str, Keys)) else Keys(keys),
-        options.interrupt_before or spec.interrupt_before,
-        options.interrupt_after or spec.interrupt_after,
+        form.is_empty and not spec.stream_eager,
+        output_keys,
+        before,
+        after,
+        settings,
+        Ways.of(spec.program, settings),
+    )
+
+
+def _settings(
+    spec: GraphSpec, output_keys: str | Keys, before: All | Sequence[str], after: All | Sequence[str]
+) -> Settings:
+    return Settings(
+        ns="",
+        nested=False,
+        saves="never",
+        limit=DEFAULT_RECURSION_LIMIT,
+        output_keys=output_keys,
+        interrupt_before=before,
+        interrupt_after=after,
+        parents={},
+        new_id=SYSTEM.ids.checkpoint_id,
+        now=SYSTEM.now,
+        next_version=None,
+        strict_resume=spec.strict,
+        watch=UNHEARD,
+        parent=None,
+        deltas=histories.codec(spec.program) if spec.program.deltas else None,
     )
 
 

@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
 
@@ -40,7 +40,7 @@ from stategraph.constants import (
 from stategraph.core.machine import Machine
 from stategraph.core.task import Task
 from stategraph.engine.config.quiet_manager import Quiet
-from stategraph.engine.config.runnable_config import DefaultRecursionLimit
+from stategraph.engine.config.runnable_config import UNASKED, DefaultRecursionLimit
 from stategraph.engine.config.runtime import RunFacts, attempt_runtime
 from stategraph.engine.runs import replay
 from stategraph.engine.runs.lineage import Lineage
@@ -119,18 +119,7 @@ class TaskConfigs:
         self._quiet = quiet
         self._writer = outlet.writer if "custom" in outlet.modes else None
         config = plan.config
-        base: dict[str, Any] = dict(config)
-        base.pop("run_name", None)
-        # A node sees only what somebody asked for.
-        if not (tags := base.get("tags")):
-            base.pop("tags", None)
-        if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
-            del base["recursion_limit"]
-        if callbacks is None:
-            base.pop("run_id", None)
-        self._base = base
-        self._metadata = {**(base.get("metadata") or {}), **_OF_EACH_TASK}
-        self._tags = list(tags or ())
+        self._base, self._metadata, self._tags = _UNASKED if config is UNASKED else _shared(config, callbacks)
         conf = self._conf = _shared_conf(run)
         run_id = self._run_id = config.get("run_id")
         self._facts = RunFacts(
@@ -232,6 +221,28 @@ class TaskConfigs:
             conf[CONFIG_KEY_RESUMING] = True
         scope.config = config  # type: ignore[assignment]
         return scope
+
+
+def _shared(config: RunnableConfig, callbacks: Any) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Return what all configs of tasks start from: a config, its metadata and its tags; nobody changes them.
+
+    Args:
+        config: The run's.
+        callbacks: The run manager of a traced run, or None.
+    """
+    base: dict[str, Any] = dict(config)
+    base.pop("run_name", None)
+    # A node sees only what somebody asked for.
+    if not (tags := base.get("tags")):
+        base.pop("tags", None)
+    if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
+        del base["recursion_limit"]
+    if callbacks is None:
+        base.pop("run_id", None)
+    return base, {**(base.get("metadata") or {}), **_OF_EACH_TASK}, list(tags or ())
+
+
+_UNASKED: Final = _shared(UNASKED, None)
 
 
 def _shared_conf(run: RunView) -> dict[str, Any]:
