@@ -85,6 +85,7 @@ class Execution:
         whole: Whether a node runs as one Runnable, because callbacks or a wrapper of sequences need to see it so.
         takes_turns: Whether something may run beside it, such as another node of the run around it.
         streams_nodes: Whether a callback wants a node's output piece by piece.
+        calls: Starts the functions that its tasks call, once it has begun.
         configs: Makes the configs of tasks and the scopes of attempts, once it has begun.
         clock: Tells the time.
         retry_policy: For tasks without their own.
@@ -99,6 +100,7 @@ class Execution:
         "_sink",
         "_taken",
         "callbacks",
+        "calls",
         "clock",
         "configs",
         "graph_callbacks",
@@ -131,6 +133,7 @@ class Execution:
         self.machine: Machine
         self.loaded: Loaded
         self.configs: TaskConfigs
+        self.calls: Calls
         self.lineage: lineage.Lineage | None = None
         self.saves: Storing | None = None
         self.callbacks: Any = None
@@ -197,6 +200,7 @@ class Execution:
         self.traced = callbacks is not None
         self.whole = self.traced or sequences_are_wrapped()
         self.callbacks = callbacks
+        self.calls = calls
         self.saves = saves
         plan, loaded, begin = self.plan, self.loaded, self._start(ticks)
         if loaded.found is None:
@@ -205,7 +209,7 @@ class Execution:
             with damage.using(loaded.found, plan.spec.program):
                 self.machine.start(begin)
         self._node_finished = plan.config[CONF].get(CONFIG_KEY_NODE_FINISHED)
-        self.configs = TaskConfigs(self, quiet, calls)
+        self.configs = TaskConfigs(self, quiet)
         outlet = self.outlet
         if outlet.modes:
             shown = _Shown(plan, self.machine, loaded, self.configs)

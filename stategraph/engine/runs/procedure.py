@@ -92,14 +92,10 @@ class RunProcedure(ABC):
         self._waiting: deque[Task] = deque()
         # A step's only task runs in place, unless what it says is to be heard at once, or it may be given up.
         self._in_place = not execution.outlet.eager and plan.spec.step_timeout is None
+        # Whether what a lone task shows is passed on while it runs, and nothing else can end its step.
+        self._is_watched = not self._in_place and plan.cache is None and plan.spec.step_timeout is None
         # The class of directives that need nothing around them but an attempt; a cache would have to be asked first.
         self._at_once = Task if self._in_place and plan.cache is None else None
-
-    @property
-    def _is_watched(self) -> bool:
-        """True if what a lone task shows is passed on while it runs, and nothing else can end its step."""
-        plan = self._execution.plan
-        return not self._in_place and plan.cache is None and plan.spec.step_timeout is None
 
     # -- what the drivers do each in its own way -----------------------------
 

@@ -47,7 +47,7 @@ from stategraph.engine.runs.lineage import Lineage
 from stategraph.engine.runs.outlet import Outlet
 from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.tasks.attempt import AttemptContext
-from stategraph.engine.tasks.scope import Calls, TaskScope
+from stategraph.engine.tasks.scope import TaskScope
 from stategraph.engine.tracing.children import late_child_manager
 
 # Places for what each task fills in: a dict that is copied with them does not grow, which would cost as much as
@@ -85,7 +85,6 @@ class TaskConfigs:
     __slots__ = (
         "_base",
         "_callbacks",
-        "_calls",
         "_checkpoints",
         "_conf",
         "_facts",
@@ -101,16 +100,14 @@ class TaskConfigs:
         "_writer",
     )
 
-    def __init__(self, run: RunView, quiet: type[Quiet], calls: Calls) -> None:
+    def __init__(self, run: RunView, quiet: type[Quiet]) -> None:
         """Make the part that all tasks share.
 
         Args:
             run: The run, started.
             quiet: The class of the managers that tasks have if nobody listens.
-            calls: Starts the functions that tasks call.
         """
         plan, machine, outlet, callbacks = run.plan, run.machine, run.outlet, run.callbacks
-        self._calls = calls
         self._callbacks = callbacks
         self._machine = machine
         self._checkpoints = machine.checkpoints
@@ -199,7 +196,7 @@ class TaskConfigs:
             number: The attempt's, from 1.
             started_at: When the first attempt started, in seconds since the epoch.
         """
-        scope = TaskScope(task, self._state, run, self._calls)
+        scope = TaskScope(task, self._state, run)
         made = task.config
         if made is None:
             config = self.of(task)

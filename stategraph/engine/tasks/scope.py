@@ -38,17 +38,16 @@ class TaskScope(Draft):
         progress: Notes a sign of life; None unless a time limit asks for it.
     """
 
-    __slots__ = ("_calls", "_run", "_state", "config", "progress")
+    __slots__ = ("_run", "_state", "config", "progress")
 
-    def __init__(self, task: Task, state: State, run: Any = None, calls: Calls | None = None) -> None:
-        """Args: run: The run; calls: Starts the functions that the task calls; None if it cannot call."""
+    def __init__(self, task: Task, state: State, run: Any = None) -> None:
+        """Args: run: The run, whose `calls` starts the functions that the task calls; None if it cannot call."""
         # As the constructor of a draft does; to call it would take as long again.
         self.task = task
         self.writes = []
         self.fresh = self.value = None
         self._state = state
         self._run = run
-        self._calls = calls
         self.config: RunnableConfig = {}
         self.progress: Callable[[], None] | None = None
 
@@ -79,12 +78,12 @@ class TaskScope(Draft):
 
     def call(self, func: Callable[..., Any], input: object, **options: Any) -> Any:
         """Start a function as a task of the current step; what ``@task`` functions call."""
-        assert self._calls is not None
-        return self._calls.start(self._run, self.task, func, input, **options)
+        run = self._run
+        return run.calls.start(run, self.task, func, input, **options)
 
     def recorded(self, func: Callable[..., Any]) -> Any:
         """Return what the next call of a function returned in an earlier execution of the task; None if it was none."""
-        return None if self._calls is None else self._run.recorded(self.task, func)
+        return None if self._run is None else self._run.recorded(self.task, func)
 
     @property
     def args(self) -> tuple[Any, ...]:
