@@ -324,7 +324,9 @@ def inherited_config(config: RunnableConfig) -> RunnableConfig:
     full: dict[str, Any] = {**config, "metadata": config["metadata"].copy()}
     full.setdefault("tags", [])
     full.setdefault("recursion_limit", DEFAULT_RECURSION_LIMIT)
-    _identify(full[CONF], full["metadata"])
+    # The only value of `configurable` that tells this run from that of the task, whose metadata has the others.
+    if ns := full[CONF].get(CONFIG_KEY_CHECKPOINT_NS):
+        full["metadata"].setdefault(CONFIG_KEY_CHECKPOINT_NS, ns)
     return cast(RunnableConfig, full)
 
 

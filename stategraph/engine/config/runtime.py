@@ -229,10 +229,12 @@ class Runtime(_Origin, Generic[ContextT]):
                 raise AttributeError(f"'Runtime' object has no attribute '{name}'")
             facts, *rest = self._origin
             if facts is not None and (put_one := _PUT_OF_RUN.get(name)) is not None:
-                # Most nodes read no other: of these, none is worked out for the attempt.
-                of_run = getattr(facts.runtime, name)
-                put_one(self, of_run)
-                return of_run
+                # Most nodes, and graphs inside them, read no other: the rest is not worked out for the attempt.
+                value = rest[-1] if name == "stream_writer" else None
+                if value is None:
+                    value = getattr(facts.runtime, name)
+                put_one(self, value)
+                return value
             # Two threads may do so at once: what they find out is equal.
             values = _fields_of_run(self.control, *rest) if facts is None else _fields_of_attempt(facts, *rest)
             for put, value in zip(_PUT_FIELDS, values):  # noqa: B905  `strict` takes as long as a field
@@ -347,8 +349,9 @@ _FIELDS: Final = tuple(field.name for field in fields(Runtime))
 _new = object.__new__
 # Without a call of `object.__setattr__`, which looks the slot up by its name.
 _PUT_FIELDS: Final = tuple(Runtime.__dict__[field].__set__ for field in _FIELDS)
-_PUT_OF_RUN: Final = {name: Runtime.__dict__[name].__set__ for name in ("context", "store", "server_info", "control")}
-"""Fields whose values are those of the run."""
+_OF_RUN: Final = ("context", "store", "server_info", "control", "stream_writer")
+_PUT_OF_RUN: Final = {name: Runtime.__dict__[name].__set__ for name in _OF_RUN}
+"""Fields whose values are those of the run, but for the stream writer of an attempt that has its own."""
 _put_control: Callable[[Runtime, RunControl], None] = _PUT_OF_RUN["control"]
 _set_origin: Callable[[Runtime[Any], tuple[Any, ...]], None] = _Origin.__dict__["_origin"].__set__
 

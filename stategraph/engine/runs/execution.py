@@ -177,10 +177,9 @@ class Execution:
         self.lineage = loaded.lineage(plan, thread)
         watch = self._watch() if self.outlet.modes or self._sink is not None else UNHEARD
         program, setup = plan.spec.program, plan.setup
-        if watch is UNHEARD and plan.asks_nothing:
-            self.machine = Machine(program, thread, setup.settings, setup.ways)
-        else:
-            self.machine = Machine(program, thread, _settings(plan, watch))
+        settings = setup.settings if watch is UNHEARD and plan.asks_nothing else _settings(plan, watch)
+        ways = setup.ways if watch is UNHEARD and plan.saver is None else None
+        self.machine = Machine(program, thread, settings, ways)
 
     def _watch(self) -> Watch:
         modes, sink = self.outlet.modes, self._sink
