@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
@@ -66,11 +67,12 @@ def given_by(context: Any, durability: Durability | None, control: RunControl | 
     return Given(context, durability, control)
 
 
-class RunPlan(NamedTuple):
+@dataclass(slots=True, eq=False)
+class RunPlan:
     """A run, decided: nothing here changes while it is executed.
 
-    A named tuple, as one is made in a fifth of the time of a frozen dataclass, and each graph that runs as a node makes
-    one.
+    Not a frozen dataclass, which takes five times as long to make, nor a named tuple, whose attributes take ten times
+    as long to read: a run asks its plan some 60 times.
 
     Attributes:
         spec: The graph.
