@@ -92,7 +92,7 @@ class Settings(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """What the settings of a run of a program come to.
+    """The ways that a run of a program goes, as its settings have it.
 
     Attributes:
         outputs: The channels that make up the output.

@@ -7,14 +7,14 @@ drivers, reading and writing a thread's state in ``state/snapshots.py`` and ``st
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from langchain_core.runnables import RunnableConfig
 from typing_extensions import Unpack
 
 from stategraph.engine.config.runtime import RunControl
 from stategraph.engine.definition import GraphDefinition
-from stategraph.engine.runs import entrypoints
+from stategraph.engine.runs import adriver, entrypoints
 from stategraph.engine.runs.run_plan import given_by
 from stategraph.engine.state import editing, snapshots
 from stategraph.stream_parts import StreamMode
@@ -84,14 +84,11 @@ class StateGraphEngine(
             InvalidUpdateError: If nodes write what the state cannot take.
             BaseException: What a node failed with.
         """
-        keys, before, after = output_keys, interrupt_before, interrupt_after
-        options = (True, stream_mode, print_mode, version, False, None, keys, before, after)
+        options = (True, stream_mode, print_mode, version, False, None, output_keys, interrupt_before, interrupt_after)
         given = given_by(context, durability, control)
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
             return entrypoints.invoke_through(self.stream, self._named(options), input, config, given, kwargs)
-        if kwargs or stream_mode is None:
-            options, given = entrypoints.completed(self.spec, options, config, given, kwargs)
-        return entrypoints.invoke(self.spec, options, input, config, given)
+        return entrypoints.run(entrypoints.open_run(self.spec, options, input, config, given, kwargs))
 
     async def ainvoke(
         self,
@@ -110,15 +107,12 @@ class StateGraphEngine(
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
         """Like :meth:`invoke`; several tasks of a step run concurrently on the event loop."""
-        keys, before, after = output_keys, interrupt_before, interrupt_after
-        options = (True, stream_mode, print_mode, version, False, None, keys, before, after)
+        options = (True, stream_mode, print_mode, version, False, None, output_keys, interrupt_before, interrupt_after)
         given = given_by(context, durability, control)
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
             named = self._named(options)
             return await entrypoints.ainvoke_through(self.astream, named, input, config, given, kwargs)
-        if kwargs or stream_mode is None:
-            options, given = entrypoints.completed(self.spec, options, config, given, kwargs)
-        return await entrypoints.ainvoke(self.spec, options, input, config, given)
+        return await entrypoints.arun(entrypoints.open_run(self.spec, options, input, config, given, kwargs))
 
     def _named(self, options: tuple[Any, ...]) -> tuple[Any, ...]:
         """Name the channels of the result as the graph does: who overrides `stream` may look at them."""
@@ -192,13 +186,11 @@ class StateGraphEngine(
         Yields:
             Payloads, or tuples as described above.
         """
-        keys, before, after = output_keys, interrupt_before, interrupt_after
-        options = (False, stream_mode, print_mode, version, subgraphs, debug, keys, before, after)
-        given = given_by(context, durability, control)
-        if kwargs or stream_mode is None:
-            deprecated = cast("dict[str, Any]", kwargs)
-            options, given = entrypoints.completed(self.spec, options, config, given, deprecated)
-        yield from entrypoints.stream(self.spec, options, input, config, given)
+        shown = stream_mode, print_mode, version, subgraphs, debug
+        options = (False, *shown, output_keys, interrupt_before, interrupt_after)
+        yield from entrypoints.follow(
+            entrypoints.open_run(self.spec, options, input, config, given_by(context, durability, control), {**kwargs})
+        )
 
     async def astream(  # type: ignore[override]
         self,
@@ -219,13 +211,11 @@ class StateGraphEngine(
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> AsyncIterator[dict[str, Any] | Any]:
         """Like :meth:`stream`."""
-        keys, before, after = output_keys, interrupt_before, interrupt_after
-        options = (False, stream_mode, print_mode, version, subgraphs, debug, keys, before, after)
+        shown = stream_mode, print_mode, version, subgraphs, debug
+        options = (False, *shown, output_keys, interrupt_before, interrupt_after)
         given = given_by(context, durability, control)
-        if kwargs or stream_mode is None:
-            deprecated = cast("dict[str, Any]", kwargs)
-            options, given = entrypoints.completed(self.spec, options, config, given, deprecated)
-        procedure, request = entrypoints.abegin(self.spec, options, input, config, given)
+        execution = entrypoints.open_run(self.spec, options, input, config, given, {**kwargs})
+        procedure, request = adriver.begin(execution)
         # What `procedures.adrive` does, and shows chunks between: tracers and `RunnableLambda` ask whether this is an
         # async generator function, and one more async generator inside of it takes longer than the rest of a chunk.
         send: Callable[[Any], object] = procedure.send

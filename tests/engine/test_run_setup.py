@@ -1,4 +1,4 @@
-"""What runs have in common is worked out once, and no run changes it for another."""
+"""Runs share what is worked out once, and no run changes it for another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from typing_extensions import TypedDict
 
 from stategraph import END, START, StateGraph
-from stategraph.engine.config.runnable_config import UNASKED
+from stategraph.engine.config.run_config import UNASKED
 from stategraph.engine.runs import run_setup
 
 

@@ -197,7 +197,7 @@ class Reader:
             overlay: Channels to read in place of the live ones.
             fresh: Whether channels see the step as over.
         """
-        view = self._views.get(keys) if self._views else None
+        view = self._views.get(keys)
         if view is None:
             program = self.program
             layout = program.layouts.get(keys) or Layout.of(keys, program.cells, program.managed)

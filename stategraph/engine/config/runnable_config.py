@@ -252,31 +252,6 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
     return cast(RunnableConfig, full)
 
 
-UNASKED: Final[RunnableConfig] = {
-    "tags": [],
-    "metadata": {},
-    "callbacks": None,
-    "recursion_limit": DEFAULT_RECURSION_LIMIT,
-    CONF: {},
-}
-"""What `ensure_config` makes of nothing where nothing runs around it, for those who only read it: one for all runs."""
-
-
-def run_config(defaults: RunnableConfig | None, config: RunnableConfig | None) -> RunnableConfig:
-    """Complete the config of a run as `ensure_config` does; for the engine, which never changes it.
-
-    Args:
-        defaults: The graph's.
-        config: The caller's.
-
-    Returns:
-        `UNASKED` if there is nothing to be laid over it.
-    """
-    if config or defaults or var_child_runnable_config.get():
-        return ensure_config(defaults, config)
-    return UNASKED
-
-
 def _inherit(full: dict[str, object], ambient: RunnableConfig) -> None:
     """Take over a surrounding config, its containers as copies."""
     for key, value in ambient.items():

@@ -21,12 +21,12 @@ from typing import Any, Final, Protocol
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import INTERRUPT
-from stategraph.engine.config.runnable_config import inherited_config, run_config
+from stategraph.engine.config.run_config import run_config
+from stategraph.engine.config.runnable_config import inherited_config
 from stategraph.engine.runs import adriver, driver, run_plan, run_setup
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.run_plan import NOTHING, Given
 from stategraph.engine.runs.run_setup import Options
-from stategraph.engine.runs.teardown import Asking
 from stategraph.engine.spec import GraphSpec
 from stategraph.types import GraphOutput
 from stategraph.warnings import LangGraphDeprecatedSinceV10
@@ -34,42 +34,16 @@ from stategraph.warnings import LangGraphDeprecatedSinceV10
 _DURING_AND_DURABILITY = (
     "Cannot use both `checkpoint_during` and `durability` parameters. Please use `durability` instead."
 )
-
-
-def completed(
-    spec: GraphSpec, options: tuple[Any, ...], config: RunnableConfig | None, given: Given, deprecated: dict[str, Any]
-) -> tuple[tuple[Any, ...], Given]:
-    """Take the graph's default mode and deprecated options into account; returns the options, and what else was given.
-
-    Args:
-        spec: The graph.
-        options: The fields of `run_setup.Options`, of which the mode may be None.
-        config: The caller's config, or None.
-        given: What else the caller gave.
-        deprecated: Options by other names: ``checkpoint_during``, and for an ``invoke`` ``subgraphs`` and ``debug``.
-
-    Raises:
-        ValueError: If both ``checkpoint_during`` and ``durability`` are given.
-    """
-    collected, mode, *shown, subgraphs, debug, keys, before, after = options
-    if mode is None:
-        mode = run_setup.default_mode(spec, config)
-    subgraphs, debug = deprecated.get("subgraphs", subgraphs), deprecated.get("debug", debug)
-    during = deprecated.get("checkpoint_during")
-    if during is not None:
-        warnings.warn(
-            "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
-            category=LangGraphDeprecatedSinceV10,
-            stacklevel=3,
-        )
-        if given.durability is not None:
-            raise ValueError(_DURING_AND_DURABILITY)
-        given = given._replace(durability="async" if during else "exit")
-    return (collected, mode, *shown, subgraphs, debug, keys, before, after), given
+_MODE: Final = Options._fields.index("stream_mode")
 
 
 def open_run(
-    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
+    spec: GraphSpec,
+    options: tuple[Any, ...],
+    input: object,
+    config: RunnableConfig | None,
+    given: Given,
+    deprecated: dict[str, Any],
 ) -> Execution:
     """Decide how a graph is run, and open the run.
 
@@ -79,30 +53,43 @@ def open_run(
         input: Its input, a ``Command``, or None to continue.
         config: The caller's config, or None.
         given: What else the caller gave.
+        deprecated: Options by other names: ``checkpoint_during``, and for an ``invoke`` ``subgraphs`` and ``debug``.
+
+    Raises:
+        ValueError: If both ``checkpoint_during`` and ``durability`` are given.
     """
+    if deprecated or options[_MODE] is None:
+        options, given = _completed(spec, options, config, given, deprecated)
     setup = run_setup.setup_of(spec, options)
     plan = run_plan.decide(spec, setup, input, run_config(spec.config, config), given)
     execution = Execution(plan)
     if plan.saver is None and given.durability is not None:
-        warnings.warn("`durability` has no effect when no checkpointer is present.", stacklevel=4)
+        warnings.warn("`durability` has no effect when no checkpointer is present.", stacklevel=3)
     return execution
 
 
+def _completed(
+    spec: GraphSpec, options: tuple[Any, ...], config: RunnableConfig | None, given: Given, deprecated: dict[str, Any]
+) -> tuple[tuple[Any, ...], Given]:
+    """Take the graph's default mode and deprecated options into account, as :func:`open_run` is given them."""
+    collected, mode, *shown, subgraphs, debug, keys, before, after = options
+    if mode is None:
+        mode = run_setup.default_mode(spec, config)
+    subgraphs, debug = deprecated.get("subgraphs", subgraphs), deprecated.get("debug", debug)
+    during = deprecated.get("checkpoint_during")
+    if during is not None:
+        warnings.warn(
+            "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
+            category=LangGraphDeprecatedSinceV10,
+            stacklevel=4,
+        )
+        if given.durability is not None:
+            raise ValueError(_DURING_AND_DURABILITY)
+        given = given._replace(durability="async" if during else "exit")
+    return (collected, mode, *shown, subgraphs, debug, keys, before, after), given
+
+
 # -- stream ------------------------------------------------------------------
-
-
-def stream(
-    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
-) -> Iterator[Any]:
-    """Run a graph; returns an iterator of what the caller asked to see."""
-    return follow(open_run(spec, options, input, config, given))
-
-
-def abegin(
-    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
-) -> tuple[Asking[None], adriver.Request]:
-    """Open a run as :func:`stream` where an event loop runs; returns what :func:`adriver.begin` does."""
-    return adriver.begin(open_run(spec, options, input, config, given))
 
 
 def follow(execution: Execution) -> Iterator[object]:
@@ -131,20 +118,6 @@ _INSIDE: Final = Options(True, "values")
 
 
 # -- invoke ------------------------------------------------------------------
-
-
-def invoke(
-    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
-) -> Any:
-    """Run a graph to its end, or to its next interrupt."""
-    return run(open_run(spec, options, input, config, given))
-
-
-async def ainvoke(
-    spec: GraphSpec, options: tuple[Any, ...], input: object, config: RunnableConfig | None, given: Given
-) -> Any:
-    """Run a graph as :func:`invoke`."""
-    return await arun(open_run(spec, options, input, config, given))
 
 
 def run(execution: Execution) -> Any:

@@ -22,7 +22,8 @@ from stategraph.constants import (
 from stategraph.core.task import Task
 from stategraph.engine.config import environment
 from stategraph.engine.config.environment import SYSTEM, Environment
-from stategraph.engine.config.runnable_config import DEFAULT_RECURSION_LIMIT, UNASKED, patch_configurable
+from stategraph.engine.config.run_config import UNASKED
+from stategraph.engine.config.runnable_config import DEFAULT_RECURSION_LIMIT, patch_configurable
 from stategraph.engine.config.runtime import (
     RunControl,
     Runtime,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """What the caller of a run gave besides its input, its config and the options of its setup.
+    """All that the caller of a run gave besides its input, its config and the options of its setup.
 
     Attributes:
         context: The context of nodes, or None.
@@ -57,7 +58,7 @@ class Given(NamedTuple):
 
 
 NOTHING: Final = Given()
-"""What most callers give."""
+"""Nothing, which is what most callers give."""
 
 
 def given_by(context: Any, durability: Durability | None, control: RunControl | None) -> Given:

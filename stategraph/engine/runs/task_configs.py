@@ -40,7 +40,8 @@ from stategraph.constants import (
 from stategraph.core.machine import Machine
 from stategraph.core.task import Task
 from stategraph.engine.config.quiet_manager import Quiet
-from stategraph.engine.config.runnable_config import UNASKED, DefaultRecursionLimit
+from stategraph.engine.config.run_config import UNASKED
+from stategraph.engine.config.runnable_config import DefaultRecursionLimit
 from stategraph.engine.config.runtime import RunFacts, attempt_runtime
 from stategraph.engine.runs import replay
 from stategraph.engine.runs.lineage import Lineage
