@@ -71,6 +71,73 @@ def test_lists_in_many_pieces_are_the_same_in_both_forms(history: list[Any], res
     plain.conn.close()
 
 
+class Together:
+    """Stores what it is asked to save later, several saves at once."""
+
+    def __init__(self, saver: SqliteSaver) -> None:
+        self.saver = saver
+        self.waiting: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.flush()
+        return getattr(self.saver, name)
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        return self.saver.get_next_version(current, channel)
+
+    def put(self, *arguments: Any) -> None:
+        self.waiting.append(("put", arguments))
+
+    def put_writes(self, *arguments: Any) -> None:
+        self.waiting.append(("put_writes", arguments))
+
+    def flush(self) -> None:
+        while self.waiting:
+            del self.waiting[: self.saver.put_together(self.waiting)]
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(pieces, st.booleans()), max_size=25))
+def test_saves_that_are_stored_together_are_the_same_as_one_by_one(history: list[Any]) -> None:
+    plain, compact = (SqliteSaver(connection(), serde=serde(), mode=mode) for mode in ("plain", "compact"))
+    together: Any = Together(compact)
+    thread = Thread([together, plain])
+    for step, flushes in history:
+        if flushes or step[0] == "mutate":
+            # Whoever changes a value in place does so after the saves that were asked for before.
+            together.flush()
+        thread.step(*step)
+    for one, other in zip(read(together), read(plain), strict=True):
+        assert same(one, other)
+    compact.conn.close()
+    plain.conn.close()
+
+
+def test_of_saves_that_are_stored_together_each_element_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    saver = SqliteSaver(connection(), serde=serde())
+    together: Any = Together(saver)
+    thread = Thread([together])
+    looked_at: list[int] = []
+    fields_of = lists.fields_of
+    monkeypatch.setattr(lists, "fields_of", lambda value: looked_at.append(len(value)) or fields_of(value))
+    thread.step("append", "messages", 0, conversation(10))
+    for text in ("more", "and more"):
+        thread.step("append", "messages", 0, [HumanMessage(text)])
+    together.flush()
+    size = len(thread.values["messages"])
+    assert size > 16
+    assert [each for each in looked_at if each > 1] == [size - 2]
+    looked_at.clear()
+    thread.values["messages"][0].content = "changed in place"
+    thread.step("append", "messages", 0, [HumanMessage("and more again")])
+    together.flush()
+    assert [each for each in looked_at if each > 1] == [size + 1]
+    found = saver.get_tuple({"configurable": {"thread_id": "thread"}})
+    assert found is not None
+    assert found.checkpoint["channel_values"]["messages"][0].content == "changed in place"
+    saver.conn.close()
+
+
 class Decoded:
     """Counts the elements of lists that are decoded."""
 

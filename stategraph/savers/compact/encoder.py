@@ -7,10 +7,13 @@ Rules
   object is stored whole.
 * What comes out of it is equal to what the serializer alone would bring back.
 * A node in another thread may change a value meanwhile, so lists and dicts are copied before they are looked at twice.
+* Of the saves that are encoded together, each element of a long list is looked at once: all of them were asked for
+  before, so whoever changes it now does so after the last of them.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +33,9 @@ INLINE: Final = 96
 _TINY: Final = 24
 _DEPTH: Final = 4
 _LONG: Final = 256
+_MANY: Final = 16
+"""Elements of a list from which on it is remembered that they were looked at."""
+_MOST_LOOKED_AT: Final = 8
 _MOST_KEYS: Final = 1_000
 _SCALARS: Final[frozenset[type]] = frozenset((int, float, bool, type(None)))
 
@@ -50,6 +56,14 @@ class Value(NamedTuple):
     refs: str | None
 
 
+class _Looked(NamedTuple):
+    """A list that was looked at, with the classes of its elements and their fields."""
+
+    value: list[Any]
+    classes: list[type]
+    fields: bytes
+
+
 class Encoder:
     """Encodes what is saved of one thread.
 
@@ -65,6 +79,8 @@ class Encoder:
         self._coder = coder
         self._known = known
         self.new: list[Value] = []
+        # Long lists that were looked at, by the identity of their first element.
+        self._looked_at: dict[int, _Looked] = {}
 
     def node(self, value: Any, place: tuple[str, str], depth: int = _DEPTH) -> Node:
         """Return the node of a value.
@@ -113,7 +129,7 @@ class Encoder:
     # Lists.
 
     def _list(self, value: list[Any], place: tuple[str, str]) -> Node:
-        found = lists.fields_of(value) if value else None
+        found = self._look_at(value) if value else None
         if found is None:
             return self._list_node(nodes.runs_of(self._elements(value, place)[0])) if value else self._leaf(value)
         classes, fields = found
@@ -137,6 +153,21 @@ class Encoder:
             longer = Line(classes, fields, line.numbers, line.is_grouped or is_grouped, line.runs, line.decoded)
             known.keep_line(place, longer, line)
         return self._list_node(line.runs)
+
+    def _look_at(self, value: list[Any]) -> tuple[list[type], bytes] | None:
+        """As `lists.fields_of`, for a list that may begin as one that was looked at before."""
+        before = self._looked_at.get(id(value[0]))
+        if before is None or len(before.value) > len(value) or not all(map(operator.is_, before.value, value)):
+            found = lists.fields_of(value)
+        elif (rest := lists.fields_of(value[len(before.value) :])) is None:
+            return None
+        else:
+            found = before.classes + rest[0], before.fields + rest[1]
+        if found is not None and len(value) >= _MANY:
+            if before is None and len(self._looked_at) >= _MOST_LOOKED_AT:
+                del self._looked_at[next(iter(self._looked_at))]
+            self._looked_at[id(value[0])] = _Looked(value, *found)
+        return found
 
     def _list_node(self, runs: Sequence[Run]) -> Node:
         parts: list[Part] = [[*run] for run in runs]
