@@ -28,7 +28,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final, Literal, assert_never
 
-from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID
+from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID, START
 from stategraph.core import moves, plan, status
 from stategraph.core.checkpoint import Checkpoint, Metadata
 from stategraph.core.checkpointing import CheckpointMaker
@@ -506,6 +506,8 @@ class Machine:
             self._values_changed = True
             if self._tells_values:
                 self.outbox.append(ValuesChanged())
+        if not (single and self._single.node.reads == START):  # type: ignore[union-attr]
+            self.state.is_read = True
         if not self._unrecorded:
             if single and self._apart:
                 self.checkpoints.undescribed = "loop"

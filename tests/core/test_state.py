@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stategraph.constants import MISSING, PREVIOUS, TASKS
+from stategraph.constants import MISSING, PREVIOUS, START, TASKS
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels import (
     AnyValue,
@@ -34,6 +34,7 @@ from tests.properties import examples
 
 NODES = ("a", "b")
 READ = ("last", "total", "any", "topic", "all", "untracked")
+MAPPED = ((START, lambda value: value + 1), ("last", lambda value: value))
 
 
 def spelled(current: str | None, _: None) -> str:
@@ -343,6 +344,39 @@ def test_one_name_reads_the_bare_value_and_several_leave_empty_ones_out() -> Non
     assert made.read("total") == 0
     assert made.read("topic") is None
     assert made.read(["topic", "last"]) == {"last": 1}
+
+
+def test_whoever_is_given_values_of_channels_but_a_node_and_the_reader_of_the_input_is_noted() -> None:
+    kept = Node("b", ("to:b",), Keys(READ), dict, (), True, None, False, None)
+    first, bare = (Node(name, (name,), name, mapper, (), True, None, False, None) for name, mapper in MAPPED)
+    of = program({START: LastValue(int)}, [node("a", "to:a"), kept, first, bare])
+    values = {"last": 1, "total": 2, START: 3}
+
+    def fresh() -> State:
+        return state(of, values=values)
+
+    made = fresh()
+    made.apply([task(of, "a", ("total", 5))])
+    made.freeze()
+    for name, shown in (("a", {"last": 1, "total": 7}), (START, 4)):
+        assert made.node_input(of.nodes[name], task(of, name)) == shown
+    assert not made.is_read
+    reader, keys = draft(of, "a", ("total", 3)), Keys(READ)
+    reads: list[Callable[[State], Any]] = [
+        lambda made: made.read("last"),
+        lambda made: made.read(["last"]),
+        lambda made: made.read(keys),
+        lambda made: made.read_for(reader, "total", False),
+        lambda made: made.read_for(reader, keys, True),
+        lambda made: made.last_written(reader, keys),
+        lambda made: made.show(reader, keys, dict),
+        lambda made: made.node_input(kept, task(of, "b")),
+        lambda made: made.node_input(bare, task(of, "last")),
+    ]
+    for read in reads:
+        made = fresh()
+        read(made)
+        assert made.is_read
 
 
 def test_a_task_reads_its_own_writes_only_when_it_asks_for_fresh_values() -> None:

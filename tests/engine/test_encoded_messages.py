@@ -369,8 +369,8 @@ def fragments(monkeypatch: pytest.MonkeyPatch) -> list[Fragment]:
     found: list[Fragment] = []
     value = EncodedMessages.value
 
-    def watched(*args: Any) -> Any:
-        result = value(*args)
+    def watched(*args: Any, **options: Any) -> Any:
+        result = value(*args, **options)
         if isinstance(result, Fragment):
             found.append(result)
         return result

@@ -131,11 +131,11 @@ def test_a_saver_of_another_class_is_asked_itself_and_a_known_one_stays_as_it_is
 
 def test_what_is_known_is_bounded() -> None:
     known = KnownLists(limit=1_000)
-    lists = {bytes((number,)): MessageList([HumanMessage], b"f" * 100, b"e" * 92) for number in range(10)}
+    lists = {bytes((number,)): MessageList([HumanMessage], b"f" * 100, b"e" * 92, True) for number in range(10)}
     for key, of_one in lists.items():
         known.keep(key, of_one)
     assert [key for key, of_one in lists.items() if known.find(key, of_one.encoded, 0)] == list(lists)[5:]
-    known.keep(b"large", MessageList([HumanMessage], b"f" * 1_500, b"e"))
+    known.keep(b"large", MessageList([HumanMessage], b"f" * 1_500, b"e", True))
     assert known.find(b"large", b"e", 0) is None
 
 

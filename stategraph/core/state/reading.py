@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from stategraph.constants import MISSING, PREVIOUS
+from stategraph.constants import MISSING, PREVIOUS, START
 from stategraph.core.channels.base import AnyChannel
 from stategraph.core.checkpoint import Values
 from stategraph.core.program import Mapper, Node, Program
@@ -50,20 +50,24 @@ class Reader:
     Attributes:
         channels: The live channels.
         program: The compiled graph.
+        is_read: Whether values of channels, but the run's input, were given to other code than their reducers. What is
+            made ready for a node counts when its step ends.
     """
 
-    __slots__ = ("_last_view", "_shown", "_views", "channels", "program")
+    __slots__ = ("_last_view", "_shown", "_views", "channels", "is_read", "program")
 
     def __init__(self, program: Program, channels: Channels) -> None:
         """Args: program: The compiled graph; channels: Its channels."""
         self.program = program
         self.channels = channels
+        self.is_read = False
         self._views: dict[Keys, View] = {}
         self._last_view: View | None = None
         self._shown: _Shown | None = None
 
     def read(self, select: str | Iterable[str]) -> Any:
         """Read one channel (None if empty) or several (empty ones left out)."""
+        self.is_read = True
         if type(select) is Keys:
             return self._read_keys(select, None, _NO_OVERLAY)
         channels = self.channels
@@ -117,9 +121,13 @@ class Reader:
         channel = self.channels[name] if name in self.program.specs else None
         if channel is None or not channel.is_available():
             return MISSING
-        return channel.get() if mapper is None else mapper(channel.get())
+        if mapper is None:
+            return channel.get()
+        self.is_read = self.is_read or name != START
+        return mapper(channel.get())
 
     def _mapped(self, values: Values, mapper: Mapper) -> Any:
+        self.is_read = True
         shown = self._shown
         if shown is not None and shown.mapper is mapper and _same(shown.values, values):
             return shown.copied()
@@ -135,6 +143,7 @@ class Reader:
             select: One name or several; several may include managed values.
             fresh: Whether its own writes are applied first.
         """
+        self.is_read = True
         if isinstance(select, str):
             return self._read_fresh(draft, select) if fresh else self.read(select)
         keys = select if type(select) is Keys else Keys(select)
@@ -163,6 +172,7 @@ class Reader:
 
         The short way of a router; None if it takes more: ask :meth:`read_for`.
         """
+        self.is_read = True
         view = self._last_view
         if view is None or view.keys is not keys:
             view = self._views.get(keys)

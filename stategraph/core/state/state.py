@@ -71,6 +71,7 @@ class State(Reader):
         # As the constructor of a reader does; to call it would take as long again.
         self.program = program
         self.channels = Channels(program.specs, values, program.signals)
+        self.is_read = False
         self._views: dict[Keys, View] = {}
         self._last_view: View | None = None
         self._shown = None

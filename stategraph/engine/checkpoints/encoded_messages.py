@@ -8,7 +8,7 @@ Rules
 -----
 * The bytes are those that the saver's serialiser makes of the list.
 * At every save the fields of all messages are written down (see `message_lists`), and what was encoded is used as long
-  as these are the same bytes.
+  as these are the same bytes. Those that the run has loaded need not be looked at before it gives out its state.
 * Only savers whose every value goes through a serialiser of the known kinds, and nowhere else, are given bytes.
 * A list is remembered from the third time on, as those that are stored twice would lose by it; one that the run has
   loaded from the first, if it is known what its bytes come to (see `known_lists`).
@@ -85,9 +85,11 @@ class _Line:
         classes: The classes of the messages that are remembered.
         fields: Their fields, written down.
         encoded: Their encodings.
+        loaded: The list of just these messages, until the first save; None if they have come in another way, or have
+            no ids yet, which a reducer gives them.
     """
 
-    __slots__ = ("classes", "encoded", "fields", "first", "times")
+    __slots__ = ("classes", "encoded", "fields", "first", "loaded", "times")
 
     def __init__(self, first: object) -> None:
         self.first = first
@@ -99,6 +101,7 @@ class _Line:
         self.classes: list[type] = []
         self.fields = b""
         self.encoded = bytearray()
+        self.loaded: list[Any] | None = None
 
 
 class EncodedMessages:
@@ -113,25 +116,29 @@ class EncodedMessages:
         # By the identity of the first message, the one that was asked for last at the end.
         self._lines: dict[int, _Line] = {}
 
-    def remember(self, lists: Iterable[tuple[object, MessageList]]) -> None:
-        """Take over what is known of lists that the run has loaded: their first messages, and the lists."""
-        for first, known in lists:
-            line = self._lines[id(first)] = _Line(first)
+    def remember(self, lists: Iterable[tuple[list[Any], MessageList]]) -> None:
+        """Take over lists that the run has loaded, and what is known of them."""
+        for loaded, known in lists:
+            line = self._lines[id(loaded[0])] = _Line(loaded[0])
+            line.loaded = loaded if known.named else None
             line.times = REMEMBERED_FROM
             line.classes, line.fields, line.encoded = known.classes, known.fields, bytearray(known.encoded)
 
-    def checkpoint(self, checkpoint: Checkpoint, new: Collection[str]) -> Checkpoint:
+    def checkpoint(self, checkpoint: Checkpoint, new: Collection[str], unread: Collection[str] = ()) -> Checkpoint:
         """Return a checkpoint for a saver, itself if there is nothing in it that is remembered.
 
         Args:
             checkpoint: The checkpoint.
             new: The channels whose values are new.
+            unread: Those whose messages only reducers that change none of them have had since the run has loaded them.
         """
         values: Values = checkpoint.get("channel_values", {})
         changed: Values = {}
         for name in values if self._whole else new:
             value = values.get(name)
-            if type(value) in _SEARCHED and (encoded := self.value(value)) is not value:
+            if type(value) not in _SEARCHED:
+                continue
+            if (encoded := self.value(value, unread=name in unread)) is not value:
                 changed[name] = encoded
         return {**checkpoint, "channel_values": {**values, **changed}} if changed else checkpoint
 
@@ -139,15 +146,21 @@ class EncodedMessages:
         """Return the writes of a task for a saver."""
         return [(name, self.value(value) if type(value) in _SEARCHED else value) for name, value in writes]
 
-    def value(self, value: Any, depth: int = _DEPTH) -> Any:
-        """Return a value with the lists of messages in it encoded; itself if there are none that are remembered."""
+    def value(self, value: Any, depth: int = _DEPTH, *, unread: bool = False) -> Any:
+        """Return a value with the lists of messages in it encoded; itself if there are none that are remembered.
+
+        Args:
+            value: The value.
+            depth: How far it is searched.
+            unread: Whether it is a list in which messages that were loaded cannot have been changed yet.
+        """
         kind = type(value)
         if kind is list:
             if len(value) < 2:
                 return self._sends(value, depth) if value and type(value[0]) is Send else value
             first = type(value[0])
             if first in CLASSES:
-                return self._list(value)
+                return self._list(value, unread)
             return self._sends(value, depth) if first is Send else value
         if kind is dict:
             return self._dict(value, depth) if depth and len(value) <= _MOST_KEYS else value
@@ -168,7 +181,7 @@ class EncodedMessages:
                 changed[key] = encoded
         return value if changed is None else changed
 
-    def _list(self, value: list[object]) -> object:
+    def _list(self, value: list[object], unread: bool) -> object:
         """Return a list of messages as its bytes, or itself if it is not remembered."""
         first = value[0]
         line = self._lines.pop(id(first), None)
@@ -181,26 +194,31 @@ class EncodedMessages:
         if line.times < REMEMBERED_FROM or len(line.encoded) > MOST_BYTES:
             return value
         try:
-            encoded = self._encoded(line, value.copy())  # a node in another thread may append to it meanwhile
+            encoded = self._encoded(line, value.copy(), unread)  # a node in another thread may append to it meanwhile
         except (TypeError, ValueError, AttributeError, RecursionError):
             # Something in them is not plain. Whether it can be stored is for the saver to say.
             line.forget(-_PAUSE)
             return value
         return value if encoded is None else encoded
 
-    def _encoded(self, line: _Line, value: list[object]) -> object:
+    def _encoded(self, line: _Line, value: list[object], unread: bool) -> object:
         """Return a list of messages as its bytes; None if it is not what it was, and longer."""
-        classes, fields = message_lists.fields_of(value)
-        known, start = len(line.classes), message_lists.start_of(len(value))
-        if not (fields.startswith(line.fields, start) and classes[:known] == line.classes):
-            # It was edited. Whatever edits it at every step would have it all encoded, one by one, each time.
-            line.forget(1)
-            return None
+        known, loaded, line.loaded = len(line.classes), line.loaded, None
+        if unread and loaded is not None and known <= len(value) and all(map(operator.is_, loaded, value)):
+            classes, fields = message_lists.fields_of(value[known:])
+            classes, fields = line.classes + classes, line.fields + fields[message_lists.start_of(len(classes)) :]
+        else:
+            classes, fields = message_lists.fields_of(value)
+            fields = fields[message_lists.start_of(len(value)) :]
+            if not (fields.startswith(line.fields) and classes[:known] == line.classes):
+                # It was edited. Whatever edits it at every step would have it all encoded, one by one, each time.
+                line.forget(1)
+                return None
         dumps, encoded = self._serde.dumps_typed, line.encoded
         for message in value[known:]:
             kind, data = dumps(message)
             if kind != "msgpack":
                 raise TypeError
             encoded += data
-        line.classes, line.fields = classes, fields[start:]
-        return ormsgpack.Fragment(b"".join((fields[:start], encoded)))
+        line.classes, line.fields = classes, fields
+        return ormsgpack.Fragment(b"".join((message_lists.header(len(value)), encoded)))

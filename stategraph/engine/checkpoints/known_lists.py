@@ -92,7 +92,7 @@ class Reader:
 
     Attributes:
         saver: What is asked for them: the saver, or a copy of it.
-        lists: The first messages of lists that have been read, and the lists.
+        lists: Lists of messages that have been read, and what is known of them.
     """
 
     __slots__ = ("lists", "saver")
@@ -100,7 +100,7 @@ class Reader:
     def __init__(self, saver: Saver) -> None:
         """Args: saver: The saver."""
         self.saver = saver
-        self.lists: list[tuple[object, MessageList]] = []
+        self.lists: list[tuple[list[Any], MessageList]] = []
         kind, serde = type(saver), getattr(saver, "serde", None)
         if (
             (kind.__module__, kind.__qualname__) in _SAVERS
@@ -120,7 +120,7 @@ class _Knowing:
 
     __slots__ = ("_known", "_lists", "_serde")
 
-    def __init__(self, serde: Any, known: KnownLists, lists: list[tuple[object, MessageList]]) -> None:
+    def __init__(self, serde: Any, known: KnownLists, lists: list[tuple[list[Any], MessageList]]) -> None:
         self._serde: SerializerProtocol = serde
         self._known = known
         self._lists = lists
@@ -152,7 +152,7 @@ class _Knowing:
             if known is not None:
                 self._known.keep(key, known)
         if known is not None:
-            self._lists.append((value[0], known))
+            self._lists.append((value, known))
         return value
 
     def _learn(self, known: MessageList | None, decoded: Any, stored: bytes, size: int) -> MessageList | None:
@@ -171,9 +171,10 @@ class _Knowing:
         except (TypeError, ValueError, AttributeError, RecursionError):
             return None
         fields, encoded = fields[message_lists.start_of(len(classes)) :], stored[message_lists.start_of(size) :]
+        named = not any(message.id is None for message in decoded)
         if known is None:
-            return MessageList(classes, fields, encoded)
-        return MessageList(known.classes + classes, known.fields + fields, encoded)
+            return MessageList(classes, fields, encoded, named)
+        return MessageList(known.classes + classes, known.fields + fields, encoded, named and known.named)
 
 
 def _beginning(stored: bytes, start: int) -> bytes | None:

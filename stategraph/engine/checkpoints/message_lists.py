@@ -54,11 +54,13 @@ class MessageList(NamedTuple):
         classes: The classes of the messages.
         fields: Their fields, one behind the other.
         encoded: Their encodings, as a serialiser made them.
+        named: Whether each of them has an id.
     """
 
     classes: list[type]
     fields: bytes
     encoded: bytes
+    named: bool
 
 
 def restored(classes: Sequence[type], fields: bytes) -> list[Any]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from inspect import signature
@@ -29,8 +29,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
+from stategraph.core.channels import BinaryOperatorAggregate
 from stategraph.core.effects import Request, SaveCheckpoint
 from stategraph.engine.checkpoints import encoded_messages, round_trip, serializability
+from stategraph.engine.checkpoints.message_delta import is_of_messages
 from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.saver_interfaces import Save, Saver
 from stategraph.engine.ports import Clock
@@ -82,6 +84,7 @@ class SaveCalls:
         "_checker",
         "_checks",
         "_encoded",
+        "_is_read",
         "_node_of",
         "_takes_path",
         "saved",
@@ -123,13 +126,20 @@ class SaveCalls:
         self._checks = checks
         self._at_exit = at_exit
         self._encoded = encoded_messages.for_saver(saver)
+        self._is_read: Callable[[], bool] = _always
         method = getattr(put_writes, "__func__", None)
         self._takes_path = _takes_path(put_writes) if method is None else _takes_path_cached(method)
 
-    def remember(self, lists: Sequence[tuple[object, MessageList]]) -> None:
-        """Take over what is known of lists of messages that the run has loaded."""
+    def remember(self, lists: Sequence[tuple[list[Any], MessageList]], is_read: Callable[[], bool]) -> None:
+        """Take over what is known of lists of messages that the run has loaded.
+
+        Args:
+            lists: The lists, and what is known of them.
+            is_read: Returns whether the run has given out its state since.
+        """
         if self._encoded is not None and lists:
             self._encoded.remember(lists)
+            self._is_read = is_read
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
         """Return the config that addresses a checkpoint of the thread."""
@@ -149,13 +159,23 @@ class SaveCalls:
                 self._checker.check(changed, lambda: "The run", strict=self._checks.strict)
             checkpoint = effect.checkpoint
             if self._encoded is not None:
-                checkpoint = self._encoded.checkpoint(checkpoint, effect.new_versions)
+                unread = () if self._is_read() else self._of_messages(effect.new_versions)
+                checkpoint = self._encoded.checkpoint(checkpoint, effect.new_versions, unread)
             return "put", (config, checkpoint, effect.metadata, effect.new_versions)
         strict, channels = self._checks
         self._checker.check(effect.writes, lambda: self._writer(effect.task_id), strict=strict, channels=channels)
         writes = effect.writes if self._encoded is None else self._encoded.writes(effect.writes)
         args: tuple[Any, ...] = (self.at(effect.checkpoint_id), writes, effect.task_id)
         return "put_writes", (*args, effect.path_key) if self._takes_path else args
+
+    def _of_messages(self, names: Iterable[str]) -> list[str]:
+        """Return those channels whose own code is this package's, and changes nothing in messages but ids."""
+        channels = self._checks.channels
+        return [
+            name
+            for name in names
+            if type(channel := channels.get(name)) is BinaryOperatorAggregate and is_of_messages(channel)
+        ]
 
     def _writer(self, task_id: str) -> str:
         node = self._node_of(task_id)
@@ -173,6 +193,10 @@ class SaveCalls:
             serializability.explain_failure(error, serde, args[1]["channel_values"].items(), None)
         else:
             serializability.explain_failure(error, serde, args[1], self._node_of(args[2]))
+
+
+def _always() -> bool:
+    return True
 
 
 def _takes_path(put_writes: Callable[..., Any]) -> bool:

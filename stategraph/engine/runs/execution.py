@@ -262,7 +262,7 @@ class Execution:
             saved=self._saved,
             step_has_ended=lambda: not any(map(machine.waits_for, machine.tasks)),
         )
-        calls.remember(self.loaded.lists)
+        calls.remember(self.loaded.lists, lambda: machine.state.is_read)
         return calls
 
     def observe(self, observers: Sequence[GraphRunHandler], run_id: UUID) -> None:

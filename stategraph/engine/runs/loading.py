@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
         ns: The namespace that it is taken over from; None if it is the run's own.
         around: What it had to agree with; None if there was nothing.
         history: What the saver answered about channels that it does not hold; None if it holds all.
-        lists: What is known of lists of messages in it, each with its first message.
+        lists: Lists of messages in it, and what is known of them.
     """
 
     found: CheckpointTuple | None
@@ -60,7 +60,7 @@ class Loaded(NamedTuple):
     ns: str | None = None
     around: lineage.Lineage | None = None
     history: histories.Histories | None = None
-    lists: Sequence[tuple[object, MessageList]] = ()
+    lists: Sequence[tuple[list[Any], MessageList]] = ()
 
     def address(self, ns: str) -> RunnableConfig:
         """Return the saver's own view of the address, with the run's namespace."""
