@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -17,6 +18,10 @@ RISKS: Final[tuple[Risk, ...]] = ("read", "write", "external", "destructive")
 """The risks, from the smallest to the greatest."""
 
 _ID = re.compile(r"(function|skill|mcp|agent|graph):([^/@\s]+)/([^@\s]+)@(\S+)")
+VersionKey: TypeAlias = tuple[tuple[tuple[int, int, str], ...], bool, tuple[tuple[int, int, str], ...]]
+
+_ZERO = (1, 0, "")
+_PIECES = re.compile(r"\d+|[^\W\d_]+")
 _RESERVED = re.compile(r"[/@%\s]")
 
 DEFAULT_TIMEOUT_S: Final = 60.0
@@ -82,3 +87,21 @@ def without_version(id: str) -> str:
 def in_id(name: str) -> str:
     """Return a name as it stands in an id: `/`, `@`, `%` and white space are written as in an address (`%2F`)."""
     return _RESERVED.sub(lambda found: "".join(f"%{each:02X}" for each in found[0].encode()), name)
+
+
+@lru_cache(maxsize=4096)
+def version_key(version: str) -> VersionKey:
+    """Return a key by which versions are ordered: as numbers where they are numbers, and 2.0-rc1 before 2.0.
+
+    Args:
+        version: Such as `3`, `1.10.0` or `2.0.0-rc1`; what follows a `+` makes no difference.
+    """
+    core, _, before = version.partition("+")[0].partition("-")
+    numbers = _pieces(core)
+    while numbers and numbers[-1] == _ZERO:  # 2.0 is 2
+        numbers = numbers[:-1]
+    return numbers, not before, _pieces(before)
+
+
+def _pieces(text: str) -> tuple[tuple[int, int, str], ...]:
+    return tuple((1, int(each), "") if each.isdecimal() else (0, 0, each) for each in _PIECES.findall(text))

@@ -8,6 +8,8 @@ GovernanceError
 +-- AuditUnavailable     the audit log cannot take an event
 +-- AuditTampered        a chain of audit rows does not verify
 +-- ApprovalError        a vote or a decision that is not possible
++-- SkillError           a skill or a file of one cannot be used (`skills.skill`)
++-- SandboxUnavailable   scripts of skills cannot be run here (`skills.sandbox`)
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from stategraph.governance.actions import Reason
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, AuditSink, Severity
 from stategraph.governance.capabilities import versions as pins
 from stategraph.governance.capabilities.port import CapabilityExecutor, CapabilitySource, Offer, SourceListing
-from stategraph.governance.capabilities.selection import compiled, version_key
-from stategraph.governance.capability import Capability, without_version
+from stategraph.governance.capabilities.selection import compiled
+from stategraph.governance.capability import Capability, version_key, without_version
 from stategraph.governance.errors import CapabilityDenied
 
 State: TypeAlias = Literal["usable", "quarantined", "gone"]

@@ -26,7 +26,16 @@ from typing import Any, Final
 from stategraph.governance.actions import Reason, RunRef
 from stategraph.governance.capabilities import selection
 from stategraph.governance.capabilities.shown import READ_SKILL, Actor, Bound, CapabilityTool, skill_tool, tool_of
-from stategraph.governance.capability import RISKS, Capability, CapabilityKind, Risk, Trust, without_version
+from stategraph.governance.capability import (
+    RISKS,
+    Capability,
+    CapabilityKind,
+    Risk,
+    Trust,
+    VersionKey,
+    version_key,
+    without_version,
+)
 from stategraph.governance.context import CapabilitySelector, RuntimeSessionContext
 from stategraph.governance.errors import CapabilityDenied, GovernanceError
 from stategraph.governance.registry import REASONS, Entry, Registry, Snapshot
@@ -378,8 +387,8 @@ def _built(snapshot: Snapshot, selector: CapabilitySelector) -> CapabilityView:
     return _view(names, unmatched, absent, frozenset(in_place))
 
 
-def _age(entry: Entry) -> tuple[bool, selection.VersionKey, str]:
-    return entry.state == "usable", selection.version_key(entry.capability.version), entry.capability.id
+def _age(entry: Entry) -> tuple[bool, VersionKey, str]:
+    return entry.state == "usable", version_key(entry.capability.version), entry.capability.id
 
 
 def _left_out(entry: Entry, selected: bool, most: int | None) -> _Absent | None:
