@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from stategraph.agent.agent import Route
@@ -170,6 +172,24 @@ def test_pieces_that_make_no_message_are_a_failure_that_names_the_model() -> Non
     assert isinstance(error, ModelAnswerError)
     assert str(error).startswith("The pieces of the answer of the model 'm' (p) do not make a message: TypeError: ")
     assert isinstance(error.__cause__, TypeError)
+
+
+def test_pieces_of_a_chat_model_that_make_no_message_are_such_a_failure_too() -> None:
+    class Odd(BaseChatModel):
+        @property
+        def _llm_type(self) -> str:
+            return "odd"
+
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            raise NotImplementedError
+
+        async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+            for odd in ("x", [1]):
+                yield ChatGenerationChunk(message=AIMessageChunk(content="a", additional_kwargs={"a": odd}))
+
+    (error,), listener = tell([Route(Odd(), "p", "m", "")])
+    assert str(error).startswith("The pieces of the answer of the model 'm' (p) do not make a message: TypeError: ")
+    assert listener.kinds() == ["ModelStarted", "ModelStreamed", "ModelStreamed", "ModelStreamed"]
 
 
 def test_a_model_without_usage_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -91,6 +91,52 @@ async def test_several_handlers_are_named_where_what_they_return_is_no_result() 
         await run.process_stream(ask())
 
 
+async def test_handlers_that_were_made_one_are_made_one_with_others_again() -> None:
+    heard: list[str] = []
+
+    def hear(name: str) -> Any:
+        return lambda *_: heard.append(name)
+
+    def ill(*_: Any) -> None:
+        raise ValueError("no")
+
+    two = compose_event_handlers({"on_run_step": hear("a")}, {"on_run_step": awaited(hear("b"))})
+    await (await run_of("Hi.", custom_handlers=compose_event_handlers(two, {"on_run_step": hear("c")}))).process_stream(
+        ask()
+    )
+    assert heard == ["a", "b", "c"]
+    bad = compose_event_handlers(two, compose_event_handlers({"on_run_step": ill}, {"on_run_step": hear("d")}))
+    with pytest.raises(HandlerError, match=r"<locals>\.ill' of 'on_run_step' failed: ValueError: no") as raised:
+        await (await run_of("Hi.", custom_handlers=bad)).process_stream(ask())
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert heard == ["a", "b", "c", "a", "b"]
+
+
+async def test_handlers_that_were_made_one_share_their_metadata_and_no_other_event_does() -> None:
+    seen: list[Any] = []
+
+    def note(event: str, data: Any, metadata: Any, graph: Any) -> None:
+        seen.append(metadata.pop("noted", None))
+        metadata["noted"] = True
+
+    composed = compose_event_handlers(*[dict.fromkeys(("on_run_step", "on_message_delta"), note)] * 2)
+    await (await run_of("One two.", custom_handlers=composed)).process_stream(ask())
+    assert seen == [None, True] * (len(seen) // 2)
+    assert len(seen) >= 4
+
+
+async def test_handlers_that_were_made_one_can_be_called() -> None:
+    def ill(*_: Any) -> None:
+        raise ValueError("no")
+
+    handlers = compose_event_handlers({"x": awaited(lambda *_: "first")}, {"x": lambda *_: "last"}, {"x": nothing})
+    handle: Any = handlers["x"]
+    assert await handle("x", {}, None, None) == "last"
+    failing: Any = compose_event_handlers(handlers, {"x": ill})["x"]
+    with pytest.raises(HandlerError, match="ill' of 'x' failed: ValueError: no"):
+        await failing("x", {}, None, None)
+
+
 def test_what_is_no_handler_is_refused_before_a_run() -> None:
     with pytest.raises(TypeError, match=r"'on_run_step' is int; expected a function"):
         compose_event_handlers({"on_run_step": print}, {"on_run_step": 3})  # type: ignore[dict-item]
