@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
+import re
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -383,6 +385,35 @@ async def test_a_model_streams_the_same_on_the_short_way(name: str, wrapped: lis
     assert wrapped != []
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "source_type": "url", "url": "https://example.org/a.png"},
+        {"type": "image", "base64": "aaaa", "mime_type": "image/png"},
+        {"type": "input_audio", "input_audio": {"data": "aaaa", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,aaaa"}},
+        {"type": "file", "source_type": "base64", "mime_type": "image/png"},
+    ],
+)
+async def test_content_is_converted_for_a_stream_on_the_short_way(block: Any, wrapped: list[str]) -> None:
+    class Seeing(Talking):
+        async def _astream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+            shown = json.dumps([message.model_dump() for message in messages])
+            seen.append(re.sub(r"lc_[0-9a-f-]{36}", "lc_random", shown))
+            async for chunk in super()._astream(messages, *args, **kwargs):
+                yield chunk
+
+    seen: list[Any] = []
+    asked: list[Any] = [*ASKED, HumanMessage([{"type": "text", "text": "what is it?"}, block])]
+    before = asked[-1].model_dump()
+    short = await streamed(direct.astream(Seeing(pieces=two()), asked, {}))
+    assert wrapped == []
+    assert short == await streamed(Seeing(pieces=two()).astream(asked))
+    assert (short[1] is None) == (len(seen) == 2)  # a file without data cannot be converted
+    assert seen[:1] == seen[1:]
+    assert asked[-1].model_dump() == before
+
+
 async def test_pieces_have_the_id_of_the_run_that_a_config_gives() -> None:
     run_id = uuid.UUID(int=7)
     for astream in (direct.astream, lambda model, *given: model.astream(*given)):
@@ -474,7 +505,6 @@ LONG_STREAMS: dict[str, tuple[Callable[[], Any], RunnableConfig, Any]] = {
         HISTORY,
     ),
     "a stream that the model refuses": (lambda: Choosy(pieces=two()).bind(whole=True), {}, HISTORY),
-    "content to convert": (lambda: Talking(pieces=two()), {}, LONG_WAY["content to convert"][2]),
     "a text in place of messages": (lambda: Talking(pieces=two()), {}, "hi"),
 }
 
@@ -503,6 +533,7 @@ async def test_a_library_that_instruments_streams_sees_every_one(monkeypatch: py
         (BaseChatModel, "_should_stream"),
         (BaseChatModel, "_convert_input"),
         (chat_models, "_gen_info_and_msg_metadata"),
+        (chat_models, "_normalize_messages"),
     ],
 )
 async def test_streams_of_a_version_of_langchain_without_their_inner_steps_are_taken_its_own_way(

@@ -96,9 +96,11 @@ _BINDING = _originals(_found(_of_binding, RunnableBinding), runnables)
 _TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tools)
 
 
-#: Whether a model streams, and what is told of a piece beside its content; None if this version of LangChain lacks it.
+#: Steps of LangChain's streams: whether a model streams, what is told of a piece beside its content, and the conversion
+#: of blocks before the model sees them. None if this version of LangChain lacks them.
 _should_stream = getattr(BaseChatModel, "_should_stream", None)
 _metadata: Callable[[Any], dict[str, Any]] | None = getattr(chat_models, "_gen_info_and_msg_metadata", None)
+_normalize: Callable[[Any], list[Any]] | None = getattr(chat_models, "_normalize_messages", None)
 
 
 class DirectModel(NamedTuple):
@@ -186,13 +188,13 @@ def astream(
         config: Of the running node; the id of the call's run, if it has one, is that of the pieces.
     """
     unbound = _unbound(model)
-    if unbound is None or not _streams_directly(*unbound, config) or _needs_conversion(messages):
+    if unbound is None or not _are_messages(messages) or not _streams_directly(*unbound, config):
         return cast("AsyncIterator[AIMessage]", model.astream(cast("Any", messages), config))
     return _pieces(*unbound, messages, f"{LC_ID_PREFIX}-{config.get('run_id') or uuid7()}")
 
 
 def _streams_directly(chat: BaseChatModel, arguments: Mapping[str, Any], config: RunnableConfig) -> bool:
-    if not _has(_STREAM, type(chat), _of_stream) or _should_stream is None or _metadata is None:
+    if not _has(_STREAM, type(chat), _of_stream) or None in (_should_stream, _metadata, _normalize):
         return False
     if chat.callbacks or chat.verbose or chat.output_version == "v1" or run_config.has_listeners(config):
         return False
@@ -204,11 +206,12 @@ async def _pieces(
     chat: BaseChatModel, arguments: Mapping[str, Any], messages: Sequence[AnyMessage], run_name: str
 ) -> AsyncGenerator[AIMessage, None]:
     """Yield the pieces of an answer, as `BaseChatModel.astream` makes them of those of the class's own stream."""
-    assert _metadata is not None
+    assert _metadata is not None and _normalize is not None
     if chat.rate_limiter:
         await chat.rate_limiter.aacquire(blocking=True)
     message: AIMessage | None = None
-    stream = chat._astream([*messages], **{"stop": None, **arguments})
+    given = _normalize(messages) if _needs_conversion(messages) else [*messages]
+    stream = chat._astream(given, **{"stop": None, **arguments})
     try:
         async for chunk in stream:
             message = cast("AIMessage", chunk.message)
@@ -267,12 +270,16 @@ def _does_more(model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
 
 def _needs_conversion(messages: Any) -> bool:
     """Return whether LangChain would convert the input of a model, or blocks in it, before the model sees it."""
-    if type(messages) is not list or not all(map(_is_message, set(map(type, messages)))):
+    if not _are_messages(messages):
         return True
     if set(map(type, map(_content, messages))) <= _TEXT:
         return False
     contents = [message.content for message in messages if not isinstance(message.content, str)]
     return any(isinstance(block, dict) and block.get("type") in _CONVERTED for blocks in contents for block in blocks)
+
+
+def _are_messages(messages: Any) -> bool:
+    return type(messages) is list and all(map(_is_message, set(map(type, messages))))
 
 
 @lru_cache(maxsize=256)
