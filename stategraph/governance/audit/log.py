@@ -114,7 +114,7 @@ class AuditLog:
     A log is made in the process that uses it. It starts a thread with the first event, and is to be closed.
 
     Args:
-        storage: The storage, or its address: such as `sqlite:///audit.db`.
+        storage: The storage, or its address: `sqlite:///audit.db`, `postgresql://...` or `jsonl:///folder`.
         redactor: Hides secrets; None: one with its defaults.
         keyring: Encrypts data and signs heads; None: neither.
         settings: The settings.

@@ -65,6 +65,10 @@ class AuditReading(Protocol):
 class AuditSession(Protocol):
     """An open transaction, which nobody else stores rows of its tenants beside."""
 
+    @property
+    def reading(self) -> AuditReading:
+        """The log as this transaction sees it."""
+
     def head(self, tenant: str) -> Head:
         """Return the end of a tenant's chain."""
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from stategraph.errors import ConfigurationError
 from stategraph.governance.audit.chain import Head, SignedHead, genesis
@@ -189,10 +189,6 @@ def _table(month: str) -> str:
     return f"{_PREFIX}{month.replace('-', '_')}"
 
 
-def _head(found: Sequence[Any] | None, tenant: str) -> Head:
-    return genesis(tenant) if found is None else Head(*found)
-
-
 class _Session:
     """An open transaction; see `storage.AuditSession`."""
 
@@ -202,13 +198,15 @@ class _Session:
         self._connection = connection
         self._months = months
 
+    @property
+    def reading(self) -> _Reading:
+        return _Reading(self._connection)
+
     def head(self, tenant: str) -> Head:
-        return _head(
-            self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone(), tenant
-        )
+        return self.reading.head(tenant)
 
     def ids(self, tenant: str, after: int) -> set[str]:
-        return {each.id for each in _Reading(self._connection).rows(tenant, after=after)}
+        return {each.id for each in self.reading.rows(tenant, after=after)}
 
     def insert(self, month: str, rows: Sequence[Row]) -> None:
         table = _table(month)
@@ -266,9 +264,8 @@ class _Reading:
         return _months(self._connection)
 
     def head(self, tenant: str) -> Head:
-        return _head(
-            self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone(), tenant
-        )
+        found = self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone()
+        return genesis(tenant) if found is None else Head(*found)
 
     def signed_heads(self, tenant: str) -> list[SignedHead]:
         found = self._connection.execute(

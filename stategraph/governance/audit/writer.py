@@ -5,7 +5,6 @@ This module must never know who records, nor what is in a record.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -17,6 +16,7 @@ from typing import Final
 from stategraph.governance.audit import storage as storing
 from stategraph.governance.audit.chain import HEAD_US, Head, SignedHead
 from stategraph.governance.audit.intake import Intake, Item
+from stategraph.governance.audit.lines import head_line
 from stategraph.governance.audit.storage import Appended, AuditStorage
 from stategraph.governance.errors import AuditUnavailable
 from stategraph.governance.keyring import Keyring
@@ -207,46 +207,11 @@ class Writer:
             return
         try:
             with open(self._heads_file, "a", encoding="utf-8") as file:
-                file.writelines(f"{line_of(each)}\n" for each in signed)
+                file.writelines(f"{head_line(each)}\n" for each in signed)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             _logger.warning("Signed heads of the audit log cannot be written to %s: %s", self._heads_file, error)
-
-
-def line_of(head: SignedHead) -> str:
-    """Return a signed head as a line of JSON."""
-    return json.dumps(
-        {
-            "tenant": head.tenant,
-            "seq": head.seq,
-            "hash": head.hash.hex(),
-            "at": head.at,
-            "key_id": head.key_id,
-            "signature": head.signature.hex(),
-        },
-        separators=(",", ":"),
-    )
-
-
-def read_line(line: str) -> SignedHead:
-    """Return the signed head of a line of JSON.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        found = json.loads(line)
-        return SignedHead(
-            str(found["tenant"]),
-            int(found["seq"]),
-            bytes.fromhex(found["hash"]),
-            int(found["at"]),
-            str(found["key_id"]),
-            bytes.fromhex(found["signature"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"This is no signed head: {error}") from error
 
 
 def close_at_exit(writer: Writer) -> None:

@@ -49,11 +49,6 @@ def away(tmp_path: Path) -> Away:
     return Away(str(tmp_path / "audit.db"))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'audit.db'}"
-
-
 async def test_a_durable_event_is_stored_when_the_call_returns(url: str) -> None:
     async with AuditLog(url) as log:
         first = event()
@@ -187,8 +182,8 @@ async def test_data_are_read_at_once(url: str) -> None:
         ({"at": None}, "at is None"),
     ],
 )
-def test_events_that_cannot_be_stored_are_refused_at_once(url: str, fields: dict[str, Any], said: str) -> None:
-    with AuditLog(url) as log, pytest.raises(ConfigurationError, match=said):
+def test_events_that_cannot_be_stored_are_refused_at_once(away: Away, fields: dict[str, Any], said: str) -> None:
+    with AuditLog(away) as log, pytest.raises(ConfigurationError, match=said):
         log.record_sync(event(**fields))
 
 

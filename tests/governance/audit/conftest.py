@@ -1,0 +1,32 @@
+"""Audit logs in each kind of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stategraph.governance.audit.storage import AuditStorage
+from stategraph.governance.audit.urls import storage_at
+from tests.workers.conftest import postgres, server
+
+__all__ = ["postgres", "server"]
+
+
+@pytest.fixture(params=["sqlite", "jsonl", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a log that is not there yet."""
+    if request.param == "postgres":
+        address: str = request.getfixturevalue("postgres")
+        return address
+    return f"{request.param}:///{tmp_path / 'audit'}"
+
+
+@pytest.fixture
+def storage(url: str) -> Iterator[AuditStorage]:
+    """A storage without rows."""
+    storage = storage_at(url)
+    storage.set_up()
+    yield storage
+    storage.close()
