@@ -7,6 +7,7 @@ GovernanceError
 |   +-- BudgetExceeded
 +-- AuditUnavailable     the audit log cannot take an event
 +-- AuditTampered        a chain of audit rows does not verify
++-- AuditDenied          a principal may not read, export or erase audit rows (also a PermissionError)
 +-- ApprovalError        a vote or a decision that is not possible
 +-- SkillError           a skill or a file of one cannot be used (`skills.skill`)
 +-- SandboxUnavailable   scripts of skills cannot be run here (`skills.sandbox`)
@@ -80,6 +81,10 @@ class AuditUnavailable(GovernanceError):
 
 class AuditTampered(GovernanceError):
     """A chain of audit rows does not verify; the message names the tenant and the first row that differs."""
+
+
+class AuditDenied(GovernanceError, PermissionError):
+    """A principal may not do this with the audit log; the message names the roles that may."""
 
 
 class ApprovalError(GovernanceError):

@@ -19,7 +19,7 @@ from stategraph.governance.redaction import Redactor
 LONGEST_TEXT: Final = 512
 """Characters of a text beside the data, such as the id of a call; longer ones are cut."""
 
-_OWN: Final = "audit."
+OWN: Final = "audit."
 """Beginning of the types of events that the log itself tells: what they say decides how its rows are verified."""
 
 _TYPES: Final = frozenset(str(each) for each in AuditEventType)
@@ -41,7 +41,7 @@ def prepare(event: AuditEvent, redactor: Redactor, keyring: Keyring | None, most
         ConfigurationError: It has no tenant or id, a time without a zone, or a type that is not known.
     """
     type = str(event.type)
-    if (type not in _TYPES or type.startswith(_OWN)) and not type.startswith(_PLUGIN):
+    if (type not in _TYPES or type.startswith(OWN)) and not type.startswith(_PLUGIN):
         raise ConfigurationError(
             f"AuditEvent: there is no type {type!r} to record; expected an AuditEventType that the log does not tell "
             "itself, or a text that begins with 'plugin.'"

@@ -4,11 +4,12 @@ Rules
 -----
 * Each transaction takes SQLite's one write lock when it begins: several processes may write to one file.
 * Commits are flushed to the disk (`synchronous=FULL`): a row that is stored survives a power failure.
-* Erased data are overwritten with zeros (`secure_delete`), and the log beside the file is emptied after an erasure.
+* After an erasure the file is written anew, and the log beside it is emptied.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import sqlite3
 import threading
@@ -26,6 +27,8 @@ from stategraph.savers.sqlite_files import explain, named
 
 BUSY_S: Final = 5.0
 """Time that a transaction waits for the write lock; after that the log tries again."""
+
+_logger = logging.getLogger("stategraph.governance.audit")
 
 _PREFIX: Final = "sg_audit_"
 _COLUMNS: Final = ", ".join(COLUMNS)
@@ -125,14 +128,26 @@ class SqliteAuditStorage:
         self.scrub()
 
     def scrub(self) -> None:
-        """Empty the log beside the file, where what was erased may still stand."""
+        """Write the file anew, and empty the log beside it: pages that were split may hold copies of what was erased.
+
+        Others who write wait meanwhile; it takes some seconds for each gigabyte.
+        """
         with self._lock:
+            connection = self._opened()
+            connection.execute("VACUUM")
             deadline = time.monotonic() + BUSY_S
             while True:
-                busy, *_ = self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                if not busy or time.monotonic() > deadline:
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
                     return
-                time.sleep(0.02)  # somebody reads an older state
+                if time.monotonic() > deadline:
+                    _logger.warning(
+                        "Somebody reads an older state of %s: what was erased stays on the disk until the log beside "
+                        "the file is emptied, as it is by the next erasure",
+                        self.name,
+                    )
+                    return
+                time.sleep(0.02)
 
     def close(self) -> None:
         """Close the file."""
@@ -161,7 +176,7 @@ class SqliteAuditStorage:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables, and have commits flushed and erased data overwritten."""
+    """Make the tables, and have commits flushed."""
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
@@ -173,7 +188,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
                 raise
         time.sleep(random.uniform(0.005, 0.02))
     connection.execute("PRAGMA synchronous=FULL").close()
-    connection.execute("PRAGMA secure_delete=ON").close()
     connection.execute("PRAGMA cache_size=-16000").close()  # 16 MB: the newest pages of each index stay in memory
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,20 @@ import pytest
 
 from stategraph.governance.audit.storage import AuditStorage
 from stategraph.governance.audit.urls import storage_at
-from tests.workers.conftest import postgres, server
+from tests.workers.conftest import server
 
-__all__ = ["postgres", "server"]
+__all__ = ["server"]
+
+
+@pytest.fixture
+def postgres(server: str) -> Iterator[str]:
+    """The address of an empty schema, which is made sooner than a database."""
+    psycopg = pytest.importorskip("psycopg")
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        yield f"{server}&options=-csearch_path%3D{name}"
+        connection.execute(f"DROP SCHEMA {name} CASCADE")
 
 
 @pytest.fixture(params=["sqlite", "jsonl", "postgres"])

@@ -8,30 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stategraph.errors import ConfigurationError
-from stategraph.governance.audit import preparing
 from stategraph.governance.audit.chain import genesis
-from stategraph.governance.audit.event import AuditEvent, Severity
-from stategraph.governance.audit.filters import ALL, AuditFilter
-from stategraph.governance.audit.record import Record, Row, microseconds
+from stategraph.governance.audit.event import Severity
+from stategraph.governance.audit.filters import AuditFilter
+from stategraph.governance.audit.record import microseconds
 from stategraph.governance.audit.storage import AuditStorage, append, month_of, sign_heads
 from stategraph.governance.audit.urls import storage_at
-from stategraph.governance.keyring import Keyring
-from stategraph.governance.redaction import Redactor
 from tests.governance.audit.events import BEGAN, event
-
-REDACTOR = Redactor()
-NOW = microseconds(BEGAN)
-DAY = 86_400 * 1_000_000
-KEYS = Keyring().with_new_signer("s1")
-
-
-def record(made: AuditEvent) -> Record:
-    return preparing.prepare(made, REDACTOR, None, 10_000)
-
-
-def rows(storage: AuditStorage, tenant: str = "acme", where: AuditFilter = ALL, **chosen: object) -> list[Row]:
-    with storage.reading() as reading:
-        return list(reading.rows(tenant, where, **chosen))  # type: ignore[arg-type]
+from tests.governance.audit.logs import DAY, KEYS, NOW, record, rows
 
 
 def test_what_is_stored_is_read_again_as_it_was(storage: AuditStorage) -> None:

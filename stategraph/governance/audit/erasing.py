@@ -1,0 +1,120 @@
+"""Erasure of data, and change of keys: what changes rows that are stored, without breaking the chain.
+
+An erasure tells of itself in the chain that it changes, in the transaction in which it changes it: who verifies can
+tell it from a theft. Erased are the data of events, and nothing else of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from stategraph.errors import ConfigurationError
+from stategraph.governance.audit.event import AuditEventType
+from stategraph.governance.audit.filters import AuditFilter
+from stategraph.governance.audit.own_events import OWN, now, own_record
+from stategraph.governance.audit.record import Row, about, plain_data
+from stategraph.governance.audit.storage import AuditStorage, add, sign_heads
+from stategraph.governance.context import Principal
+from stategraph.governance.keyring import Keyring
+
+AT_ONCE: Final = 1000
+"""Rows that are changed in one transaction."""
+
+
+def erase(
+    storage: AuditStorage,
+    tenant: str,
+    where: AuditFilter,
+    *,
+    by: Principal,
+    reason: str,
+    keyring: Keyring | None = None,
+) -> int:
+    """Erase the data of events: their types, times and ids stay, and the chain verifies as before.
+
+    Args:
+        storage: The log.
+        tenant: The tenant.
+        where: Chooses the events; it has to choose by something.
+        by: Who erases.
+        reason: Why, such as the number of a request; it stays in the log, so it must not have personal data.
+        keyring: Signs a head behind the erasure.
+
+    Returns:
+        Events whose data were erased.
+
+    Raises:
+        ConfigurationError: The filter would choose all events.
+    """
+    chosen = where.facts()
+    if not chosen:
+        raise ConfigurationError("Erasing needs to know what: give a run, a principal, a time or another choice")
+    erased, after = 0, 0
+    while True:
+        with storage.transaction([tenant]) as session:
+            head = session.head(tenant)
+            found = list(session.reading.rows(tenant, where, after=after, before=head.seq + 1, limit=AT_ONCE))
+            rows = [row for row in found if row.data is not None and not row.type.startswith(OWN)]
+            if rows:
+                facts = {"ranges": _ranges(rows), "rows": len(rows), "reason": reason, "chosen_by": sorted(chosen)}
+                session.replace_data([row._replace(data=None, key_id=None) for row in rows])
+                add(session, head, [own_record(AuditEventType.AUDIT_ERASED, tenant, by, facts)], now())
+        erased += len(rows)
+        if len(found) < AT_ONCE:
+            break
+        after = found[-1].seq
+    if erased:
+        storage.scrub()
+        if keyring is not None and keyring.signer is not None:
+            sign_heads(storage, [tenant], keyring, now())
+    return erased
+
+
+def rekey(storage: AuditStorage, tenant: str, keyring: Keyring) -> int:
+    """Encrypt a tenant's data with the active key of a keyring, those that were not encrypted too.
+
+    Afterwards the older keys may be taken away. The chain is over the data themselves, and stays as it is.
+
+    Returns:
+        Rows that were encrypted.
+
+    Raises:
+        KeyUnavailable: A key that encrypted some of them is not there, or there is no active one.
+    """
+    changed, after = 0, 0
+    while True:
+        with storage.transaction([tenant]) as session:
+            end = session.head(tenant).seq
+            found = list(session.reading.rows(tenant, after=after, before=end + 1, limit=AT_ONCE))
+            stale = [
+                row
+                for row in found
+                if row.data is not None and row.key_id != keyring.active and not row.type.startswith(OWN)
+            ]
+            session.replace_data([_encrypted_anew(row, keyring) for row in stale])
+        changed += len(stale)
+        if len(found) < AT_ONCE:
+            break
+        after = found[-1].seq
+    if changed:
+        storage.scrub()
+    return changed
+
+
+def _encrypted_anew(row: Row, keyring: Keyring) -> Row:
+    plain = plain_data(row, keyring)
+    assert plain is not None
+    key_id, sealed = keyring.encrypt(plain, about(row.tenant, row.id))
+    return row._replace(data=sealed, key_id=key_id)
+
+
+def _ranges(rows: Iterable[Row]) -> list[list[int]]:
+    """Return the numbers of rows as ranges, both ends included."""
+    ranges: list[list[int]] = []
+    for row in rows:
+        if ranges and ranges[-1][1] == row.seq - 1:
+            ranges[-1][1] = row.seq
+        else:
+            ranges.append([row.seq, row.seq])
+    return ranges
