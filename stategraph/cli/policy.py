@@ -11,7 +11,7 @@ from stategraph.cli.output import NOTHING_DONE, Output, counted
 from stategraph.cli.parser import Parser
 
 if TYPE_CHECKING:
-    from stategraph.governance.policy.explanation import Explanation
+    from stategraph.governance.policy.review.explanation import Explanation
     from stategraph.governance.policy.rules import RulePolicy
 
 _POINTS: Final = (
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace, output: Output) -> int:
-    from stategraph.governance.policy.linting import warnings
+    from stategraph.governance.policy.review.linting import warnings
 
     found = [(file, policy := _load(file), warnings(policy.document)) for file in arguments.files]
     facts = [
@@ -97,7 +97,7 @@ def _check(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _test(arguments: argparse.Namespace, output: Output) -> int:
-    from stategraph.governance.policy.cases import load_cases, run_cases
+    from stategraph.governance.policy.review.cases import load_cases, run_cases
 
     policy = _load(arguments.file)
     results = run_cases(policy, load_cases(arguments.cases))
@@ -118,8 +118,8 @@ def _test(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _explain(arguments: argparse.Namespace, output: Output) -> int:
-    from stategraph.governance.policy.explanation import as_text, explain
     from stategraph.governance.policy.files import parse_yaml, read
+    from stategraph.governance.policy.review.explanation import as_text, explain
     from stategraph.governance.policy.verdict import InterventionPoint
 
     policy = _load(arguments.file)

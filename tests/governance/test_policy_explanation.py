@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from stategraph.governance.errors import PolicyError
-from stategraph.governance.policy.cases import load_cases, merged, run_cases
 from stategraph.governance.policy.conditions import terms
-from stategraph.governance.policy.explanation import as_text, explain
-from stategraph.governance.policy.linting import warnings
+from stategraph.governance.policy.review.cases import load_cases, merged, run_cases
+from stategraph.governance.policy.review.explanation import as_text, explain
+from stategraph.governance.policy.review.linting import warnings
 from stategraph.governance.policy.verdict import InterventionPoint
 from tests.governance.policies import call, policy
 

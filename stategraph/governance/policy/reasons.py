@@ -8,7 +8,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from stategraph.governance.policy.verdict import InterventionPoint
+
 RESERVED_PREFIX: Final = "runtime_error:"
+
+DENIED_BY_DEFAULT: Final = "denied_by_default"
+"""The reason of a deny that no rule gave."""
 
 
 class RuntimeReason(StrEnum):
@@ -41,3 +46,17 @@ class DecisionFailed(Exception):
         super().__init__(message)
         self.reason = reason
         self.rule = rule
+
+
+def known_point(point: str) -> InterventionPoint:
+    """Return an intervention point.
+
+    Raises:
+        DecisionFailed: There is no such point.
+    """
+    if point not in list(InterventionPoint):
+        raise DecisionFailed(
+            RuntimeReason.INTERVENTION_POINT_UNKNOWN,
+            f"There is no intervention point {point!r}; there are: {', '.join(InterventionPoint)}",
+        )
+    return InterventionPoint(point)

@@ -7,7 +7,7 @@ matches: what it would have decided is not known. After the first match rules ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from stategraph.governance.capability import RISKS
@@ -17,8 +17,8 @@ from stategraph.governance.policy import cel, limits, paths
 from stategraph.governance.policy.conditions import Excludes, exclusion, matches
 from stategraph.governance.policy.document import Outcome, PolicyDocument, Rule
 from stategraph.governance.policy.flow import VIOLATION
-from stategraph.governance.policy.reasons import DecisionFailed, RuntimeReason
-from stategraph.governance.policy.snapshot import COMMON, FIELDS, TARGETS
+from stategraph.governance.policy.reasons import DENIED_BY_DEFAULT, DecisionFailed, RuntimeReason, known_point
+from stategraph.governance.policy.snapshot import COMMON, FIELDS, TARGETS, TOOL_POINTS, tool_key
 from stategraph.governance.policy.verdict import (
     ApprovalTerms,
     Decision,
@@ -31,10 +31,6 @@ from stategraph.governance.policy.verdict import (
 ALWAYS_KNOWN: Final = ("annotations", "data", "point")
 """Names that conditions may use at every point, beside the fields of its snapshot."""
 
-TOOL_POINTS: Final = (InterventionPoint.PRE_TOOL_CALL, InterventionPoint.POST_TOOL_CALL)
-
-DENIED_BY_DEFAULT: Final = "denied_by_default"
-
 _CLOCK_EVERY: Final = 16  # rules; reading the clock of the thread takes a quarter of the time of a rule
 _CACHED_TOOLS: Final = 1024
 _NONE: Final[frozenset[str]] = frozenset()
@@ -44,20 +40,6 @@ def variables_at(points: tuple[InterventionPoint, ...]) -> frozenset[str]:
     """Return the names that a condition may use, given the points at which it applies."""
     each = [frozenset((*COMMON, *FIELDS[point], *ALWAYS_KNOWN)) for point in points]
     return frozenset.intersection(*each)
-
-
-def tool_key(snapshot: Snapshot) -> tuple[str, str, str]:
-    """Return the id, name and risk of the tool of a snapshot.
-
-    Raises:
-        DecisionFailed: One of them is not there, or is no text.
-    """
-    tool = snapshot.get("tool")
-    if isinstance(tool, Mapping):
-        id, name, risk = tool.get("id"), tool.get("name"), tool.get("risk")
-        if isinstance(id, str) and isinstance(name, str) and isinstance(risk, str):
-            return id, name, risk
-    raise DecisionFailed(RuntimeReason.PATH_MISSING, "tool: expected an object with the texts id, name and risk")
 
 
 class CompiledRule:
@@ -166,12 +148,7 @@ class RulePolicy:
         return cel.facts({"annotations": {}, **snapshot, "point": point.value, "data": self.document.data})
 
     def _decide(self, point: InterventionPoint, snapshot: Snapshot, matched: list[str]) -> Verdict:
-        if point not in self._at:
-            raise DecisionFailed(
-                RuntimeReason.INTERVENTION_POINT_UNKNOWN,
-                f"There is no intervention point {point!r}; there are: {', '.join(InterventionPoint)}",
-            )
-        point = InterventionPoint(point)
+        point = known_point(point)
         limits.check_snapshot(snapshot, self._limit)
         flow = self.document.flow
         violation = flow.violation(snapshot) if flow and point is InterventionPoint.PRE_TOOL_CALL else None

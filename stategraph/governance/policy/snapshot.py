@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 from stategraph.governance.actions import ActionRequest
 from stategraph.governance.capability import Capability
 from stategraph.governance.context import Principal, RuntimeSessionContext
+from stategraph.governance.policy.reasons import DecisionFailed, RuntimeReason
 from stategraph.governance.policy.verdict import InterventionPoint
 
 Facts: TypeAlias = Mapping[str, Any]
@@ -45,6 +46,9 @@ TARGETS: Final[Mapping[InterventionPoint, str]] = {
     point: "args" if point is InterventionPoint.PRE_TOOL_CALL else fields[-1] for point, fields in FIELDS.items()
 }
 """The field of each point that goes on, and that a transform may change."""
+
+TOOL_POINTS: Final = (InterventionPoint.PRE_TOOL_CALL, InterventionPoint.POST_TOOL_CALL)
+"""The points that are about a tool."""
 
 
 def tool_call_snapshot(
@@ -181,6 +185,20 @@ def tool_facts(capability: Capability) -> dict[str, Any]:
         "idempotent": capability.idempotent,
         "digest": capability.digest,
     }
+
+
+def tool_key(snapshot: Facts) -> tuple[str, str, str]:
+    """Return the id, name and risk of the tool of a snapshot.
+
+    Raises:
+        DecisionFailed: One of them is not there, or is no text.
+    """
+    tool = snapshot.get("tool")
+    if isinstance(tool, Mapping):
+        id, name, risk = tool.get("id"), tool.get("name"), tool.get("risk")
+        if isinstance(id, str) and isinstance(name, str) and isinstance(risk, str):
+            return id, name, risk
+    raise DecisionFailed(RuntimeReason.PATH_MISSING, "tool: expected an object with the texts id, name and risk")
 
 
 def content_facts(content: Any) -> dict[str, Any]:
