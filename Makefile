@@ -16,8 +16,8 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,7 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 	$(PYTHON) benchmarks/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 	$(if $(ARGS),,$(BENCH)/bin/python -m benchmarks.workers)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.telemetry)
+	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.governance --peer .venv-acs/bin/python)
 
 load: bench-env load-env ## Many runs and token streams at once on both engines, other engines beside them (ARGS='--only tokens --rounds 3')
 	$(PYTHON) -m benchmarks.load --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
@@ -110,6 +111,9 @@ interop: bench-env ## Threads begun on one engine and finished on the other, bot
 
 savers: savers-env ## The suites of langgraph-checkpoint-conformance, -sqlite and -postgres on our savers as on theirs (ARGS=--quick)
 	@$(PYTHON) -m tests.saver_suites --python $(CURDIR)/.venv-savers/bin/python $(ARGS)
+
+acs: dev-env acs-env ## The cases of the Agent Control Specification on our policies, and on the reference implementation beside them
+	@$(DEV)/bin/python -m tests.governance.acs --reference .venv-acs/bin/python $(ARGS)
 
 runs: runs-env ## Runs of graphs written for LangGraph, on both engines: what they tell against the graphs' own streams (ARGS='--only swarm')
 	@$(PYTHON) -m tests.runs --python $(CURDIR)/.venv-runs/bin/python --reference $(CURDIR)/.venv-runs-reference/bin/python $(ARGS)
@@ -144,7 +148,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev chat e2e oldest bench docs instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
+	cd requirements && for set in acs conformance dev chat e2e oldest bench docs instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \
@@ -206,6 +210,10 @@ bench-env: python
 
 savers-env: python
 	@$(ENVIRONMENT) .venv-savers requirements/savers.txt --link
+
+# Where it cannot be installed, `make acs` says so and runs ours alone.
+acs-env: python
+	@$(ENVIRONMENT) .venv-acs requirements/acs.txt || echo "the reference cannot be installed here"
 
 server-env: python
 	@$(ENVIRONMENT) .venv-server requirements/server.txt --link
