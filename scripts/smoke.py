@@ -28,6 +28,8 @@ from typing import TypedDict
 import stategraph
 
 EXTRAS = {
+    "casbin": ("casbin",),
+    "cedar": ("cedarpy",),
     "cli": ("rich",),
     "dev": ("starlette", "uvicorn"),
     "governance": ("cel_expr_python", "cryptography", "rfc8785"),
