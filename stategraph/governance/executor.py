@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -30,14 +31,14 @@ from stategraph.governance.audit.event import AuditSink
 from stategraph.governance.budget.port import BudgetLedger
 from stategraph.governance.capability import Capability
 from stategraph.governance.pipeline import approvals, claims, stages
-from stategraph.governance.pipeline.action import Action, Carried, Execution, Services
+from stategraph.governance.pipeline.action import Action, Carried, Services
 from stategraph.governance.pipeline.approvals import Cleared
 from stategraph.governance.pipeline.current import capability_inside
 from stategraph.governance.pipeline.current import current_action as current_action
 from stategraph.governance.pipeline.outside import Metrics, Redacting
 from stategraph.governance.policy.verdict import Policy
 from stategraph.governance.registry import Registry
-from stategraph.prebuilt.steps import atake, take
+from stategraph.prebuilt.steps import Step, Steps, atake, take
 from stategraph.workers.ledger.effects import EffectLedger
 
 
@@ -118,58 +119,51 @@ class ActionExecutor:
             GraphInterrupt: A person is asked, in a task of a graph that stores its state.
             ActionRejected: It was refused, and `on_error` is `raise`.
         """
-        if (found := capability_inside(request)) is not None:
-            return await self._direct(found, request)
-        return (await self.carry_out(_action(request, None, True))).outcome
+        return await atake(self._acting(request))
 
     def act_sync(self, request: ActionRequest, /) -> ActionOutcome:
         """Carry out an action, as `act` does, in a thread without an event loop."""
-        if (found := capability_inside(request)) is not None:
-            return self._direct_sync(found, request)
-        return self.carry_out_sync(_action(request, None, True)).outcome
+        return take(self._acting(request))
 
-    # For ways in.
+    def _acting(self, request: ActionRequest) -> Steps[ActionOutcome]:
+        capability = capability_inside(request)
+        if capability is None:
+            return (yield from self.carrying_out(_action(request))).outcome
+        action = replace(_action(request), capability=capability)
+        execution = claims.own_execution(self.services, action)
+        ran = yield Step(partial(execution.now, request.arguments), partial(execution.later, request.arguments))
+        return ActionOutcome("completed", ran.content, None, capability.id, ran.artifact)
 
-    async def carry_out(self, action: Action) -> Carried:
+    # For ways in, as procedures whose steps a sync or an async caller takes.
+
+    def carrying_out(self, action: Action) -> Steps[Carried]:
         """Take an action through the pipeline."""
-        return await atake(stages.run(self.services, action))
+        return stages.run(self.services, action)
 
-    def carry_out_sync(self, action: Action) -> Carried:
-        """Take an action through the pipeline."""
-        return take(stages.run(self.services, action))
-
-    async def clear(self, actions: Sequence[Action]) -> list[Cleared]:
+    def clearing(self, actions: Sequence[Action]) -> Steps[list[Cleared]]:
         """Find out how the actions of one answer stand, and ask people about those that need approval, together."""
-        return await atake(approvals.clear(self.services, actions, tells=True)) if actions else []
-
-    def clear_sync(self, actions: Sequence[Action]) -> list[Cleared]:
-        """Find out how actions stand, as `clear` does."""
-        return take(approvals.clear(self.services, actions, tells=True)) if actions else []
-
-    async def _direct(self, capability: Capability, request: ActionRequest) -> ActionOutcome:
-        """Execute what an action that has begun consists of."""
-        action = _action(request, None, False)
-        execution = claims.own_execution(self.services, replace(action, capability=capability))
-        ran = await execution.later(request.arguments)
-        return ActionOutcome("completed", ran.content, None, capability.id, ran.artifact)
-
-    def _direct_sync(self, capability: Capability, request: ActionRequest) -> ActionOutcome:
-        action = _action(request, None, False)
-        execution = claims.own_execution(self.services, replace(action, capability=capability))
-        ran = execution.now(request.arguments)
-        return ActionOutcome("completed", ran.content, None, capability.id, ran.artifact)
+        return (yield from approvals.clear(self.services, actions, tells=True)) if actions else []
 
 
 UnifiedActionExecutor: Final = ActionExecutor
 
 
-def _action(request: ActionRequest, execution: Execution | None, may_ask: bool) -> Action:
+def _action(request: ActionRequest) -> Action:
     """Return an action as it begins."""
     config = config_here()
-    if config is not None and not request.place:
-        request = replace(request, place=place_of(config))
-    asks = may_ask and config is not None and stores(config)
-    return Action(request, request.arguments, request.arguments, execution, config, asks)
+    if config is None:
+        return action_of(request, None)
+    return action_of(request if request.place else replace(request, place=place_of(config)), config)
+
+
+def action_of(request: ActionRequest, config: RunnableConfig | None) -> Action:
+    """Return the action of a request.
+
+    Args:
+        request: The request.
+        config: Of the task that asks; None: outside of a graph, where nobody can be asked by pausing.
+    """
+    return Action(request, request.arguments, request.arguments, None, config, config is not None and stores(config))
 
 
 def config_here() -> RunnableConfig | None:

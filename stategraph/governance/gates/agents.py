@@ -19,16 +19,16 @@ from langchain_core.messages import ToolCall, ToolMessage
 from stategraph.agent.facts import Place
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.ports import Allow, Answer, Executed, HostResult, Remarks, Reviewed, ToolBatch, Verdict
-from stategraph.agent.tools.tool_runner import stores
 from stategraph.engine.config.context import get_config
 from stategraph.engine.config.runtime import get_runtime
 from stategraph.governance import session
 from stategraph.governance.actions import ActionOutcome
 from stategraph.governance.context import RuntimeSessionContext
-from stategraph.governance.executor import ActionExecutor
+from stategraph.governance.executor import ActionExecutor, action_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.pipeline.action import Action, Carried, Execution, Ran
 from stategraph.governance.pipeline.approvals import Cleared
+from stategraph.prebuilt.steps import atake
 
 
 class ActionGate:
@@ -54,7 +54,7 @@ class ActionGate:
 
     async def before(self, at: Place, calls: Sequence[ToolCall], /) -> Sequence[Verdict]:
         """Decide about the calls of one answer, and ask people about them."""
-        cleared = await self._executor.clear([self._action(at, call, None) for call in calls])
+        cleared = await atake(self._executor.clearing([self._action(at, call, None) for call in calls]))
         verdicts: list[Verdict] = []
         for call, each in zip(calls, cleared, strict=True):
             if each.kind == "answer":
@@ -76,7 +76,7 @@ class ActionGate:
             content = "" if ended.message is None else ended.message.content
             return Ran(content, None, dict(ended.stored), ended.error)
 
-        carried = await self._executor.carry_out(self._action(at, call, Execution(_never, later)))
+        carried = await atake(self._executor.carrying_out(self._action(at, call, Execution(_never, later))))
         return _executed(call, carried)
 
     async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> tuple[ToolMessage, Remarks | None]:
@@ -90,7 +90,7 @@ class ActionGate:
         return Reviewed(messages)
 
     def _action(self, at: Place, call: ToolCall, execution: Execution | None) -> Action:
-        return action_of(self._executor, at, call, execution, self._context, self._view_digest)
+        return replace(_action_of(at, call, self._context, self._view_digest), execution=execution)
 
 
 class ActionHost:
@@ -109,37 +109,29 @@ class ActionHost:
         self, batch: ToolBatch, early: Callable[[HostResult], Awaitable[None]], /
     ) -> Sequence[HostResult]:
         """Execute calls beside each other, once people were asked about all that need approval."""
-        actions = [action_of(self._executor, batch.at, call, None, self._context, None) for call in batch.calls]
-        cleared = await self._executor.clear(actions)
+        actions = [_action_of(batch.at, call, self._context, None) for call in batch.calls]
+        cleared = await atake(self._executor.clearing(actions))
 
         async def one(call: ToolCall, action: Action, each: Cleared) -> HostResult:
             if each.kind == "answer":
                 result = _hosted(call, ActionOutcome(each.status, each.text, each.reason))
             else:
                 action = replace(action, asked=each.arguments, asks=False)
-                result = _hosted(call, (await self._executor.carry_out(action)).outcome)
+                result = _hosted(call, (await atake(self._executor.carrying_out(action))).outcome)
             await early(result)
             return result
 
         return await asyncio.gather(*map(one, batch.calls, actions, cleared))
 
 
-def action_of(
-    executor: ActionExecutor,
-    at: Place,
-    call: ToolCall,
-    execution: Execution | None,
-    context: RuntimeSessionContext | None,
-    view_digest: str | None,
-) -> Action:
+def _action_of(at: Place, call: ToolCall, context: RuntimeSessionContext | None, view_digest: str | None) -> Action:
     """Return the action of an agent's call, in the task that runs now."""
     config = get_config()
     if context is None:
         context = session.context_of(get_runtime().context)
     namespace = str(at.metadata.get("langgraph_checkpoint_ns") or "")
     place = f"{namespace}|{at.scope or at.agent_id}"
-    request = request_of(call, context, config, place, None, view_digest)
-    return Action(request, request.arguments, request.arguments, execution, config, stores(config))
+    return action_of(request_of(call, context, config, place, view_digest), config)
 
 
 def _never(arguments: Mapping[str, Any]) -> Any:

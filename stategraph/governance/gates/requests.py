@@ -19,7 +19,6 @@ def request_of(
     context: RuntimeSessionContext,
     config: RunnableConfig,
     place: str,
-    run_id: str | None = None,
     view_digest: str | None = None,
 ) -> ActionRequest:
     """Return the request of a call.
@@ -29,22 +28,21 @@ def request_of(
         context: Who acts.
         config: Of the task that makes it.
         place: Where, so that the id of the call is unique.
-        run_id: The run; None: that of the session, or of the config.
         view_digest: The digest of the capabilities that the model was shown; None: not known.
     """
     return ActionRequest(
         call["name"],
         dict(call["args"]),
         call["id"] or "",
-        run_of(config, run_id),
+        run_of(config),
         context,
         place,
         view_digest,
     )
 
 
-def run_of(config: RunnableConfig, run_id: str | None = None) -> RunRef:
-    """Return the run of a task."""
+def run_of(config: RunnableConfig) -> RunRef:
+    """Return the run of a task: that of the session, or as far as the config says."""
     active = session.current_or_none()
     configurable: Mapping[str, Any] = config.get(CONF) or {}
     thread = configurable.get(CONFIG_KEY_THREAD_ID)
@@ -52,5 +50,5 @@ def run_of(config: RunnableConfig, run_id: str | None = None) -> RunRef:
     if active is not None:
         run = active.run
         return run if run.thread_id is not None or thread_id is None else RunRef(run.run_id, thread_id, run.root_run_id)
-    known = run_id or config.get("run_id") or (config.get("metadata") or {}).get("run_id")
+    known = config.get("run_id") or (config.get("metadata") or {}).get("run_id")
     return RunRef(str(known or thread_id or "none"), thread_id)
