@@ -119,13 +119,11 @@ class EffectLedger:
             EffectKeyReused: The key was used with other arguments.
             Exception: What the function raised.
         """
-        plan, call = self._named(named)
-        return _call(plan, call, function)
+        return _call(*self._named(named), function)
 
     async def aonce(self, named: EffectName, function: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call whose effect happens once, as `once` does."""
-        plan, call = self._named(named)
-        return await _acall(plan, call, function)
+        return await _acall(*self._named(named), function)
 
     def load(self, stored: bytes) -> Any:
         """Read the result of an effect, as its row has it."""
