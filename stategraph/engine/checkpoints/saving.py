@@ -20,7 +20,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache
+from contextvars import copy_context
+from functools import lru_cache, partial
 from inspect import signature
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
@@ -319,6 +320,7 @@ class Saves(_Line):
         """Args: background: Whether saves happen in the background of the run."""
         super().__init__(calls, not background, "put_together")
         self._worker = threads.SingleWorker()
+        self._context = copy_context()
         # Wakes the waiting thread, which checks the worker and the queue before each wait.
         self._news: SimpleQueue[None] = SimpleQueue()
 
@@ -329,7 +331,8 @@ class Saves(_Line):
 
     def _start(self) -> None:
         """Have what waits performed, unless that is under way."""
-        self._worker.begin(self._waiting, self._empty, self._tell)
+        # A saver may be asked on whose behalf it stores, which context variables say.
+        self._worker.begin(self._waiting, partial(self._context.copy().run, self._empty), self._tell)
 
     def _tell(self) -> None:
         self._news.put(None)

@@ -6,13 +6,13 @@ that shares sessions, such as PgBouncer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from stategraph.governance import session as sessions
 from stategraph.governance.tenants.keys import label
-from stategraph.workers.registry.port import Database, Session
+from stategraph.workers.registry.port import Database, Rows, Session
 from stategraph.workers.registry.sql import Sql
 
 TENANT_SETTING: Final = "stategraph.tenant"
@@ -41,6 +41,8 @@ def bind(session: Session, sql: Sql, tenant: str) -> None:
 class TenantDatabase:
     """The database of a registry, with the tenant of each transaction: that of the session, or always the same one.
 
+    Tables are their owner's to make: statements that would create one do nothing, as an app role has no right to.
+
     Args:
         database: The database, as an app role sees it.
         tenant: The tenant; None: that of the session which is active, without which no transaction begins.
@@ -61,7 +63,7 @@ class TenantDatabase:
         tenant = sessions.current().tenant if self._tenant is None else self._tenant
         with self._database.transaction(write=write) as session:
             bind(session, self.sql, tenant)
-            yield session
+            yield session if self.sql.dialect.name == "sqlite" else _AppSession(session)
 
     def is_away(self, error: BaseException) -> bool:
         """Return whether an error says that the database is away."""
@@ -70,3 +72,28 @@ class TenantDatabase:
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
+
+
+class _AppSession:
+    """A transaction of an app role, which makes no tables."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Execute a statement and return its rows."""
+        return [] if _creates(statement) else self._session.execute(statement, parameters)
+
+    def change(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement and return how many rows it changed."""
+        return 0 if _creates(statement) else self._session.change(statement, parameters)
+
+    def change_many(self, statement: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Execute a statement with each of several parameters."""
+        self._session.change_many(statement, parameters)
+
+
+def _creates(statement: str) -> bool:
+    return statement.lstrip()[:7].upper() == "CREATE "

@@ -1,0 +1,216 @@
+"""Row-level security: no statement of the app role reads or writes a row of a tenant that it does not name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg import errors, sql
+
+from stategraph.errors import ConfigurationError
+from stategraph.governance.session import NoSessionError, Session
+from stategraph.governance.tenants.binding import BIND, TenantDatabase, parameters
+from stategraph.governance.tenants.keys import label, thread_key, user_key
+from stategraph.governance.tenants.policies import RowSecurity
+from stategraph.governance.tenants.sync_pools import TenantPool
+from stategraph.savers.postgres.connections import pool_settings
+from stategraph.savers.postgres.saver import PostgresSaver
+from stategraph.workers.registry.databases import open_database
+from tests.governance.sessions import context, make_graph
+from tests.governance.tenants.filling import TENANTS, Place
+from tests.properties import examples
+
+SHARED = {"sg_schema", "checkpoint_migrations", "store_migrations", "vector_migrations"}
+CLOSED = {"sg_worker"}
+
+
+def rows_of(owner: Any, table: str, tenant: str) -> int:
+    """The rows of a tenant, as the owner counts them."""
+    key, run = thread_key(tenant, ""), f"queued of {tenant}"
+    conditions: dict[str, tuple[str, tuple[Any, ...]]] = {
+        "sg_values": ("thread IN (SELECT id FROM sg_threads WHERE starts_with(thread_id, %s))", (key,)),
+        "sg_event": ("run_id = %s", (run,)),
+        "sg_effect": ("scope = %s", (tenant,)),
+        "sg_mcp_token": ("of_user = %s", (user_key(tenant, "ann"),)),
+        "store": ("prefix LIKE %s", (label(tenant) + ".memories%",)),
+    }
+    by_thread = ("starts_with(thread_id, %s)", (key,))
+    columns = {
+        each[0] for each in owner.execute("SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass", (table,))
+    }
+    default = ("tenant = %s", (tenant,)) if "tenant" in columns else by_thread
+    condition, values = conditions.get(table, default)
+    (count,) = owner.execute(f"SELECT count(*) FROM {table} WHERE {condition}", values).fetchone()
+    return int(count)
+
+
+def tables(owner: Any) -> list[str]:
+    found = owner.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+    )
+    return sorted(name for (name,) in found)
+
+
+def bind(app: Any, tenant: str | None) -> None:
+    app.rollback()
+    if tenant is not None:
+        app.execute(BIND, parameters(tenant))
+
+
+def test_every_table_has_things_of_every_tenant(connections: Any) -> None:
+    owner, _ = connections
+    empty = {"store_vectors", "vector_migrations"}
+    for table in set(tables(owner)) - SHARED - CLOSED - empty:
+        for tenant in TENANTS:
+            assert rows_of(owner, table, tenant) > 0, table
+
+
+def test_the_app_role_reads_the_rows_of_the_tenant_that_it_names_and_no_others(connections: Any) -> None:
+    owner, app = connections
+    for table in set(tables(owner)) - SHARED - CLOSED:
+        for tenant in (*TENANTS, "nobody"):
+            bind(app, tenant)
+            assert app.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == rows_of(owner, table, tenant), table
+        bind(app, None)
+        assert app.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0, table
+    app.rollback()
+    for table in CLOSED:
+        with pytest.raises(errors.InsufficientPrivilege):
+            app.execute(f"SELECT count(*) FROM {table}")
+        app.rollback()
+
+
+def test_the_app_role_changes_deletes_and_copies_no_row_of_another(connections: Any) -> None:
+    owner, app = connections
+    for table in set(tables(owner)) - SHARED - CLOSED:
+        (column,) = owner.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum = 1", (table,)
+        ).fetchone()
+        before = [rows_of(owner, table, tenant) for tenant in TENANTS]
+        for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
+            if "UPDATE" in statement and column in ("position", "id"):
+                continue  # identities, which no role may set
+            bind(app, TENANTS[1])
+            assert app.execute(statement).rowcount == before[1], table
+            app.rollback()
+        row = owner.execute(f"SELECT row_to_json(t)::text FROM {table} AS t WHERE true LIMIT 1").fetchone()
+        if row is not None and column not in ("position", "id"):
+            bind(app, "nobody")
+            with pytest.raises(errors.InsufficientPrivilege, match="row-level security"):
+                app.execute(
+                    sql.SQL("INSERT INTO {0} SELECT * FROM json_populate_record(NULL::{0}, %s::json)").format(
+                        sql.Identifier(table)
+                    ),
+                    row,
+                )
+            app.rollback()
+
+
+@given(st.data())
+@examples(30)
+def test_no_statement_finds_a_row_of_another(place: Place, data: st.DataObject) -> None:
+    with psycopg.connect(place.owner, autocommit=True) as owner, psycopg.connect(place.as_app) as app:
+        no_row_of_another(owner, app, data)
+
+
+def no_row_of_another(owner: Any, app: Any, data: st.DataObject) -> None:
+    known = sorted(set(tables(owner)) - SHARED - CLOSED)
+    first, second = data.draw(st.sampled_from(known)), data.draw(st.sampled_from(known))
+    tenant = data.draw(st.sampled_from(TENANTS))
+    shape = data.draw(
+        st.sampled_from(
+            [
+                "SELECT row_to_json(a)::text FROM {0} AS a",
+                "SELECT row_to_json(b)::text FROM {0} AS a RIGHT JOIN {1} AS b ON true",
+                "WITH x AS MATERIALIZED (SELECT * FROM {1}) SELECT row_to_json(x)::text FROM x LIMIT 100",
+                "SELECT row_to_json(a)::text FROM {0} AS a WHERE EXISTS (SELECT 1 FROM {1})",
+                "TABLE {0}",
+            ]
+        )
+    )
+    bind(app, tenant)
+    found = app.execute(shape.format(first, second)).fetchall()
+    app.rollback()
+    others = [key for each in TENANTS if each != tenant for key in (thread_key(each, "t"), f"queued of {each}")]
+    text = str(found)
+    assert not any(f"'{key}'" in text or f'"{key}"' in text for key in others)
+    if shape.startswith(("SELECT row_to_json(a)::text FROM {0} AS a", "TABLE")) and "WHERE" not in shape:
+        assert len(found) == rows_of(owner, first, tenant)
+
+
+def test_a_session_reaches_its_own_threads_through_a_pool_and_those_of_others_not_at_all(place: Place) -> None:
+    with TenantPool(place.as_app, **pool_settings(place.as_app)) as pool:
+        saver = PostgresSaver(pool)
+        graph = make_graph(saver)
+        for tenant in TENANTS:
+            with Session(context(tenant)).active_sync("run"):
+                for other in TENANTS:
+                    state = graph.get_state({"configurable": {"thread_id": thread_key(other, "t")}})
+                    assert (state.values != {}) == (other == tenant)
+                assert {each.config["configurable"]["thread_id"] for each in saver.list(None)} == {
+                    thread_key(tenant, "t")
+                }
+        with Session(context("acme")).active_sync("run"), pytest.raises(errors.InsufficientPrivilege):
+            graph.invoke({"seen": ""}, {"configurable": {"thread_id": thread_key("acme:x", "new")}}, context={})
+        with pytest.raises(NoSessionError):
+            graph.get_state({"configurable": {"thread_id": thread_key("acme", "t")}})
+
+
+def test_a_connection_that_is_given_back_knows_no_tenant(place: Place) -> None:
+    settings = {**pool_settings(place.as_app), "min_size": 1, "max_size": 1}
+    with TenantPool(place.as_app, **settings) as pool:
+        with Session(context("acme")).active_sync("run"), pool.connection() as connection:
+            assert connection.execute("SELECT count(*) FROM sg_run").fetchone()["count"] == 1
+        raw = pool.getconn()
+        try:
+            assert raw.execute("SELECT count(*) FROM sg_run").fetchone()["count"] == 0
+        finally:
+            pool.putconn(raw)
+        with pytest.raises(ZeroDivisionError), Session(context("acme")).active_sync("run"), pool.connection():
+            raise ZeroDivisionError
+        with Session(context("acme:x")).active_sync("run"), pool.connection() as connection:
+            assert connection.execute("SELECT tenant FROM sg_run").fetchall() == [{"tenant": "acme:x"}]
+
+
+def test_a_transaction_of_the_registry_needs_a_session(place: Place) -> None:
+    database = TenantDatabase(open_database(place.as_app))
+    with pytest.raises(NoSessionError), database.transaction():
+        pass
+    database.close()
+
+
+def test_workers_see_the_runs_of_all_tenants_and_no_threads(place: Place) -> None:
+    with psycopg.connect(place.as_role(place.workers)) as connection:
+        assert connection.execute("SELECT count(*) FROM sg_run").fetchone() == (len(TENANTS),)
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("SELECT count(*) FROM checkpoints")
+
+
+def test_the_check_finds_what_is_open(place: Place, connections: Any) -> None:
+    owner, _ = connections
+    security = RowSecurity(place.app, worker_role=place.workers)
+    assert security.problems(owner) == []
+    found = []
+    with owner.transaction(force_rollback=True):
+        owner.execute("ALTER TABLE sg_budget DISABLE ROW LEVEL SECURITY")
+        owner.execute("DROP POLICY sg_tenant ON sg_approval")
+        owner.execute("CREATE TABLE sg_new (tenant TEXT)")
+        owner.execute(f"GRANT SELECT ON sg_new TO {place.app}")
+        owner.execute(f"ALTER TABLE sg_threads OWNER TO {place.app}")
+        owner.execute(f"ALTER ROLE {place.app} BYPASSRLS")
+        found = security.problems(owner)
+    for words in (
+        *("'sg_budget' has no row-level", "'sg_approval' has no policy", "'sg_new' has no row-level"),
+        *("owns the table 'sg_threads'", "has BYPASSRLS"),
+    ):
+        assert any(words in each for each in found), words
+    assert RowSecurity("no_such_role").problems(owner) == [
+        "There is no role 'no_such_role': CREATE ROLE no_such_role LOGIN"
+    ]
+    with pytest.raises(ConfigurationError):
+        RowSecurity("a", worker_role="a")
+    assert security.apply(owner)  # once more changes nothing
+    assert security.problems(owner) == []
