@@ -123,6 +123,17 @@ class StreamMessagesHandler(StreamFeed):
 
     # -- nodes --
 
+    def hears_chain(self, name: str | None, metadata: Mapping[str, object] | None) -> bool:
+        """Tell whether a chain's run may be that of a node; others only matter for what is called in them."""
+        if metadata is None or name == metadata.get("langgraph_node", name):
+            return True
+        kind, own = type(self), StreamMessagesHandler
+        return not (
+            kind.on_chain_start is own.on_chain_start
+            and kind.on_chain_end is own.on_chain_end
+            and kind.on_chain_error is own.on_chain_error
+        )
+
     def on_chain_start(
         self,
         serialized: dict[str, object],

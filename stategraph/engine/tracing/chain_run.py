@@ -36,11 +36,14 @@ from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.engine.tracing import telling
 from stategraph.engine.tracing.children import (
     AsyncLateCallbackManager,
+    AsyncLateRun,
     LateCallbackManager,
     LateManager,
+    SyncLateRun,
     late_child_manager,
 )
 from stategraph.engine.tracing.graph_runs import GraphRunHandler
+from stategraph.engine.tracing.stream_handler import StreamFeed
 from stategraph.policies import TracePolicy
 
 logger = logging.getLogger(__name__)
@@ -176,6 +179,19 @@ class ChainRun(Generic[_RunManager]):
         return [(tracers, telling.END, recorded), (others, telling.END, output)]
 
 
+class UnheardRun(ChainRun[Any]):
+    """A run of which nobody is told: only what is called in it is heard."""
+
+    __slots__ = ()
+
+    def context(self, config: RunnableConfig) -> Context:
+        """Make a context for the children, in which `config` is the running config."""
+        return run_context.config_context(config)
+
+    def _endings(self, error: BaseException | None) -> list[tuple[Any, str, object]]:
+        return []
+
+
 def _place(run: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> dict[str, Any]:
     """Return what handlers are told of a run with every event."""
     return {"run_id": run.run_id, "parent_run_id": run.parent_run_id, "tags": run.tags}
@@ -201,7 +217,10 @@ def start(
     Returns:
         The run, or None if there are no listeners.
     """
-    manager = _of_child(config, tags, policy, LateCallbackManager)
+    called = config.get("run_name") or name
+    manager = _of_child(config, called, tags, policy, LateCallbackManager)
+    if type(manager) is SyncLateRun:
+        return UnheardRun(manager, policy)
     if manager is None:
         manager = _heard(config, tags, CallbackManager, run_config.get_callback_manager_for_config)
         if manager is None:
@@ -212,7 +231,6 @@ def start(
                 runs.append(listeners.on_chain_start(None, reported, **told))
             return ChainRun(_with_handlers(runs[0], manager), policy)
         manager = _started(manager, CallbackManagerForChainRun, config)
-    called = config.get("run_name") or name
     telling.tell(
         manager.handlers, telling.START, None, payload, **_place(manager), metadata=manager.metadata, name=called
     )
@@ -239,7 +257,10 @@ async def astart(
         takes_turns: Whether what runs beside it goes on before its end is told, as langchain-core has it. False if
             nothing does.
     """
-    manager = _of_child(config, tags, policy, AsyncLateCallbackManager, takes_turns)
+    called = config.get("run_name") or name
+    manager = _of_child(config, called, tags, policy, AsyncLateCallbackManager, takes_turns)
+    if type(manager) is AsyncLateRun:
+        return UnheardRun(manager, policy, takes_turns=takes_turns)
     if manager is None:
         manager = _heard(config, tags, AsyncCallbackManager, run_config.get_async_callback_manager_for_config)
         if manager is None:
@@ -250,7 +271,6 @@ async def astart(
                 runs.append(await listeners.on_chain_start(None, reported, **told))
             return ChainRun(_with_handlers(runs[0], manager), policy)
         manager = _started(manager, AsyncCallbackManagerForChainRun, config)
-    called = config.get("run_name") or name
     rest = telling.begin(
         manager.handlers,
         telling.START,
@@ -269,19 +289,28 @@ async def astart(
 
 def _of_child(
     config: RunnableConfig,
+    name: str | None,
     tags: Sequence[str] | None,
     policy: TracePolicy,
     kind: type[LateManager],
     takes_turns: bool = False,
 ) -> Any:
-    """Return the manager of a run, made in one step of what it is a child of; None if it is to be made otherwise."""
+    """Return the manager of a run, made in one step of what it is a child of; None if it is to be made otherwise.
+
+    It is a `LateRun` if the only handler wants to be told nothing of the run itself.
+    """
     callbacks = config.get("callbacks")
     if type(callbacks) is not kind or (handlers := callbacks.unmade_handlers) is None:
         return None
     if not _is_told_directly(callbacks.ordinary, handlers, policy, takes_turns):
         return None
-    all_tags = config.get("tags") or ()
-    return callbacks.start(config.get("run_id"), [*all_tags, *tags] if tags else all_tags, config.get("metadata"))
+    all_tags, metadata = config.get("tags") or (), config.get("metadata")
+    described = (config.get("run_id"), [*all_tags, *tags] if tags else all_tags, metadata)
+    if len(handlers) == 1 and telling.is_own_feed(cast(Any, type(handlers[0]))):
+        feed = cast(StreamFeed, handlers[0])
+        if not feed.hears_chain(name, metadata):
+            return callbacks.late_run(callbacks, *described)
+    return callbacks.start(*described)
 
 
 def _is_told_directly(

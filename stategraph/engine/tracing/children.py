@@ -51,6 +51,40 @@ def late_child_manager(run: Any, tag: str | None = None) -> Any:
     return run.get_child(tag) if kind is None else kind(run, tag)
 
 
+class LateRun:
+    """The manager of a run of which nobody wants to be told, started when something of it is first asked for.
+
+    Args:
+        callbacks: The manager that starts it.
+        run_id: As of `LateManager.start`.
+        tags: The same.
+        metadata: The same.
+    """
+
+    def __init__(
+        self, callbacks: LateManager, run_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any] | None
+    ) -> None:
+        self._callbacks = callbacks
+        self._described: tuple[Any, ...] = (run_id, tags, metadata)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        own = vars(self)
+        if "started" not in own:
+            # One atomic step, so that two threads which ask at the same time get the same run.
+            own.setdefault("started", self._callbacks.start(*self._described))
+        return getattr(own["started"], name)
+
+
+class SyncLateRun(LateRun):
+    """The manager of such a run that is sync."""
+
+
+class AsyncLateRun(LateRun):
+    """The manager of such a run that is async."""
+
+
 class LateManager(BaseCallbackManager):
     """The manager of a run's children, made in full when something of it is first asked for.
 
@@ -66,6 +100,9 @@ class LateManager(BaseCallbackManager):
 
     run_manager: ClassVar[Any]
     """The class of the manager of a run that it starts."""
+
+    late_run: ClassVar[type[LateRun]]
+    """The class of one that is not started yet."""
 
     def __init__(self, run: Any, tag: str | None) -> None:
         # The base constructor is not called: it would make everything.
@@ -156,6 +193,7 @@ class LateCallbackManager(LateManager, CallbackManager):
 
     ordinary = CallbackManager
     run_manager = CallbackManagerForChainRun
+    late_run = SyncLateRun
 
 
 class AsyncLateCallbackManager(LateManager, AsyncCallbackManager):
@@ -163,10 +201,14 @@ class AsyncLateCallbackManager(LateManager, AsyncCallbackManager):
 
     ordinary = AsyncCallbackManager
     run_manager = AsyncCallbackManagerForChainRun
+    late_run = AsyncLateRun
 
 
 _LATE: Final[dict[type, type[LateManager]]] = {
-    kind.run_manager: kind for kind in (LateCallbackManager, AsyncLateCallbackManager)
+    CallbackManagerForChainRun: LateCallbackManager,
+    SyncLateRun: LateCallbackManager,
+    AsyncCallbackManagerForChainRun: AsyncLateCallbackManager,
+    AsyncLateRun: AsyncLateCallbackManager,
 }
 
 

@@ -70,6 +70,10 @@ class StreamFeed(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         """Tell whether the graph with this namespace is followed."""
         return self.subgraphs or not ns or ns == self.parent_ns
 
+    def hears_chain(self, name: str | None, metadata: Mapping[str, object] | None) -> bool:
+        """Tell whether it is to be told of a chain's run; false only if nothing would come of it."""
+        return True
+
     def place(self, metadata: Mapping[str, object] | None, tags: Sequence[str] | None) -> Namespace | None:
         """Return the namespace to show a model's or tool's run under; None to leave it out."""
         if not metadata or (tags and TAG_NOSTREAM in tags):
