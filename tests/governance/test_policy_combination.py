@@ -113,6 +113,14 @@ def test_a_policy_that_raises_denies() -> None:
     assert "hunter2" not in verdict.message
 
 
+@pytest.mark.parametrize("returned", [None, "allow", Verdict("allow")])
+def test_a_policy_that_returns_no_verdict_denies(returned) -> None:
+    odd = Broken()
+    odd.decide = lambda point, snapshot, /: returned
+    for verdict in (PolicySet({"odd": odd}).decide(TOOL, call()), points.evaluate(odd, TOOL, call()).verdict):
+        assert (verdict.decision, verdict.reason) == ("deny", "runtime_error:policy_output_invalid")
+
+
 def test_the_digest_is_that_of_all_policies_in_their_order() -> None:
     a, b = always("allow"), always("deny")
     digests = {PolicySet(each).digest for each in ({"a": a, "b": b}, {"b": b, "a": a}, {"a": a}, {"a": b, "b": a})}

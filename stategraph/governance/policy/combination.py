@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -69,6 +69,10 @@ class PolicySet:
             verdicts.append(_named(name, verdict))
         counted = [each for each in verdicts if each.enforced] or verdicts
         return self._combined(counted, verdicts, point, given)
+
+    def asks_at(self, point: InterventionPoint) -> bool:
+        """Return whether one of the policies may do anything but allow at a point."""
+        return any(asks_at(each, point) for each in self.policies.values())
 
     def _applied(self, verdict: Verdict, point: InterventionPoint, given: Snapshot) -> tuple[Verdict, Snapshot]:
         assert verdict.transform is not None
@@ -169,12 +173,24 @@ class DenyAll:
         return self._verdict
 
 
+def asks_at(policy: Policy, point: InterventionPoint) -> bool:
+    """Return whether a policy may do anything but allow at a point; of one that does not say, that it may."""
+    says: Callable[[InterventionPoint], bool] | None = getattr(policy, "asks_at", None)
+    return says is None or says(point)
+
+
 def _asked(policy: Policy, point: InterventionPoint, snapshot: Snapshot) -> Verdict:
     try:
-        return policy.decide(point, snapshot)
+        return normalization.checked(policy.decide(point, snapshot))
+    except DecisionFailed as error:
+        return _failed(_nothing_of(policy), error.reason, str(error))
     except Exception as error:  # of a policy that is not this package's; its text may quote the snapshot
-        failed = Verdict(Decision.DENY, policy_digest=policy.digest)
-        return _failed(failed, RuntimeReason.POLICY_INVOCATION_FAILED, f"The policy raised {type(error).__name__}")
+        text = f"The policy raised {type(error).__name__}"
+        return _failed(_nothing_of(policy), RuntimeReason.POLICY_INVOCATION_FAILED, text)
+
+
+def _nothing_of(policy: Policy) -> Verdict:
+    return Verdict(Decision.DENY, policy_digest=policy.digest)
 
 
 def _failed(verdict: Verdict, reason: RuntimeReason, message: str) -> Verdict:

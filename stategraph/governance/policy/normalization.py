@@ -52,6 +52,17 @@ def verdict_of(output: Any, limit: limits.Limits = limits.DEFAULT) -> Verdict:
     )
 
 
+def checked(verdict: object) -> Verdict:
+    """Return what a policy returned, if it is a verdict.
+
+    Raises:
+        DecisionFailed: It is none.
+    """
+    if not isinstance(verdict, Verdict) or not isinstance(verdict.decision, Decision):
+        raise _invalid(f"expected a Verdict with a Decision, found {type(verdict).__name__}")
+    return verdict
+
+
 def check_transform_path(text: Any) -> paths.Path:
     """Parse the path of a transform.
 

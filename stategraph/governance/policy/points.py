@@ -233,7 +233,7 @@ def _denied(
 
 def _decide(policy: Policy, point: str, snapshot: Snapshot) -> Verdict:
     try:
-        return policy.decide(InterventionPoint(point), snapshot)
+        return normalization.checked(policy.decide(InterventionPoint(point), snapshot))
     except DecisionFailed:
         raise
     except Exception as error:

@@ -135,6 +135,11 @@ class RulePolicy:
             message = f"The policy raised {type(error).__name__}"
             return self._verdict(Decision.DENY, RuntimeReason.POLICY_INVOCATION_FAILED.value, message, None, matched)
 
+    def asks_at(self, point: InterventionPoint) -> bool:
+        """Return whether the policy may do anything but allow at a point; if not, a host need not ask it there."""
+        by_default = self.document.points.get(point, Decision.ALLOW)
+        return point in TOOL_POINTS or bool(self._at[point]) or by_default is not Decision.ALLOW
+
     def rules_at(self, point: InterventionPoint) -> tuple[CompiledRule, ...]:
         """Return the rules of a point, in order."""
         return self._at[point]
