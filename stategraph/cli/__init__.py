@@ -28,6 +28,12 @@ _COMMANDS: Final = (
     ("worker", "Execute the runs of a database until told to stop.", "worker"),
     ("store", "Measure what a database has stored of threads, prune it, and convert it.", "store"),
     ("policy", "Check policies of governed actions, hold them against tables of cases, and explain them.", "policy"),
+    (
+        "capabilities",
+        "List what agents, graphs and registries can do, and release what others have changed.",
+        "governed.capabilities",
+    ),
+    ("skills", "List skills of folders, and hold them against the specification.", "governed.skills"),
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", "diagnosis"),
     ("completion", "Have a shell complete commands and options.", "completion.command"),
 )
