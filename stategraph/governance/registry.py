@@ -28,7 +28,7 @@ from stategraph.governance.audit.event import AuditEvent, AuditEventType, AuditS
 from stategraph.governance.capabilities import versions as pins
 from stategraph.governance.capabilities.port import CapabilityExecutor, CapabilitySource, Offer, SourceListing
 from stategraph.governance.capabilities.selection import compiled
-from stategraph.governance.capability import Capability, version_key, without_version
+from stategraph.governance.capability import Capability, VersionKey, version_key, without_version
 from stategraph.governance.errors import CapabilityDenied
 
 State: TypeAlias = Literal["usable", "quarantined", "gone"]
@@ -45,16 +45,27 @@ class Entry:
         offer: The capability and how it is executed.
         state: Whether it can be used.
         why: Why not, in words; empty if it can.
+        capability: The capability.
+        key: Its id without the version.
+        age: Sorts entries: those that can be used last, and of these the newest version.
+        fingerprint: All of it that the digest of a view covers.
     """
 
     offer: Offer
     state: State = "usable"
     why: str = ""
+    capability: Capability = field(init=False)
+    key: str = field(init=False, repr=False, compare=False)
+    age: tuple[bool, VersionKey, str] = field(init=False, repr=False, compare=False)
+    fingerprint: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def capability(self) -> Capability:
-        """The capability."""
-        return self.offer.capability
+    def __post_init__(self) -> None:
+        made = self.offer.capability
+        keep = object.__setattr__
+        keep(self, "capability", made)
+        keep(self, "key", without_version(made.id))
+        keep(self, "age", (self.state == "usable", version_key(made.version), made.id))
+        keep(self, "fingerprint", f"{made.id}\0{made.digest}\0{made.risk}\0{made.trust}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -32,8 +33,6 @@ from stategraph.governance.capability import (
     CapabilityKind,
     Risk,
     Trust,
-    VersionKey,
-    version_key,
     without_version,
 )
 from stategraph.governance.context import CapabilitySelector, RuntimeSessionContext
@@ -43,7 +42,10 @@ from stategraph.governance.registry import REASONS, Entry, Registry, Snapshot
 LONGEST_NAME: Final = 64
 """Characters of a name that every model provider takes; letters, digits, `_` and `-`."""
 
+_ACCEPTED: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}").fullmatch
 _REFUSED: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_NOT_SELECTED: Final = "It is not among what this agent may use."
+_age: Final = attrgetter("age")
 _MOST_NAMED: Final = 12
 _KEPT: Final = 256
 _RANK: Final = {risk: number for number, risk in enumerate(RISKS)}
@@ -75,6 +77,7 @@ class CapabilityView:
     in_place: frozenset[str] = frozenset()
     _by_id: Mapping[str, Capability] = field(default_factory=dict, repr=False)
     _absent: Mapping[str, _Absent] = field(default_factory=dict, repr=False)
+    _prints: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CapabilityView) and other.digest == self.digest
@@ -223,7 +226,7 @@ class CapabilityView:
             if name not in left:
                 gone = _Absent(Reason.CAPABILITY_NOT_SELECTED, why, each.source)
                 absent |= {name: gone, each.id: gone, without_version(each.id): gone}
-        return _view(left, self.unmatched, absent, self.in_place)
+        return _view(left, self._prints, self.unmatched, absent, self.in_place)
 
     def _found(self, name_or_id: str) -> Capability | None:
         return self.names.get(name_or_id) or self._by_id.get(name_or_id)
@@ -369,35 +372,26 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
 
 def _built(snapshot: Snapshot, selector: CapabilitySelector) -> CapabilityView:
     included, excluded = selection.compiled(selector.include), selection.compiled(selector.exclude)
-    most = None if selector.max_risk is None else _RANK[selector.max_risk]
-    seen: dict[str, Capability] = {}
+    most = len(RISKS) if selector.max_risk is None else _RANK[selector.max_risk]
+    seen: dict[str, Entry] = {}
     absent: dict[str, _Absent] = {}
     # Newest last, and what cannot be used before all that can.
     for entry in sorted(snapshot.entries.values(), key=_age):
-        capability = entry.capability
-        key = without_version(capability.id)
-        why = _left_out(entry, included(capability.id) and not excluded(capability.id), most)
-        if why is None:
-            seen[key] = capability
+        capability, key = entry.capability, entry.key
+        id = capability.id
+        if not included(id, key) or excluded(id, key) or _RANK[capability.risk] > most:
+            why = _Absent(Reason.CAPABILITY_NOT_SELECTED, _NOT_SELECTED, capability.source)
+        elif entry.state != "usable":
+            why = _Absent(REASONS[entry.state], entry.why, capability.source)
+        else:
+            seen[key] = entry
             continue
-        absent[capability.id] = absent[key] = absent[capability.name] = why
-    names = _named(list(seen.values()))
-    unmatched = selection.unmatched(selector.include, [each.id for each in seen.values()])
-    in_place = [each.id for each in seen.values() if snapshot.entries[each.id].offer.executor is None]
-    return _view(names, unmatched, absent, frozenset(in_place))
-
-
-def _age(entry: Entry) -> tuple[bool, VersionKey, str]:
-    return entry.state == "usable", version_key(entry.capability.version), entry.capability.id
-
-
-def _left_out(entry: Entry, selected: bool, most: int | None) -> _Absent | None:
-    capability = entry.capability
-    if not selected or (most is not None and _RANK[capability.risk] > most):
-        return _Absent(Reason.CAPABILITY_NOT_SELECTED, "It is not among what this agent may use.", capability.source)
-    if entry.state != "usable":
-        return _Absent(REASONS[entry.state], entry.why, capability.source)
-    return None
+        absent[id] = absent[key] = absent[capability.name] = why
+    capabilities = [entry.capability for entry in seen.values()]
+    unmatched = () if selector.include == ("*",) else selection.unmatched(selector.include, [*seen])
+    in_place = frozenset(entry.capability.id for entry in seen.values() if entry.offer.executor is None)
+    prints = {entry.capability.id: entry.fingerprint for entry in seen.values()}
+    return _view(_named(capabilities), prints, unmatched, absent, in_place)
 
 
 def _named(capabilities: Sequence[Capability]) -> dict[str, Capability]:
@@ -428,20 +422,23 @@ def _digested_name(capability: Capability) -> str:
 
 
 def _accepted(name: str) -> str:
-    return _REFUSED.sub("_", name)[:LONGEST_NAME]
+    return name if _ACCEPTED(name) else _REFUSED.sub("_", name)[:LONGEST_NAME]
 
 
 def _view(
     names: Mapping[str, Capability],
+    prints: Mapping[str, str],
     unmatched: tuple[str, ...],
     absent: Mapping[str, _Absent],
     in_place: frozenset[str],
 ) -> CapabilityView:
-    hashed = hashlib.sha256()
     by_id: dict[str, Capability] = {}
+    lines: list[str] = []
     for name, each in names.items():
-        hashed.update(f"{name}\0{each.id}\0{each.digest}\0{each.risk}\0{each.trust}\n".encode())
-        by_id[each.id] = by_id[without_version(each.id)] = each
+        id = each.id
+        by_id[id] = by_id[without_version(id)] = each
+        lines.append(f"{name}\0{prints[id]}\n")
+    digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
     left = {key: why for key, why in absent.items() if key not in names and key not in by_id}
-    frozen = (MappingProxyType(by_id), MappingProxyType(left))
-    return CapabilityView(hashed.hexdigest(), MappingProxyType(names), unmatched, in_place, *frozen)
+    frozen = (MappingProxyType(by_id), MappingProxyType(left), prints)
+    return CapabilityView(digest, MappingProxyType(names), unmatched, in_place, *frozen)
