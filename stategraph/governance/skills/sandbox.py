@@ -170,7 +170,7 @@ class Sandbox:
             if around is not None:
                 return self._run([*around(folder), *inner], stdin.encode(), _ENVIRONMENT, stop)
             with tempfile.TemporaryDirectory(prefix="skill-work-") as work:
-                own = {**_ENVIRONMENT, "HOME": work, "TMPDIR": work, "PATH": os.environ.get("PATH", os.defpath)}
+                own = {**_ENVIRONMENT, "HOME": work, "TMPDIR": work}
                 return self._run(inner, stdin.encode(), own, stop, work)
 
     async def arun(
