@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,11 +136,9 @@ def _offers(path: str, value: Any) -> Sequence[Offer]:
     Raises:
         ConfigurationError: It is nothing that can be done.
     """
-    from collections.abc import Mapping
-
     from langchain_core.tools import BaseTool
 
-    from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
+    from stategraph.agent.settings.inputs import AgentInputs
     from stategraph.cli.programs.targets import is_graph
     from stategraph.errors import ConfigurationError
     from stategraph.governance.capabilities import agents, functions, graphs, skills
@@ -149,9 +147,7 @@ def _offers(path: str, value: Any) -> Sequence[Offer]:
     from stategraph.governance.skills.registry import SkillRegistry
 
     if isinstance(value, Mapping) and "agents" in value:
-        edges = value.get("edges")
-        ways = None if edges is None else [GraphEdge.of(each) for each in edges]
-        return agents.tools_of([AgentInputs.of(each) for each in value["agents"]], ways)
+        return _of_settings(value)
     if isinstance(value, SkillRegistry):
         return skills.offers(value)
     if isinstance(value, Offer):
@@ -167,6 +163,16 @@ def _offers(path: str, value: Any) -> Sequence[Offer]:
     raise ConfigurationError(f"'{path}' is a value of type {type(value).__name__}; {_EXPECTED}")
 
 
+def _of_settings(settings: Mapping[str, Any]) -> Sequence[Offer]:
+    """Make capabilities of the tools of agents in settings of `create_run`."""
+    from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
+    from stategraph.governance.capabilities import agents
+
+    edges = settings.get("edges")
+    ways = None if edges is None else [GraphEdge.of(each) for each in edges]
+    return agents.tools_of([AgentInputs.of(each) for each in settings["agents"]], ways)
+
+
 # A file.
 
 
@@ -180,9 +186,12 @@ def _file(arguments: argparse.Namespace, output: Output) -> int:
             made = versions.release(arguments.scope or "host", arguments.release, by=by, now=utc_now())
             output.show(_known(made), f"{made.id} of {made.scope} is released, by {made.released_by}.")
             return 0
-        matches = compiled(tuple(arguments.patterns) or ("*",))
-        scopes = [each for each in versions.all() if arguments.scope in (None, each.scope)]
-        known = [each for each in scopes if matches(each.id)]
+        known = versions.all()
+    matches = compiled(tuple(arguments.patterns) or ("*",))
+    return _show(output, [each for each in known if arguments.scope in (None, each.scope) and matches(each.id)])
+
+
+def _show(output: Output, known: Sequence[KnownVersion]) -> int:
     waiting = [each for each in known if not each.released]
     rows = [(each.scope, each.id, each.digest[:_SHORT], _released(each)) for each in known]
     text = table(("SCOPE", "ID", "DIGEST", "RELEASED"), rows) if rows else "No versions."
