@@ -1,0 +1,186 @@
+"""Metrics of governed actions, read as Prometheus reads them; the rules and the dashboard that ship name no others."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import REGISTRY, generate_latest
+
+from stategraph.governance.actions import ActionOutcome
+from stategraph.governance.audit.event import AuditEvent, AuditEventType
+from stategraph.governance.audit.log import AuditStatistics
+from stategraph.governance.budget.ledger import SqlBudgetLedger
+from stategraph.governance.budget.port import Amounts, Tree
+from stategraph.governance.context import Budget
+from stategraph.governance.errors import AuditUnavailable, BudgetExceeded
+from stategraph.governance.metrics import instruments
+from stategraph.governance.metrics.recorder import GovernanceMetrics
+from stategraph.workers.registry.databases import open_database
+
+FILES = Path(str(resources.files("stategraph.governance.metrics") / "files"))
+NAME = re.compile(r"\bstategraph_governance_\w+")
+SERIES = {name for each in instruments.ALL for name in each.prometheus}
+
+
+@pytest.fixture
+def metrics() -> Iterator[GovernanceMetrics]:
+    reader = PrometheusMetricReader()
+    provider = MeterProvider([reader], resource=Resource.get_empty())
+    yield GovernanceMetrics(provider)
+    provider.shutdown()
+
+
+def lines() -> list[str]:
+    return [line for line in generate_latest(REGISTRY).decode().splitlines() if line.startswith("stategraph_")]
+
+
+def value(name: str, **labels: str) -> float:
+    for line in lines():
+        found, _, number = line.rpartition(" ")
+        if found.partition("{")[0] == name and all(f'{key}="{each}"' in found for key, each in labels.items()):
+            return float(number)
+    raise AssertionError(f"{name} {labels} is not in {lines()}")
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.away = False
+
+    async def record(self, event: AuditEvent, /, *, durable: bool = False) -> None:
+        self.record_sync(event)
+
+    def record_sync(self, event: AuditEvent, /, *, durable: bool = False) -> None:
+        if self.away:
+            raise AuditUnavailable("away")
+
+
+def event(type: str, **more: Any) -> AuditEvent:
+    return AuditEvent(type, "acme", datetime.now(UTC), "1", **more)
+
+
+def tell(metrics: GovernanceMetrics) -> None:
+    """Have everything happen once."""
+    metrics.action(ActionOutcome("completed", "ok", duration_ms=20.0), None)
+    metrics.action(ActionOutcome("rejected", "no", reason="the_author_of_a_policy_wrote_this"), None)
+    metrics.action(ActionOutcome("rejected", "no", reason="budget_exceeded"), None)
+    sink = Sink()
+    measured = metrics.sink(sink)
+    measured.record_sync(event(AuditEventType.POLICY_DECIDED, decision="deny"))
+    measured.record_sync(event(AuditEventType.APPROVAL_REQUESTED))
+    measured.record_sync(event(AuditEventType.SECRET_ACCESSED))
+    measured.record_sync(event("plugin.of.somebody"))
+    sink.away = True
+    with pytest.raises(AuditUnavailable):
+        measured.record_sync(event(AuditEventType.ACTION_STARTED))
+    ledger = SqlBudgetLedger(open_database("sqlite:///:memory:"), observer=metrics)
+    tree = Tree("r", "acme", Budget(tokens=10))
+    held = ledger.reserve_sync(tree, Amounts(tokens=12), key="m")
+    ledger.reserve_sync(Tree("s", "acme", Budget(tokens=10)), Amounts(tokens=3), key="m")
+    ledger.settle_sync(held, Amounts(tokens=11))
+    with pytest.raises(BudgetExceeded):
+        ledger.reserve_sync(tree, Amounts(tokens=1), key="n")
+    ledger.close()
+    metrics.lapsed("tokens", 5)
+    metrics.watch_audit(lambda: AuditStatistics(3, 2, 0, 0, 0, "the disk is full"))
+    metrics.watch_approvals(Waiting(), now=lambda: 100.0)  # type: ignore[arg-type]
+
+
+class Waiting:
+    """Requests of which one has expired."""
+
+    def newest(self, *_: Any) -> list[Any]:
+        class Asked:
+            def __init__(self, requested_at: float, expires_at: float) -> None:
+                self.requested_at, self.expires_at = requested_at, expires_at
+
+        return [Asked(40.0, 900.0), Asked(90.0, 900.0), Asked(10.0, 99.0)]
+
+
+def test_prometheus_reads_what_was_told(metrics: GovernanceMetrics) -> None:
+    tell(metrics)
+    prefix = "stategraph_governance_"
+    assert value(f"{prefix}actions_total", status="completed", kind="unknown", reason="none") == 1
+    assert value(f"{prefix}actions_total", status="rejected", reason="policy") == 1
+    assert value(f"{prefix}actions_total", status="rejected", reason="budget_exceeded") == 1
+    assert value(f"{prefix}action_duration_seconds_sum", status="completed") == pytest.approx(0.02)
+    assert value(f"{prefix}decisions_total", decision="deny") == 1
+    assert value(f"{prefix}approvals_total", event="requested") == 1
+    assert value(f"{prefix}secrets_accessed_total") == 1
+    assert value(f"{prefix}audit_events_total", type="plugin", severity="info") == 1
+    assert value(f"{prefix}audit_unavailable_total") == 1
+    assert value(f"{prefix}budget_spent", unit="tokens") == 11
+    assert value(f"{prefix}budget_reserved", unit="tokens") == 3
+    assert value(f"{prefix}budget_refusals_total", unit="tokens") == 1
+    assert value(f"{prefix}budget_lapses_total", unit="tokens") == 1
+    assert value(f"{prefix}audit_queue") == 5
+    assert value(f"{prefix}audit_away") == 1
+    assert value(f"{prefix}approvals_waiting") == 2
+    assert value(f"{prefix}approvals_oldest_seconds") == 60
+
+
+def test_every_metric_is_shown_under_the_names_that_it_says(metrics: GovernanceMetrics) -> None:
+    tell(metrics)
+    shown = {line.partition("{")[0].partition(" ")[0] for line in lines()}
+    assert shown - {name for name in shown if name.endswith("_created")} == SERIES
+
+
+def test_the_rules_are_whole_and_name_no_metric_that_is_not_there() -> None:
+    rules = yaml.safe_load((FILES / "alerts.yaml").read_text())
+    (group,) = rules["groups"]
+    names = [each["alert"] for each in group["rules"]]
+    assert len(names) == len(set(names))
+    for rule in group["rules"]:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert set(rule["annotations"]) == {"summary", "description"}
+        named = set(NAME.findall(rule["expr"]))
+        assert named
+        assert named <= SERIES, rule["alert"]
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
+def test_promtool_accepts_the_rules() -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool (Debian's package prometheus) is not installed")
+    done = subprocess.run(
+        [program, "check", "rules", FILES / "alerts.yaml"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_is_whole_and_names_no_metric_that_is_not_there() -> None:
+    board = json.loads((FILES / "dashboard.json").read_text())
+    assert {"title", "uid", "schemaVersion", "panels", "templating", "time"} <= set(board)
+    assert [each["name"] for each in board["templating"]["list"]] == ["datasource"]
+    seen: set[str] = set()
+    places = set()
+    for panel in board["panels"]:
+        grid = panel["gridPos"]
+        assert grid["x"] + grid["w"] <= 24
+        for x in range(grid["x"], grid["x"] + grid["w"]):
+            for y in range(grid["y"], grid["y"] + grid["h"]):
+                assert (x, y) not in places, panel["title"]
+                places.add((x, y))
+        assert panel["datasource"]["uid"] == "${datasource}"
+        for target in panel["targets"]:
+            named = set(NAME.findall(target["expr"]))
+            assert named
+            assert named <= SERIES, panel["title"]
+            seen |= named
+    assert len({each["id"] for each in board["panels"]}) == len(board["panels"])
+    one_of_each = {each.prometheus for each in instruments.ALL}
+    assert [names for names in one_of_each if not seen & set(names)] == []
