@@ -13,7 +13,7 @@ Ways in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal
@@ -28,14 +28,14 @@ from stategraph.governance.actions import ActionOutcome, ActionRequest
 from stategraph.governance.approval.port import ApprovalStore
 from stategraph.governance.approval.voting import Directory
 from stategraph.governance.audit.event import AuditSink
-from stategraph.governance.budget.port import BudgetLedger
 from stategraph.governance.capability import Capability
 from stategraph.governance.pipeline import approvals, claims, stages
 from stategraph.governance.pipeline.action import Action, Carried, Services
 from stategraph.governance.pipeline.approvals import Cleared
 from stategraph.governance.pipeline.current import capability_inside
 from stategraph.governance.pipeline.current import current_action as current_action
-from stategraph.governance.pipeline.outside import Metrics, Redacting
+from stategraph.governance.pipeline.outside import Budgeting, Metrics, Redacting, Selecting
+from stategraph.governance.policy.combination import DenyAll, Policies
 from stategraph.governance.policy.verdict import Policy
 from stategraph.governance.registry import Registry
 from stategraph.prebuilt.steps import Step, Steps, atake, take
@@ -47,14 +47,14 @@ class ActionExecutor:
 
     Args:
         registry: The capabilities.
-        policy: Decides; or policies by the names under which contexts ask for them, that of "" for contexts that name
-            none. None: everything that a context may see may be done.
+        policy: Decides about everything; or policies, of which contexts choose by name. None: everything that a context
+            may see may be done.
         approvals: Keeps requests for approval; None: what a policy escalates is refused.
         ledger: Claims effects, so that none is done twice; None: a call that a crash has torn off is made again if its
             run goes on.
         audit: Takes events; None: nothing is told.
         redactor: Hides secrets in what people and models are shown.
-        budgets: Keeps the budgets of trees of runs.
+        budgets: Admits actions to the budgets of trees of runs; the same part that sessions have.
         metrics: Counts actions.
         resources: Returns facts of the host about what is acted on, as `resource` of what policies decide on.
         directory: Returns the roles that an approver has now, given the tenant and the user; None where there is no
@@ -70,13 +70,13 @@ class ActionExecutor:
     def __init__(
         self,
         registry: Registry,
-        policy: Policy | Mapping[str, Policy] | None = None,
+        policy: Policy | Policies | None = None,
         approvals: ApprovalStore | None = None,
         ledger: EffectLedger | None = None,
         audit: AuditSink | None = None,
         redactor: Redacting | None = None,
         *,
-        budgets: BudgetLedger | None = None,
+        budgets: Budgeting | None = None,
         metrics: Metrics | None = None,
         resources: Callable[[ActionRequest, Capability], Mapping[str, Any]] | None = None,
         directory: Directory | None = None,
@@ -85,10 +85,9 @@ class ActionExecutor:
     ) -> None:
         if on_error not in ("answer", "raise"):
             raise ConfigurationError(f"on_error is {on_error!r}; expected 'answer' or 'raise'")
-        policies = {} if policy is None else dict(policy) if isinstance(policy, Mapping) else {"": policy}
         self.services = Services(
             registry,
-            policies,
+            _selecting(policy),
             approvals,
             ledger,
             audit,
@@ -143,6 +142,26 @@ class ActionExecutor:
     def clearing(self, actions: Sequence[Action]) -> Steps[list[Cleared]]:
         """Find out how the actions of one answer stand, and ask people about those that need approval, together."""
         return (yield from approvals.clear(self.services, actions, tells=True)) if actions else []
+
+
+class _One:
+    """One policy, for contexts that name none.
+
+    Args:
+        policy: The policy.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def select(self, names: Iterable[str] = (), /) -> Policy:
+        """Return the policy; where a context names others, one that denies."""
+        missing = next(iter(names), None)
+        return self._policy if missing is None else DenyAll(f"There is no policy {missing!r}")
+
+
+def _selecting(policy: Policy | Policies | None) -> Selecting | None:
+    return policy if policy is None or isinstance(policy, Policies) else _One(policy)
 
 
 UnifiedActionExecutor: Final = ActionExecutor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -14,11 +14,10 @@ from stategraph.governance.actions import ActionOutcome, ActionRequest
 from stategraph.governance.approval.port import Approval, ApprovalStore
 from stategraph.governance.approval.voting import Directory
 from stategraph.governance.audit.event import AuditSink
-from stategraph.governance.budget.port import BudgetLedger, Reservation
+from stategraph.governance.budget.port import Reservation
 from stategraph.governance.capability import Capability
-from stategraph.governance.pipeline.outside import Metrics, Redacting
+from stategraph.governance.pipeline.outside import Budgeting, Metrics, Redacting, Selecting
 from stategraph.governance.policy.points import Evaluation
-from stategraph.governance.policy.verdict import Policy
 from stategraph.governance.registry import Registry
 from stategraph.prebuilt.steps import Step
 from stategraph.workers.ledger.effects import EffectLedger
@@ -61,12 +60,12 @@ class Services:
 
     Attributes:
         registry: The capabilities.
-        policies: By the name under which contexts ask for them; the one named "" is for contexts that name none.
+        policies: Returns the policy of a context, given the names that it has.
         approvals: Keeps requests for approval.
         ledger: Claims effects.
         audit: Takes events.
         redactor: Hides secrets in what people and models are shown of errors and arguments.
-        budgets: Keeps the budgets of trees of runs.
+        budgets: Admits actions to the budgets of trees of runs.
         metrics: Counts actions.
         resources: Returns facts of the host about what is acted on, for policies.
         directory: Knows the roles that approvers have now.
@@ -75,12 +74,12 @@ class Services:
     """
 
     registry: Registry
-    policies: Mapping[str, Policy] = field(default_factory=dict)
+    policies: Selecting | None = None
     approvals: ApprovalStore | None = None
     ledger: EffectLedger | None = None
     audit: AuditSink | None = None
     redactor: Redacting | None = None
-    budgets: BudgetLedger | None = None
+    budgets: Budgeting | None = None
     metrics: Metrics | None = None
     resources: Callable[[ActionRequest, Capability], Mapping[str, Any]] | None = None
     directory: Directory | None = None

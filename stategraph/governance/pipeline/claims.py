@@ -29,7 +29,6 @@ from stategraph.engine.tasks import threads
 from stategraph.errors import GraphBubbleUp, is_invalid_resume
 from stategraph.governance.actions import ActionOutcome, ActionStatus, Reason
 from stategraph.governance.audit.event import AuditEventType
-from stategraph.governance.budget.port import NOTHING, ONE_ACTION
 from stategraph.governance.capabilities.port import CapabilityCall, CapabilityResult
 from stategraph.governance.errors import ActionRejected, AuditUnavailable
 from stategraph.governance.pipeline import telling
@@ -278,10 +277,9 @@ def _name(error: BaseException) -> str:
 
 def end(services: Services, action: Action, outcome: ActionOutcome) -> Steps[None]:
     """Give back what was held, and tell the log and the metrics."""
-    held, budgets = action.reservation, services.budgets
-    if held is not None and budgets is not None:
-        took = NOTHING if outcome.status == "rejected" or action.replayed else ONE_ACTION
-        yield Step(lambda: budgets.settle_sync(held, took), lambda: budgets.settle(held, took))
+    if services.budgets is not None:
+        executed = outcome.status not in ("rejected", "answered") and not action.replayed
+        services.budgets.end_action(action.reservation, executed=executed)
     data = telling.outcome_data(services, action, outcome)
     try:
         yield from telling.told(services, action, telling.OUTCOMES[outcome.status], data)

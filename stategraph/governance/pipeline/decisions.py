@@ -5,7 +5,6 @@ They are gone through again whenever an action is looked at anew, such as when i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -19,8 +18,9 @@ from stategraph.governance.errors import ActionRejected, AuditUnavailable
 from stategraph.governance.pipeline import telling
 from stategraph.governance.pipeline.action import Action, Services
 from stategraph.governance.policy import points
+from stategraph.governance.policy.combination import DenyAll
 from stategraph.governance.policy.snapshot import tool_call_snapshot
-from stategraph.governance.policy.verdict import Decision, InterventionPoint, Policy, Snapshot, Verdict
+from stategraph.governance.policy.verdict import Decision, InterventionPoint, Policy
 from stategraph.governance.view import CapabilityGraph
 from stategraph.prebuilt.steps import Step, Steps
 
@@ -65,41 +65,11 @@ def validate(services: Services, action: Action) -> Action:
 
 
 def policy_of(services: Services, action: Action) -> Policy | None:
-    """Return the policy that an action is under; None: there is none.
-
-    Raises:
-        ActionRejected: The context names a policy that there is not.
-    """
-    names = action.request.context.policies or ("",)
-    policies = [services.policies[name] for name in names if name in services.policies]
-    if len(policies) != len(names) and names != ("",):
-        missing = ", ".join(name for name in names if name not in services.policies)
-        raise ActionRejected(f"There is no policy named {missing}", Reason.POLICY_DENIED)
-    if len(policies) <= 1:
-        return policies[0] if policies else None
-    return Strictest(tuple(policies))
-
-
-_STRICTNESS: Final = (Decision.ALLOW, Decision.WARN, Decision.TRANSFORM, Decision.ESCALATE, Decision.DENY)
-
-
-class Strictest:
-    """Several policies as one: the strictest of their verdicts, the first of those that are equally strict."""
-
-    def __init__(self, policies: tuple[Policy, ...]) -> None:
-        self._policies = policies
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 in hex over the digests of the policies, in their order."""
-        return hashlib.sha256("\0".join(policy.digest for policy in self._policies).encode()).hexdigest()
-
-    def decide(self, point: InterventionPoint, snapshot: Snapshot, /) -> Verdict:
-        """Decide by each policy."""
-        verdicts = [policy.decide(point, snapshot) for policy in self._policies]
-        enforced = [verdict for verdict in verdicts if verdict.enforced]
-        verdict = max(enforced or verdicts, key=lambda each: _STRICTNESS.index(each.decision))
-        return replace(verdict, policy_digest=self.digest)
+    """Return the policy that an action is under; None: there is none."""
+    names = action.request.context.policies
+    if services.policies is None:
+        return None if not names else DenyAll(f"There is no policy {names[0]!r}")
+    return services.policies.select(names)
 
 
 def authorize(services: Services, action: Action) -> Steps[Action]:

@@ -19,17 +19,18 @@ Rules
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from stategraph.governance.actions import Reason
 from stategraph.governance.audit.event import AuditEventType
-from stategraph.governance.budget.port import ONE_ACTION, Tree
 from stategraph.governance.errors import ActionRejected
 from stategraph.governance.pipeline import approvals, claims, decisions, telling
 from stategraph.governance.pipeline.action import Action, Carried, Ran, Services
 from stategraph.governance.policy import points
 from stategraph.governance.policy.snapshot import content_of, tool_result_snapshot
 from stategraph.governance.policy.verdict import InterventionPoint
+from stategraph.governance.session import ActiveSession
 from stategraph.prebuilt.steps import Step, Steps
 
 
@@ -38,14 +39,14 @@ def reserve(services: Services, action: Action) -> Steps[Action]:
 
     Raises:
         BudgetExceeded: It is used up.
+        GraphInterrupt: A person is asked whether it may be more.
     """
     budgets, request = services.budgets, action.request
     if budgets is None or request.context.budget is None:
         return action
-    tree = Tree(request.run.root, request.context.tenant, request.context.budget)
-    key = f"{request.run.run_id}/{request.place}/{request.call_id}"
+    session = ActiveSession(request.context, request.run)
     held = yield Step(
-        lambda: budgets.reserve_sync(tree, ONE_ACTION, key=key), lambda: budgets.reserve(tree, ONE_ACTION, key=key)
+        partial(budgets.begin_action_sync, session, request), partial(budgets.begin_action, session, request)
     )
     return replace(action, reservation=held)
 

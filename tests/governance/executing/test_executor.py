@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from stategraph.governance.actions import Reason
 from stategraph.governance.approval.machine import ApprovalState
+from stategraph.governance.budget.ledger import SqlBudgetLedger
+from stategraph.governance.budget.part import RunBudget
+from stategraph.governance.context import Budget
 from stategraph.governance.errors import ActionRejected
+from stategraph.governance.executor import ActionExecutor
+from stategraph.governance.policy.combination import Policies
 from stategraph.workers.ledger.effects import EffectFailed
 from stategraph.workers.ledger.machine import EffectState
+from stategraph.workers.registry.databases import open_database
 from tests.governance.executing.kit import ASK, BOB, CLEO, STRICT, Log, World, asked, policy, session
 
 
@@ -250,14 +257,37 @@ def test_an_approver_who_lost_the_role_does_not_count(office: World, act: Any) -
     assert office.office.done == []
 
 
-def test_several_policies_are_as_strict_as_the_strictest(office: World, act: Any) -> None:
-    executor = office.executor(None)
-    services = executor.services
-    object.__setattr__(services, "policies", {"": policy(), "mail": policy(STRICT), "plain": policy(ASK)})
+def test_contexts_choose_policies_by_name(office: World, act: Any) -> None:
+    policies = Policies({"plain": policy(), "mail": policy(STRICT)}, ["plain"])
+    executor = ActionExecutor(office.office.registry(), policies, office.approvals, audit=office.log)
     both = session(policies=("plain", "mail"))
     assert act(executor, asked("send_mail", context=both, to="eve")).reason == "mail_is_off"
+    assert act(executor, asked("send_mail", to="eve")).reason == Reason.APPROVAL_REQUIRED
     missing = session(policies=("plain", "gone"))
-    assert "no policy named gone" in act(executor, asked("look_up", context=missing, order="7")).content
+    assert "no policy 'gone'" in act(executor, asked("look_up", context=missing, order="7")).content
+    other = session(policies=("gone",))
+    assert "no policy 'gone'" in act(office.executor(), asked("look_up", context=other, order="7")).content
+    assert "no policy 'gone'" in act(office.executor(None), asked("look_up", context=other, order="7")).content
+
+
+def test_a_budget_of_actions_holds_and_what_is_refused_does_not_count(office: World, act: Any) -> None:
+    ledger = SqlBudgetLedger(open_database(f"sqlite:///{office.folder / 'budgets.db'}"))
+    executor = office.executor(budgets=RunBudget(ledger, wait_s=0.0))
+    limited = replace(session(), budget=Budget(tool_calls=2, on_limit="deny"))
+    told = [
+        act(executor, asked(name, f"call-{n}", limited, **args))
+        for n, (name, args) in enumerate(
+            [
+                ("look_up", {"order": "1"}),
+                ("drop_all", {}),
+                ("look_up", {"order": "2"}),
+                ("look_up", {"order": "3"}),
+            ]
+        )
+    ]
+    assert [each.reason for each in told] == [None, "denied_by_default", None, Reason.BUDGET_EXCEEDED]
+    assert office.office.done == [("look_up", "1"), ("look_up", "2")]
+    ledger.close()
 
 
 def test_secrets_do_not_reach_the_log_or_the_store(office: World, act: Any) -> None:
