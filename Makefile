@@ -16,7 +16,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -74,6 +74,9 @@ workers: dev-env ## The contract of worker pools on each backend, and how worker
 
 traps: dev-env ## Failures that other systems had with leases, on a naive lease and on the registry, and the unknown window
 	$(DEV)/bin/python -m pytest -q tests/workers/test_traps.py tests/workers/test_unknown_window.py $(ARGS)
+
+acting-kills: dev-env ## Kill processes at random while they act: every effect began in the audit log, none happened twice (N=2000 SEED=1)
+	$(DEV)/bin/python -m tests.governance.executing.kills --number $(or $(N),2000) --seed $(or $(SEED),1)
 
 chaos: dev-env ## Kill and stop workers at random: no effect twice, the same end, the same events (SEED=7 N=50 STORE=postgres|nats|jobs REFERENCE=python)
 	$(DEV)/bin/python -m tests.workers.$(if $(filter jobs,$(STORE)),chaos_jobs,chaos --store $(or $(STORE),sqlite)) \
