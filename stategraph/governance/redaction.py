@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import html
 import json
 import logging
 import math
@@ -96,11 +97,15 @@ class Redactor:
         personal: bool = True,
         recognisers: Iterable[Recogniser] = (),
     ) -> None:
-        self._names = _SECRET_NAMES | frozenset(names)
-        self._keep = (_KEPT_NAMES | frozenset(keep)) - self._names
+        names, keep = frozenset(names), frozenset(keep)
+        self._names = (_SECRET_NAMES - keep) | names
+        self._keep = (_KEPT_NAMES | keep) - self._names
         self._patterns = tuple(each for each in PATTERNS if personal or not each.personal)
         self._suspicion = Suspicion(self._patterns)
-        self._label_suspicion = Suspicion(each for each in PATTERNS if not each.personal and not each.named)
+        self._label_suspicions = (
+            Suspicion(each for each in PATTERNS if not each.personal and not each.named),
+            Suspicion(each for each in PATTERNS if not each.personal),
+        )
         self._recognisers = tuple(recognisers)
         self._name_ends = _NAME_ENDS | {words[-1][-END:] for name in names if (words := sorted(words_of(name)))}
         self._by_name: dict[str, bool] = {}
@@ -207,13 +212,15 @@ class Redactor:
     def label(self, text: str) -> str:
         """Return a short text, such as an id, without secrets; never raises.
 
-        Only what is a secret by its own form, or is registered, is hidden: an id may contain the word `token`.
+        Personal data are not hidden: the name of a user may be an e-mail address. What is a secret by the words beside
+        it is hidden in texts that have spaces, quotes or `=`: an id has none, and may contain the word `token`.
         """
         try:
             if self._secrets:
                 text = self._secrets.text(text)
             small = text.lower()
-            for pattern in self._label_suspicion.about(small, words_of(small)):
+            is_id = not any(each in text for each in " =\"'")
+            for pattern in self._label_suspicions[0 if is_id else 1].about(small, words_of(small)):
                 text = _applied(pattern, text)
             return text
         except Exception as error:
@@ -299,7 +306,10 @@ class _Cleaning:
                 return self._container(value, depth + 1)
             finally:
                 self._around.discard(id(value))
-        return self._other(value, depth + 1)
+        try:
+            return self._other(value, depth + 1)
+        except Exception:  # an object of a stranger may raise whatever it is asked
+            return f"[left out: {kind.__name__}]"
 
     def _text(self, text: str) -> str:
         cut = self._cut
@@ -360,8 +370,9 @@ def _applied(pattern: SecretPattern, text: str) -> str:
     for match in pattern.pattern.finditer(text):
         groups = [name for name in match.re.groupindex if name.startswith("hidden") and match[name] is not None]
         start, end = match.span(groups[0] if groups else 0)
-        if pattern.check is None or pattern.check(text[start:end]):
-            found.append((start, end, pattern.kind))
+        length = end - start if pattern.check is None else pattern.check(text[start:end])
+        if length:
+            found.append((start, start + length, pattern.kind))
     return _replaced(text, found)
 
 
@@ -381,6 +392,8 @@ def _replaced(text: str, found: Iterable[tuple[int, int, str]]) -> str:
 def _encoded(text: str) -> Iterator[str]:
     """Yield a secret, and the forms of it that are not written as text: base64, wherever in a longer text, and hex."""
     yield text
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield html.escape(text)
     data = text.encode("utf-8", "surrogatepass")
     if len(data) < SHORTEST:
         return

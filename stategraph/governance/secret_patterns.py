@@ -35,7 +35,7 @@ class SecretPattern:
         ends: Ends of words, of at most `END` characters.
         symbols: Other texts.
         hint: A pattern over the text in small letters.
-        check: Returns whether what was found is one; None: the form is enough.
+        check: Returns how many characters of what was found are one, 0 if it is none; None: all of them.
         personal: Whether it is personal data, such as an e-mail address, and no secret.
         named: Whether it is known by the words around it, and not by its own form.
     """
@@ -46,7 +46,7 @@ class SecretPattern:
     ends: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     hint: re.Pattern[str] | None = None
-    check: Callable[[str], bool] | None = None
+    check: Callable[[str], int] | None = None
     personal: bool = False
     named: bool = False
 
@@ -106,17 +106,48 @@ def words_of(small: str) -> set[str]:
     return set(_WORD.findall(small))
 
 
-def _luhn(text: str) -> bool:
+def _luhn(text: str) -> int:
     digits = [int(each) for each in text if each.isdigit()]
     doubled = sum(sum(divmod(2 * each, 10)) for each in digits[-2::-2])
-    return (sum(digits[-1::-2]) + doubled) % 10 == 0
+    return 0 if (sum(digits[-1::-2]) + doubled) % 10 else len(text)
 
 
-def _iban(text: str) -> bool:
-    plain = re.sub(r"[ -]", "", text).upper()
-    if not 15 <= len(plain) <= 34:
-        return False
-    return int("".join(str(int(each, 36)) for each in plain[4:] + plain[:4])) % 97 == 1
+#: The lengths of IBANs by country (SWIFT's IBAN registry).
+_IBANS: Final = {
+    country: length
+    for length, countries in {
+        15: "NO",
+        16: "BE",
+        18: "DK FI FO GL NL SD",
+        19: "MK SI",
+        20: "AT BA EE KZ LT LU XK",
+        21: "CH HR LI LV",
+        22: "BG BH CR DE GB GE IE ME RS VA",
+        23: "AE GI IL IQ OM SO TL",
+        24: "AD CZ DJ ES MD PK RO SA SE SK TN VG",
+        25: "LY PT ST",
+        26: "IS TR",
+        27: "BI FR GR IT MC MR SM",
+        28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
+        29: "BR EG PS QA UA",
+        30: "JO KW MN MU YE",
+        31: "MT SC",
+        32: "LC",
+        33: "RU",
+    }.items()
+    for country in countries.split()
+}
+
+
+def _iban(text: str) -> int:
+    """Return the length of the IBAN with which a text begins; 0: with none."""
+    places = [at for at, each in enumerate(text) if each not in " -"]
+    length = _IBANS.get(text[:2].upper(), 0)
+    if not length or len(places) < length:
+        return 0
+    plain = "".join(text[at] for at in places[:length])
+    is_one = int("".join(str(int(each, 36)) for each in plain[4:] + plain[:4])) % 97 == 1
+    return places[length - 1] + 1 if is_one else 0
 
 
 _FREE: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt]))"
@@ -198,8 +229,8 @@ _NOT_ALREADY: Final = r"(?!\[redacted|\*{3}|(?:null|none|true|false)\b)"
 
 #: A value behind `=` or `:`, in quotes or without; quotes may be escaped, as in JSON within a text.
 _VALUE: Final = (
-    rf"(?:(?P<quote>\\{{0,3}}[\"']){_NOT_ALREADY}(?P<hidden>(?:(?!(?P=quote))[^\r\n]){{1,4096}})"
-    rf"|{_NOT_ALREADY}(?P<hidden_bare>[^\s\"'&;,]{{1,4096}}))"
+    rf"(?:(?P<quote>\\{{0,3}}+[\"']){_NOT_ALREADY}(?P<hidden>(?:(?!(?P=quote))[^\r\n]){{1,4096}})"
+    rf"|{_NOT_ALREADY}(?P<hidden_bare>[^\s\"'&;,\\][^\s\"'&;,]{{0,4095}}))"
 )
 
 _ASSIGNED: Final = (
@@ -224,12 +255,14 @@ _CARD: Final = (
     r"(?:[ -]?\d){8,15}(?![\d])"
 )
 
-_MAIL: Final = r"(?<![\w.%+-])[\w.%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
+_MAIL: Final = (
+    r"(?<![\w.%+-])[\w.%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,7}\.[A-Za-z]{2,24}(?![A-Za-z0-9-])"
+)
 
 
-def _of_a_scheme(text: str) -> bool:
-    """Return whether what follows `Bearer` or `Basic` is a credential, and no word of a sentence."""
-    return not text.isalpha() or not (text.islower() or text.isupper() or text.istitle())
+def _of_a_scheme(text: str) -> int:
+    """Return the length of a credential behind `Bearer` or `Basic`; 0 for a word of a sentence."""
+    return 0 if text.isalpha() and (text.islower() or text.isupper() or text.istitle()) else len(text)
 
 
 PATTERNS: Final[tuple[SecretPattern, ...]] = (
@@ -322,7 +355,7 @@ PATTERNS: Final[tuple[SecretPattern, ...]] = (
     SecretPattern("card", re.compile(_CARD), hint=_NUMBER, check=_luhn, personal=True),
     SecretPattern(
         "iban",
-        re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])"),
+        re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"),
         hint=_NUMBER,
         check=_iban,
         personal=True,
