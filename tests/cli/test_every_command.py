@@ -46,6 +46,10 @@ ELSEWHERE = {
     "policy check": "tests/cli/test_policy.py::test_files_are_checked",
     "policy test": "tests/cli/test_policy.py::test_a_policy_is_held_against_a_table",
     "policy explain": "tests/cli/test_policy.py::test_a_verdict_is_explained",
+    **{
+        f"audit {action}": "tests/cli/test_audit.py::test_every_action_is_run_on_one_log"
+        for action in ("query", "verify", "export", "erase", "archive", "rekey", "keygen")
+    },
     "completion install": "tests/cli/test_commands.py::test_completion_is_installed_once_and_completes",
 }
 

@@ -224,7 +224,7 @@ class ChainVerifier:
     def _find_gap(self, seq: int) -> None:
         expected = self.last + 1
         if seq > expected:
-            self.find(expected, f"rows {expected} to {seq - 1} are missing" if seq > expected + 1 else "it is missing")
+            self.find(expected, f"{_rows(expected, seq - 1)} missing")
         else:
             self.find(seq, "it is there twice, or out of order")
 
@@ -267,7 +267,7 @@ class ChainVerifier:
             heads: Signed heads.
         """
         if not self._part and self.first > 1 and (self.first - 1, self.before.hex()) not in self._archived:
-            self.find(1, f"rows 1 to {self.first - 1} are missing, and no archive of them is told of")
+            self.find(1, f"{_rows(1, self.first - 1)} missing, and no archive of them is told of")
         if end is not None and (end.seq, end.hash) != (self.last, self.hash):
             self.find(self.last + 1, f"the end of the chain is said to be row {end.seq}, with another hash")
         for seq in () if self._part else self._not_erased():
@@ -319,13 +319,15 @@ class ChainVerifier:
                 self.find(head.seq, f"the signed head of row {head.seq} has a wrong signature: it was changed")
                 return False
         if head.seq > self.last:
-            self.find(
-                self.last + 1, f"rows {self.last + 1} to {head.seq} are missing: a signed head says they were there"
-            )
-            return False
+            self.find(self.last + 1, f"{_rows(self.last + 1, head.seq)} missing, which a signed head covers")
+            return known and False
         is_before = head.seq < self.first - 1  # of an archive
         actual = self.before if head.seq == self.first - 1 else self._hashes.get(head.seq)
         if not is_before and actual != head.hash:
             self.find(head.seq, "it is not the row that a signed head was made of: the chain was written anew")
-            return False
+            return known and False
         return known
+
+
+def _rows(first: int, last: int) -> str:
+    return f"row {first} is" if first == last else f"rows {first} to {last} are"

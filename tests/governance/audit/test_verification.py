@@ -157,7 +157,7 @@ def test_a_truncated_tail_is_found_as_far_as_a_signed_head_covers_it(storage: Au
     with storage.reading() as reading:
         heads, made = reading.signed_heads("acme"), list(reading.rows("acme"))
     found = verified_with(made[:2], heads)
-    assert "rows 3 to 4 are missing: a signed head says" in found.findings[0].message
+    assert "rows 3 to 4 are missing, which a signed head covers" in found.findings[0].message
     # Nobody can tell without a head: this is said, not hidden.
     assert verified_with(made[:2], []).ok
     assert verified_with(made[:2], []).unsigned == 2
