@@ -34,7 +34,7 @@ _COMMANDS: Final = (
         "governed.capabilities",
     ),
     ("skills", "List skills of folders, and hold them against the specification.", "governed.skills"),
-    ("audit", "Read, verify, export, erase from and archive the audit log of governed actions.", "audit"),
+    ("audit", "Read, verify, export, erase from and archive the audit log of governed actions.", "governed.audit"),
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", "diagnosis"),
     ("completion", "Have a shell complete commands and options.", "completion.command"),
 )
