@@ -169,7 +169,7 @@ class ModelBudget:
         # The same number in the node's next execution, if it calls its models in the same order.
         with self._lock:
             number = next(self._numbers.setdefault(place, itertools.count()))
-        return _Wanted(run_id, provider, model, amounts, f"model/{place}/{number}", f"model/{place}")
+        return _Wanted(run_id, provider, model, amounts, f"model/{place}/{number}", place_of(place))
 
     def keep(self, wanted: _Wanted, reservation: Reservation) -> None:
         """Note a call that has begun."""
@@ -266,6 +266,11 @@ class _Last(_Handler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Settle a call that failed or was stopped."""
         self._budget.settle(run_id, answer_of(kwargs.get("response"), error))
+
+
+def place_of(namespace: str) -> str:
+    """Return the name of a node's execution, whose calls of models and actions share one line of interrupts."""
+    return f"node/{namespace}"
 
 
 def _sent(messages: list[list[BaseMessage]]) -> Sequence[AnyMessage]:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 from uuid import uuid4
 
 import anyio
@@ -28,7 +28,8 @@ from stategraph.governance.context import Budget
 from stategraph.governance.session import ActiveSession
 from stategraph.workers.registry.port import StoreUnavailableError
 
-_UNLIMITED: Final = Budget()
+_current: ContextVar[Admission | None] = ContextVar("stategraph_budget_admission", default=None)
+"""The admission of the execution that goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,13 @@ class RunBudget:
             BudgetExceeded: It must not begin.
             GraphInterrupt: A person is asked.
         """
-        admission = self._admission(session, request.context.budget)
-        return None if admission is None else await admission.admit(ONE_ACTION, action_key(request))
+        admission = self._admission_here(session, request.context.budget)
+        return None if admission is None else await admission.admit(ONE_ACTION, *_names(request))
 
     def begin_action_sync(self, session: ActiveSession, request: ActionRequest) -> Reservation | None:
         """Admit an action, in a thread without an event loop."""
-        admission = self._admission(session, request.context.budget)
-        return None if admission is None else admission.admit_sync(ONE_ACTION, action_key(request))
+        admission = self._admission_here(session, request.context.budget)
+        return None if admission is None else admission.admit_sync(ONE_ACTION, *_names(request))
 
     def end_action(self, reservation: Reservation | None, *, executed: bool) -> None:
         """Settle an action, without waiting for the database.
@@ -124,6 +125,13 @@ class RunBudget:
         tree = Tree(session.run.root, session.tenant, budget)
         return Admission(self.ledger, tree, session, self.wait_s, self.holds_s, self.audit)
 
+    def _admission_here(self, session: ActiveSession, budget: Budget | None) -> Admission | None:
+        """Return the admission of the execution that goes on, which knows what was asked in it."""
+        made, going_on = self._admission(session, budget), _current.get()
+        if made is None or going_on is None or going_on.ledger is not self.ledger or going_on.tree != made.tree:
+            return made
+        return going_on
+
     @contextmanager
     def _admitting(self, admission: Admission) -> Iterator[ModelBudget]:
         """Admit the calls of models in the block."""
@@ -132,12 +140,14 @@ class RunBudget:
             book = PriceBook.of(self.prices or Prices())
         budget = ModelBudget(admission, Estimates(book, self.assumed_tokens))
         variables = models.first, models.second, models.last
+        outer = _current.set(admission)
         tokens = [variable.set(each) for variable, each in zip(variables, budget.handlers(), strict=True)]
         try:
             yield budget
         finally:
             for variable, token in zip(variables, tokens, strict=True):
                 variable.reset(token)
+            _current.reset(outer)
 
     @staticmethod
     def _times(session: ActiveSession, budget: Budget) -> bool:
@@ -159,6 +169,7 @@ class RunBudget:
                 await anyio.to_thread.run_sync(partial(self.ledger.beat_sync, execution))
 
 
-def action_key(request: ActionRequest) -> str:
-    """Return the key of an action within its tree."""
-    return f"action/{request.run.run_id}/{request.call_id}"
+def _names(request: ActionRequest) -> tuple[str, str]:
+    """Return the key of an action within its tree, and the place of its node; empty: it has none."""
+    key = f"action/{request.run.run_id}/{request.place}/{request.call_id}"
+    return key, models.place_of(request.place) if request.place else ""

@@ -5,7 +5,8 @@ Rules
 * The app role, under which runs execute, sees the rows of the tenant that its transaction names, and no others; without
   one it sees none. It owns no table, is no superuser, and does not pass policies by (`BYPASSRLS`).
 * A table belongs to a tenant by its column `tenant`, by the key of a thread or a user, by its namespace, or by another
-  table. Tables of operators, such as workers, and tables without a known tenant are closed to the app role.
+  table. Tables of operators, such as workers, and tables without a known tenant are closed to the app role; it reads
+  its audit rows and writes none.
 * Tables are made by their owner, before: an app role has no right to make any. The owner sees everything, and so does a
   role of workers, which claim runs of all tenants, in the tables of the registry.
 * Policies keep the mistakes of a program from showing one tenant's rows to another. Whoever can execute any statement
@@ -60,6 +61,9 @@ _OWN: Final = {
 
 #: Versions of tables, which hold nothing of anybody.
 _SHARED: Final = frozenset({"sg_schema", "checkpoint_migrations", "store_migrations", "vector_migrations"})
+
+#: Tables that the app role reads and never writes: the audit log has a connection of its own, as the tables' owner.
+_READ_ONLY: Final = frozenset({"sg_audit", "sg_audit_head", "sg_audit_signed_head"})
 
 #: Tables of operators.
 _CLOSED: Final = frozenset({"sg_worker"})
@@ -196,7 +200,8 @@ class RowSecurity:
                     self._sql.Identifier(POLICY), name, app, *[self._sql.SQL(table.condition)] * 2
                 )
                 if not table.is_partition:
-                    yield self._sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(name, app)
+                    rights = "SELECT" if table.name in _READ_ONLY else "SELECT, INSERT, UPDATE, DELETE"
+                    yield self._sql.SQL(f"GRANT {rights} ON {{}} TO {{}}").format(name, app)
         yield from self._for_workers(names)
 
     def _for_workers(self, names: set[str]) -> Iterator[Composed]:

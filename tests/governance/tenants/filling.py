@@ -11,6 +11,8 @@ from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
 
 from stategraph.governance.approval.port import Approval
 from stategraph.governance.approval.store import SqlApprovals
+from stategraph.governance.audit.log import AuditLog
+from stategraph.governance.audit.urls import storage_at
 from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.port import Amounts, Asked, BudgetUnit, Tree
 from stategraph.governance.context import Budget
@@ -29,6 +31,7 @@ from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.tokens import RegistryTokens
+from tests.governance.audit.events import event
 from tests.governance.sessions import context, make_graph
 
 TENANTS = ("acme", "acme:x", "a.c%me")
@@ -83,6 +86,9 @@ async def make_tables(place: Place) -> None:
     for made in (SqlApprovals.from_url(place.owner), SqlBudgetLedger.from_url(place.owner)):
         made.set_up()
         made.close()
+    audit = storage_at(place.owner)
+    audit.set_up()
+    audit.close()
     async with AsyncPostgresSaver.from_conn_string(place.owner) as saver:
         await index_of(saver).open()
     with psycopg.connect(place.owner) as connection:
@@ -97,6 +103,9 @@ async def fill(place: Place) -> None:
             await _threads(place, tenant)
             await _stores(place, tenant)
         _governance(place, tenant)
+    with AuditLog(place.owner) as log:
+        for tenant in TENANTS:
+            log.record_sync(event(tenant=tenant), durable=True)
     with psycopg.connect(place.as_role(place.workers)) as connection:
         for tenant in TENANTS:
             thread = thread_key(tenant, "queued")
