@@ -164,8 +164,7 @@ class Session:
         root = self._root
         if outer is not None:
             check_tenant(outer.tenant, self.context.tenant, "A session that was to be entered here")
-            if outer.run.run_id != run_id:
-                root = root or outer.run.root
+            root = root or outer.run.root
         return ActiveSession(self.context, RunRef(run_id or str(uuid4()), thread_id, root))
 
     @asynccontextmanager

@@ -133,15 +133,24 @@ class SqlBudgetLedger:
 
         Args:
             tree: Of which budget.
-            key: Names the execution; unique within the tree.
+            key: Names the run. Its time runs once, though a host and its worker both say so, and goes on where another
+                process takes the run over.
         """
         reservation_id = environment.current().ids.unique().hex
+        known: list[str] = []
 
         def act(session: Session, rows: TreeRows) -> None:
+            before = rows.hold(key)
+            known[:] = [] if before is None or before.state != "running" else [before.id]
+            if known:
+                session.change(self._sql.beat, (LIVES_S, *rows.at, key, known[0]))
+                return
+            if before is not None:
+                rows.drop(before)
             session.change(self._sql.add_hold, (*rows.at, key, reservation_id, "running", 0, 0, 0, LIVES_S))
 
         self._change(tree, act)
-        return Reservation(tree, key, Amounts(), reservation_id)
+        return Reservation(tree, key, Amounts(), known[0] if known else reservation_id)
 
     def beat_sync(self, execution: Reservation) -> None:
         """Say that an execution goes on; to be called more often than every `LIVES_S`."""

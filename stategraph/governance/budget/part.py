@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from uuid import uuid4
 
 import anyio
 import anyio.to_thread
@@ -92,7 +91,7 @@ class RunBudget:
         with self._admitting(admission) as budget:
             execution = None
             if self._times(session, admission.tree.budget):
-                execution = await anyio.to_thread.run_sync(partial(self._begin, admission.tree))
+                execution = await anyio.to_thread.run_sync(partial(self._begin, admission))
             beating = None if execution is None else asyncio.create_task(self._beat(execution), name="budget of a run")
             try:
                 yield
@@ -112,7 +111,7 @@ class RunBudget:
             yield
             return
         with self._admitting(admission) as budget:
-            execution = self._begin(admission.tree) if self._times(session, admission.tree.budget) else None
+            execution = self._begin(admission) if self._times(session, admission.tree.budget) else None
             try:
                 yield
             finally:
@@ -154,8 +153,8 @@ class RunBudget:
         """Return whether the time of an execution counts: only that of the root does."""
         return budget.wall_s is not None and session.run.root == session.run.run_id
 
-    def _begin(self, tree: Tree) -> Reservation:
-        return self.ledger.begin_sync(tree, f"execution/{uuid4()}")
+    def _begin(self, admission: Admission) -> Reservation:
+        return self.ledger.begin_sync(admission.tree, f"execution/{admission.session.run.run_id}")
 
     def _end(self, execution: Reservation | None) -> None:
         self.ledger.flush_sync()

@@ -156,6 +156,22 @@ def test_time_runs_while_the_root_executes_and_until_a_lost_process_was_last_see
     assert 120 <= state(ledger, "wall_s")[2] < 180
 
 
+def test_time_of_one_run_runs_once_and_goes_on_in_the_process_that_takes_it_over(
+    ledger: SqlBudgetLedger, url: str
+) -> None:
+    mine = tree(wall_s=100)
+    host, worker = ledger.begin_sync(mine, "execution/r"), ledger.begin_sync(mine, "execution/r")
+    age(url, "sg_budget_hold", "since", 40)
+    ledger.end_sync(worker)
+    ledger.end_sync(host)
+    assert 40 <= state(ledger, "wall_s")[2] < 70
+    ledger.begin_sync(mine, "execution/r")
+    age(url, "sg_budget_hold", "since", 1000)
+    age(url, "sg_budget_hold", "expires_at", 1000)  # it was lost at once
+    ledger.end_sync(ledger.begin_sync(mine, "execution/r"))
+    assert 40 <= state(ledger, "wall_s")[2] < 100
+
+
 def test_a_raised_cap_stays_raised_and_is_never_lowered(ledger: SqlBudgetLedger) -> None:
     mine = tree(tokens=10)
     ledger.settle_sync(ledger.reserve_sync(mine, Amounts(tokens=9), key="m1"), Amounts(tokens=20))

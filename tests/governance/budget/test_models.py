@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -164,17 +165,17 @@ def test_a_call_that_fails_gives_back_what_was_reserved(ledger: SqlBudgetLedger)
 
 def test_a_call_that_is_stopped_takes_what_was_reserved(ledger: SqlBudgetLedger) -> None:
     async def main() -> None:
-        gate = script.Gate()
+        loop, began, gate = asyncio.get_running_loop(), asyncio.Event(), script.Gate()
 
         def hold(_: script.ModelRequest[Any]) -> script.Reply:
+            loop.call_soon_threadsafe(began.set)
             return script.reply("Half ", script.Hold(gate), "of it.")
 
         slow = LimitedModel(replies=script.Script([hold], repeat_last=True))
         async with session(ledger, tokens=1000).active("r"):
             task = asyncio.create_task(slow.ainvoke("hi"))
             async with asyncio.timeout(60):
-                while not ledger.usage_sync("acme", "r").units:  # noqa: ASYNC110  the database tells nobody
-                    await asyncio.sleep(0.01)
+                await began.wait()
             task.cancel()
             await asyncio.wait((task,))
         taken, held = spent(ledger)
@@ -239,16 +240,32 @@ def test_subagents_and_runs_inside_of_a_run_share_its_budget(ledger: SqlBudgetLe
     asyncio.run(main())
 
 
-def test_a_reservation_whose_caller_is_cancelled_is_given_back(ledger: SqlBudgetLedger) -> None:
+class SlowLedger(SqlBudgetLedger):
+    """A ledger whose database takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__(open_database("sqlite:///:memory:"))
+        self.asked, self.answers = threading.Event(), threading.Event()
+
+    def reserve_sync(self, *given: Any, **more: Any) -> Any:
+        self.asked.set()
+        assert self.answers.wait(60)
+        return super().reserve_sync(*given, **more)
+
+
+def test_a_reservation_whose_caller_is_cancelled_is_given_back() -> None:
     async def main() -> None:
-        async with session(ledger, tokens=60).active("r"):
+        slow = SlowLedger()
+        async with asyncio.timeout(60), session(slow, tokens=60).active("r"):
             task = asyncio.create_task(model().ainvoke("hi"))
-            await asyncio.sleep(0)
+            assert await asyncio.to_thread(slow.asked.wait, 60)
             task.cancel()
             await asyncio.wait((task,))
-            if task.cancelled():
-                await asyncio.to_thread(ledger.flush_sync)
-        assert spent(ledger)[1] == 0 if ledger.usage_sync("acme", "r").units else True
+            assert task.cancelled()
+            slow.answers.set()
+            while not slow.usage_sync("acme", "r").units or spent(slow) != (0, 0):  # noqa: ASYNC110  its row
+                await asyncio.sleep(0.01)
+        await slow.aclose()
 
     asyncio.run(main())
 
