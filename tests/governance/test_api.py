@@ -240,7 +240,7 @@ server = MCPServer("private")
 @server.tool()
 def reveal() -> str:
     "Say what the environment has."
-    return "the token is " + os.environ["TOKEN"]
+    return "the wall says " + os.environ["TOKEN"]
 
 server.run()
 """
@@ -253,29 +253,32 @@ def configured(**references: Any) -> AgentConfiguration:
 
 class Secrets:
     async def get(self, tenant: str, name: str, /) -> str | None:
-        return {("acme", "token"): "s3cr3t-of-acme-0001", ("globex", "token"): "s3cr3t-of-globex-1"}.get((tenant, name))
+        return {("acme", "token"): "violet heron of acme", ("globex", "token"): "violet heron of globex"}.get(
+            (tenant, name)
+        )
 
 
 def test_secrets_are_resolved_for_the_call_hidden_during_it_and_accounted_for() -> None:
     async def main() -> None:
         redactor, log = Redactor(), Log()
         servers = OrganisationServers(Secrets(), redactor, log)
-        configuration = configured(TOKEN={"secretRef": "token", "prefix": "Bearer "})
-        assert "s3cr3t" not in repr(configuration)
+        configuration = configured(TOKEN={"secretRef": "token", "prefix": "a "})
+        assert "heron" not in repr(configuration)
         async with Session(context("acme")).active("r") as active, asyncio.timeout(60):
             async with servers.opened(active, configuration) as opened:
                 (tool,) = await opened.tools()
                 answer = str(await tool.ainvoke({}))
-                assert "Bearer s3cr3t-of-acme-0001" in answer
-                assert "s3cr3t" not in str(redactor.clean(answer))
-                assert "s3cr3t" not in repr(opened)
+                assert "a violet heron of acme" in answer
+                assert "heron" not in str(redactor.clean(answer))
+                assert "heron" not in repr(opened)
+            assert "heron" in str(redactor.clean(answer))  # which the redactor knew only while it was in use
             ((event, durable),) = log.events
             assert durable
             assert (event.type, event.tenant, event.data) == (
                 *("secret.accessed", "acme"),
                 {"secret": "token", "server": "private"},
             )
-        assert "s3cr3t" not in repr(log.events)
+        assert "heron" not in repr(log.events)
 
     asyncio.run(main())
 
@@ -296,7 +299,7 @@ def test_a_secret_that_is_missing_or_cannot_be_accounted_for_is_not_used() -> No
                     pass
 
     asyncio.run(main())
-    for plain in ("s3cr3t", {"secretRef": ""}, {"secretRef": "a", "value": "b"}, None):
+    for plain in ("violet heron", {"secretRef": ""}, {"secretRef": "a", "value": "b"}, None):
         with pytest.raises(ConfigurationError, match="expected a reference"):
             configured(TOKEN=plain)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -82,9 +83,12 @@ def tell(metrics: GovernanceMetrics) -> None:
     measured.record_sync(event(AuditEventType.APPROVAL_REQUESTED))
     measured.record_sync(event(AuditEventType.SECRET_ACCESSED))
     measured.record_sync(event("plugin.of.somebody"))
+    asyncio.run(measured.record(event(AuditEventType.SECRET_ACCESSED)))
     sink.away = True
     with pytest.raises(AuditUnavailable):
         measured.record_sync(event(AuditEventType.ACTION_STARTED))
+    with pytest.raises(AuditUnavailable):
+        asyncio.run(measured.record(event(AuditEventType.ACTION_STARTED)))
     ledger = SqlBudgetLedger(open_database("sqlite:///:memory:"), observer=metrics)
     tree = Tree("r", "acme", Budget(tokens=10))
     held = ledger.reserve_sync(tree, Amounts(tokens=12), key="m")
@@ -118,9 +122,9 @@ def test_prometheus_reads_what_was_told(metrics: GovernanceMetrics) -> None:
     assert value(f"{prefix}action_duration_seconds_sum", status="completed") == pytest.approx(0.02)
     assert value(f"{prefix}decisions_total", decision="deny") == 1
     assert value(f"{prefix}approvals_total", event="requested") == 1
-    assert value(f"{prefix}secrets_accessed_total") == 1
+    assert value(f"{prefix}secrets_accessed_total") == 2
     assert value(f"{prefix}audit_events_total", type="plugin", severity="info") == 1
-    assert value(f"{prefix}audit_unavailable_total") == 1
+    assert value(f"{prefix}audit_unavailable_total") == 2
     assert value(f"{prefix}budget_spent", unit="tokens") == 11
     assert value(f"{prefix}budget_reserved", unit="tokens") == 3
     assert value(f"{prefix}budget_refusals_total", unit="tokens") == 1

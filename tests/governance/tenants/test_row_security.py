@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from stategraph.governance.session import NoSessionError, Session
 from stategraph.governance.tenants.binding import BIND, TenantDatabase, parameters
 from stategraph.governance.tenants.keys import label, thread_key, user_key
 from stategraph.governance.tenants.policies import RowSecurity
+from stategraph.governance.tenants.pools import AsyncTenantPool
 from stategraph.governance.tenants.sync_pools import TenantPool
 from stategraph.savers.postgres.connections import pool_settings
 from stategraph.savers.postgres.saver import PostgresSaver
@@ -184,6 +186,24 @@ def test_a_connection_that_is_given_back_knows_no_tenant(place: Place) -> None:
             raise ZeroDivisionError
         with Session(context("acme:x")).active_sync("run"), pool.connection() as connection:
             assert connection.execute("SELECT tenant FROM sg_run").fetchall() == [{"tenant": "acme:x"}]
+
+
+def test_a_connection_of_an_async_pool_that_is_given_back_knows_no_tenant(place: Place) -> None:
+    async def main() -> None:
+        settings = {**pool_settings(place.as_app), "min_size": 1, "max_size": 1}
+        async with AsyncTenantPool(place.as_app, **settings) as pool:
+            async with Session(context("acme")).active("run"), pool.connection() as connection:
+                assert await (await connection.execute("SELECT tenant FROM sg_run")).fetchall() == [{"tenant": "acme"}]
+            raw = await pool.getconn()
+            try:
+                assert await (await raw.execute("SELECT tenant FROM sg_run")).fetchall() == []
+            finally:
+                await pool.putconn(raw)
+            with pytest.raises(NoSessionError):
+                async with pool.connection():
+                    pass
+
+    asyncio.run(main())
 
 
 def test_a_transaction_of_the_registry_needs_a_session(place: Place) -> None:
