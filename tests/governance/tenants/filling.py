@@ -15,7 +15,7 @@ from stategraph.governance.audit.log import AuditLog
 from stategraph.governance.audit.urls import storage_at
 from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.port import Amounts, Asked, BudgetUnit, Tree
-from stategraph.governance.context import Budget
+from stategraph.governance.context import Budget, Principal
 from stategraph.governance.errors import BudgetExceeded
 from stategraph.governance.policy.verdict import ApprovalTerms
 from stategraph.governance.session import Session
@@ -179,5 +179,5 @@ def _governance(place: Place, tenant: str) -> None:
     ledger.close()
     approvals = SqlApprovals(TenantDatabase(open_database(place.as_app), tenant))
     made, _ = approvals.request(approval(tenant))
-    approvals.vote(tenant, made.id, context(tenant, "bob").principal, "deny")
+    approvals.vote(tenant, made.id, Principal(tenant, "bob"), "deny")  # a vote keeps the roles of who votes
     approvals.close()

@@ -21,7 +21,7 @@ from stategraph.governance.tenants.sync_pools import TenantPool
 from stategraph.savers.postgres.connections import pool_settings
 from stategraph.savers.postgres.saver import PostgresSaver
 from stategraph.workers.registry.databases import open_database
-from tests.governance.sessions import context, make_graph
+from tests.governance.sessions import CANARY, context, make_graph
 from tests.governance.tenants.filling import TENANTS, Place
 from tests.properties import examples
 
@@ -56,6 +56,18 @@ def tables(owner: Any) -> list[str]:
         " AND NOT relispartition"
     )
     return sorted(name for (name,) in found)
+
+
+def test_nothing_of_a_session_is_in_any_table(connections: Any) -> None:
+    owner, _ = connections
+    names = owner.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
+    texts = "\n".join(
+        row for (table,) in names.fetchall() for (row,) in owner.execute(f"SELECT t::text FROM {table} AS t").fetchall()
+    )
+    assert "queued of acme" in texts
+    assert b"acme".hex() in texts  # bytes are shown in hex
+    assert CANARY not in texts
+    assert CANARY.encode().hex() not in texts
 
 
 def bind(app: Any, tenant: str | None) -> None:
