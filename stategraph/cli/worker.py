@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DEFAULT_POLL_S: Final = 0.5
 DEFAULT_HEARTBEAT_S: Final = 5.0
 
-_OF_RUNS: Final = ("graph_version", "poll", "heartbeat")
+_OF_RUNS: Final = ("graph_version", "poll", "heartbeat", "session_of")
 _OF_JOBS: Final = ("tenant", "pass_environment", "memory_limit", "max_jobs")
 
 
@@ -66,6 +66,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="a queue to claim from; several in the order of their importance (default: default)",
     )
     parser.add_argument("--graph-version", metavar="V", help="leave runs of another version of the graphs alone")
+    parser.add_argument(
+        "--session-of",
+        metavar="MODULE:FUNCTION",
+        help="makes the session in which a run is executed from what it was submitted with; of an allowed module",
+    )
     parser.add_argument(
         "--poll", type=float, metavar="S", help=f"seconds between looks for runs (default: {DEFAULT_POLL_S})"
     )
@@ -151,7 +156,7 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     try:
         await registry.set_up()
         if arguments.workers == 1:
-            return await _work(url, registry, settings, progress, until_eof=arguments.drain_at_eof)
+            return await _work(url, registry, settings, progress, arguments)
     finally:
         await registry.aclose()
     return await _work_in_processes(url, arguments, settings, leases, progress)
@@ -171,16 +176,18 @@ def _refuse(arguments: argparse.Namespace, names: Sequence[str], purpose: str) -
 
 
 async def _work(
-    url: str, registry: RunRegistry, settings: WorkerSettings, progress: Progress, *, until_eof: bool
+    url: str, registry: RunRegistry, settings: WorkerSettings, progress: Progress, arguments: argparse.Namespace
 ) -> int:
     """Execute runs in this process."""
     from stategraph.savers.urls import saver_at
+    from stategraph.workers.references import Targets
     from stategraph.workers.worker import Worker
 
+    session_of = None if arguments.session_of is None else Targets(settings.allow).load(arguments.session_of)
     async with saver_at(url) as saver:
-        worker = Worker(registry, saver, settings, progress.of_run)
+        worker = Worker(registry, saver, settings, progress.of_run, session_of)
         with obeying_signals(worker, progress):
-            if until_eof:
+            if arguments.drain_at_eof:
                 drain_at_eof(worker)
             progress.ready(worker.owner, settings)
             await worker.run()
@@ -214,6 +221,8 @@ def _command(arguments: argparse.Namespace, settings: WorkerSettings, leases: Le
         given += ["--queue", queue]
     if settings.version is not None:
         given += ["--graph-version", settings.version]
+    if arguments.session_of is not None:
+        given += ["--session-of", arguments.session_of]
     return [str(each) for each in (*given, *(["--json"] if arguments.json else []))]
 
 

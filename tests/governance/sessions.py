@@ -11,8 +11,9 @@ from stategraph.constants import END, START
 from stategraph.governance import session as sessions
 from stategraph.governance.context import AgentRef, Budget, Principal, RuntimeSessionContext
 from stategraph.governance.session import Session
-from stategraph.governance.session_signing import SessionSigner
+from stategraph.governance.session_signing import SessionSigner, session_of_runs
 from stategraph.graph.state import StateGraph
+from stategraph.workers.attempts import StoredRun
 
 CANARY = "canary-5e55104e-of-a-claim"
 KEYS = {"k1": b"0123456789abcdef0123456789abcdef"}
@@ -29,6 +30,14 @@ def restore(reference: str) -> Session:
     """Make a session of a reference, as a host does from its own database."""
     ids = SIGNER.read(reference)
     return Session(context(ids.org_id, ids.user_id), root_run_id=ids.root_run_id)
+
+
+async def worker_session(run: StoredRun) -> Any:
+    """Make the session of a run, for the command line: a function of this module."""
+    return await _session_of(run)
+
+
+_session_of: Any = session_of_runs(restore)
 
 
 def seen() -> str:

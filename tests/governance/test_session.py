@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.workers.agents import agent
 
 ASK = {"messages": [HumanMessage("hi", id="h1")]}
 THREAD = {"configurable": {"thread_id": "t"}}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def asking() -> ScriptedChatModel:
@@ -209,6 +211,37 @@ async def submitted(tmp_path: Path) -> None:
             assert state.values["seen"] == "acme/ann in good"
             worker.stop()
     await registry.aclose()
+
+
+def test_workers_of_the_command_line_make_sessions_by_a_function_of_the_host(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+
+    async def main() -> None:
+        registry = RunRegistry.from_url(url)
+        run_id = await registry.submit(
+            "t", {"seen": ""}, target="tests.governance.sessions:graph", context=SIGNER.issue(context()), tenant="acme"
+        )
+        command = ["--store", url, "--allow", "tests.governance", "--drain-at-eof"]
+        path = "tests.governance.sessions:worker_session"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "stategraph", "worker", *command, "--session-of", path),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+        async with asyncio.timeout(90):
+            while (info := await registry.get(run_id)).status not in ("success", "error"):  # noqa: ASYNC110  its row
+                await asyncio.sleep(0.02)
+            assert process.stdin is not None
+            process.stdin.close()
+            assert await process.wait() == 0
+        assert info.error is None
+        async with saver_at(url) as saver:
+            state = await graph.copy({"checkpointer": saver}).aget_state(THREAD)
+        assert state.values["seen"] == f"acme/ann in {run_id}"
+        await registry.aclose()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("value", [context(), context().principal, Session(context())])
