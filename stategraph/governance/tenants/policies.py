@@ -79,7 +79,10 @@ _TABLES: Final = """SELECT c.relname, c.relrowsecurity, c.relispartition,
     EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'sg_tenant'),
     has_table_privilege(%s, c.oid, 'SELECT, INSERT, UPDATE, DELETE'), pg_get_userbyid(c.relowner)
     FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
-    AND (c.relname LIKE 'sg\\_%%' OR c.relname = ANY(%s)) ORDER BY c.relname"""
+    AND (c.relname LIKE 'sg\\_%%' OR c.relname = ANY(%s))
+    AND (c.relname NOT LIKE 'store%%' OR c.relname LIKE '%%migrations' OR EXISTS (
+        SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'prefix' AND NOT a.attisdropped))
+    ORDER BY c.relname"""
 
 _ROLE: Final = "SELECT rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = %s"
 
