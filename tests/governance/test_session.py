@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from typing_extensions import TypedDict
 
+from stategraph.constants import END, START
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError, TransferError
 from stategraph.governance import session as sessions
 from stategraph.governance.session import NoSessionError, Session, SessionReference, TenantMismatchError
 from stategraph.governance.session_signing import SessionReferenceError, SessionSigner, session_of_runs
+from stategraph.graph.state import StateGraph
 from stategraph.prebuilt.react_agent import create_react_agent
 from stategraph.run.runtime import AgentRuntime, create_run
 from stategraph.savers.urls import saver_at
@@ -112,6 +116,29 @@ def test_callers_without_an_event_loop_enter_it_around_a_graph() -> None:
         assert graph.invoke({"seen": ""}, context={"region": "eu"})["seen"] == "acme/ann in r"
     with pytest.raises(NoSessionError, match=r"create_run\(session="):
         sessions.current()
+
+
+def test_nodes_side_by_side_in_threads_find_it() -> None:
+    class Seen(TypedDict):
+        seen: Annotated[list[str], operator.add]
+
+    def look(_: Seen) -> dict[str, list[str]]:
+        return {"seen": [seen()]}
+
+    builder = StateGraph(Seen)
+    for name in ("a", "b", "c"):
+        builder.add_node(name, look)
+        builder.add_edge(START, name)
+        builder.add_edge(name, END)
+    made: Any = builder.compile()
+
+    async def main() -> list[str]:
+        async with Session(context()).active("r"):
+            return list((await made.ainvoke({"seen": []}))["seen"])
+
+    with Session(context()).active_sync("r"):
+        assert made.invoke({"seen": []})["seen"] == ["acme/ann in r"] * 3
+    assert asyncio.run(main()) == ["acme/ann in r"] * 3
 
 
 def test_a_graph_that_is_given_the_context_itself_is_governed_by_it() -> None:
