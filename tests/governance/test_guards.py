@@ -194,6 +194,14 @@ def test_a_policy_that_does_not_say_where_it_is_asked_is_asked_everywhere() -> N
     assert {(each.tenant, each.principal, each.run_id) for each in log.events} == {("acme", "acme/ann", "r")}
 
 
+def test_an_answer_that_calls_tools_is_not_the_output() -> None:
+    log = Log()
+    made, model, told = run(Always("allow"), "hello", reply(call("look_up")), "done", audit=log)
+    assert (made.get_halt_reason(), len(model.requests), told) == (None, 2, "done")
+    answers = [each.data["point"] for each in log.events if each.data["point"] in ("post_model_call", "output")]
+    assert answers == ["post_model_call", "post_model_call", "output"]
+
+
 def test_a_policy_on_trial_is_told_of_and_changes_nothing() -> None:
     log = Log()
     p = policy("mode: evaluate_only\nrules: [{name: r, at: [input, pre_model_call, output], then: {decision: deny}}]")

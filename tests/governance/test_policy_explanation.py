@@ -21,6 +21,7 @@ rules:
   - {name: small, at: [pre_tool_call], when: args.cents <= 5000, then: {decision: allow}}
   - {name: unknown, at: [pre_tool_call], when: args.to == "x", then: {decision: deny}}
   - {name: all, at: [pre_tool_call], then: {decision: warn}}
+  - {name: output, at: [output], then: {decision: warn, labels: [a, b]}}
 """
 
 
@@ -33,6 +34,7 @@ def test_each_rule_is_accounted_for() -> None:
         ("small", "decided"),
         ("unknown", "undecided"),
         ("all", "matched"),
+        ("output", "other_point"),
     ]
     lines = as_text(found).splitlines()
     assert lines[0] == "pre_tool_call: allow, by rule 'small'"
@@ -92,6 +94,7 @@ cases:
   - {name: large, snapshot: {args: {cents: 6000}}, expect: {decision: escalate, quorum: 1, approvers: []}}
   - {name: wrong, snapshot: {args: {cents: 6000}}, expect: {decision: allow}}
   - {name: text, at: input, snapshot: {input: {text: x}}, expect: {decision: deny, target: {text: x}}}
+  - {name: labels, at: output, expect: {decision: warn, labels: [b, a]}, snapshot: {output: {text: x}}}
 """
 
 
@@ -104,6 +107,7 @@ def test_a_table_of_cases(tmp_path) -> None:
         ("large", ()),
         ("wrong", ("decision: expected 'allow', found 'escalate'",)),
         ("text", ()),
+        ("labels", ()),
     ]
 
 

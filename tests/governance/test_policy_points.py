@@ -190,7 +190,8 @@ def test_a_transform_changes_what_goes_on_and_its_identity() -> None:
     before = call()
     done = points.evaluate(rules(CENTS), TOOL, before)
     assert (done.target, done.transformed, before["args"]) == ({"cents": 1}, True, {"cents": 100})
-    assert done.enforced_identity == points.enforced_identity(TOOL, call(args={"cents": 1}))
+    assert done.enforced_identity == points.enforced_identity(TOOL, before, Transform("$policy_target.cents", 1))
+    assert done.enforced_identity != points.evaluate(rules(CENTS), TOOL, call(args={"cents": 7})).enforced_identity
     assert done.input_identity == points.enforced_identity(TOOL, before)
 
 

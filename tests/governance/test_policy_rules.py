@@ -224,3 +224,14 @@ def test_one_policy_decides_in_many_threads() -> None:
     for each in threads:
         each.join(60)
     assert wrong == []
+
+
+def test_a_policy_says_at_which_points_it_does_anything_but_allow() -> None:
+    assert [point for point in InterventionPoint if policy("").asks_at(point)] == [TOOL, RESULT]
+    more = policy("defaults: {output: warn}\nrules: [{name: r, at: [input], then: {decision: allow}}]")
+    assert [point for point in InterventionPoint if more.asks_at(point)] == [
+        InterventionPoint.INPUT,
+        TOOL,
+        RESULT,
+        InterventionPoint.OUTPUT,
+    ]

@@ -168,7 +168,7 @@ def enforced_identity(point: InterventionPoint, snapshot: Snapshot, transform: T
     """
     try:
         given = _input_of(point, POINTS[point], snapshot, {}, snapshot.get("tool"))
-        return identity(given if transform is None else _with_transform(POINTS[point], given, transform))
+        return identity(given if transform is None else _with_transform(given, transform))
     except DecisionFailed as failed:
         raise ValueError(str(failed)) from failed
 
@@ -206,11 +206,13 @@ def _evaluate(policy: Policy, point: str, snapshot: Snapshot, setup: Setup, buil
     target = given["policy_target"]["value"]
     if verdict.transform is None:
         return Evaluation(verdict, target, False, given, first, first)
-    changed = _with_transform(place, given, verdict.transform)
+    changed = _with_transform(given, verdict.transform)
     if not verdict.enforced:
         return Evaluation(verdict, target, False, given, first, first)
-    limits.measure(changed["snapshot"], limit.snapshot_bytes, "The transformed snapshot")
-    return Evaluation(verdict, changed["policy_target"]["value"], True, given, first, identity(changed))
+    goes_on = changed["policy_target"]["value"]
+    there = paths.replaced(place.target, snapshot, goes_on)
+    limits.measure(there, limit.snapshot_bytes, "The transformed snapshot")
+    return Evaluation(verdict, goes_on, True, given, first, identity(changed))
 
 
 def _denied(
@@ -306,9 +308,7 @@ def _annotation(name: str, value: Any, preliminary: Mapping[str, Any], setup: Se
     return output
 
 
-def _with_transform(place: Point, given: Mapping[str, Any], transform: Transform) -> dict[str, Any]:
-    """Return a policy input after a transform: the target is changed, and with it where it stands in the snapshot."""
+def _with_transform(given: Mapping[str, Any], transform: Transform) -> dict[str, Any]:
+    """Return a policy input whose target has a transform applied; its snapshot stays what was decided on."""
     target = given["policy_target"]
-    value = normalization.apply(transform, target["value"])
-    snapshot = paths.replaced(place.target, given["snapshot"], value)
-    return {**given, "policy_target": {**target, "value": value}, "snapshot": snapshot}
+    return {**given, "policy_target": {**target, "value": normalization.apply(transform, target["value"])}}

@@ -24,7 +24,8 @@ def main() -> int:
     parser.add_argument("--reference", type=Path, help="a Python with agent-control-specification")
     arguments = parser.parse_args()
     cases = load()
-    failed = tell("acs", cases, [ours.run(case) for case in cases])
+    results = [ours.run(case) for case in cases]
+    failed = tell("acs", cases, results)
     if arguments.reference is not None and arguments.reference.exists():
         found = subprocess.run(
             [arguments.reference, "-m", "tests.governance.acs.reference"],
@@ -33,8 +34,16 @@ def main() -> int:
             timeout=120,
             stdout=subprocess.PIPE,
         )
-        results = [Result(**{name: each[name] for name in each if name != "id"}) for each in json.loads(found.stdout)]
-        tell("reference (agent-control-specification)", cases, results)
+        theirs = [Result(**{name: each[name] for name in each if name != "id"}) for each in json.loads(found.stdout)]
+        tell("reference (agent-control-specification)", cases, theirs)
+        pairs = [
+            (one.action_identity, other.action_identity)
+            for one, other in zip(results, theirs, strict=True)
+            if one.action_identity and other.action_identity
+        ]
+        print(
+            f"identities of actions: {sum(one == other for one, other in pairs)} of {len(pairs)} are the same in both"
+        )
     else:
         print("reference: not installed here")
     return 1 if failed else 0
