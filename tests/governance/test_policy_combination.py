@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stategraph.governance.context import Budget
 from stategraph.governance.errors import PolicyError
 from stategraph.governance.policy import points
+from stategraph.governance.policy.budgets import budget_of, tightest
 from stategraph.governance.policy.combination import Policies, PolicySet
 from stategraph.governance.policy.verdict import ApprovalTerms, Decision, InterventionPoint, Transform, Verdict
 from tests.governance.policies import call, policy, rules
@@ -134,6 +136,16 @@ def test_labels_are_those_of_all_that_let_it_pass() -> None:
     assert PolicySet({"a": a, "b": b}).decide(RESULT, call()).labels == {"internal", "pii"}
     deny = rules("at: [post_tool_call], then: {decision: deny}")
     assert PolicySet({"a": a, "deny": deny}).decide(RESULT, call()).labels == frozenset()
+
+
+def test_budgets_of_several_policies_are_all_kept() -> None:
+    one = policy("budgets: {per_run: {tokens: 10, usd: 2}}")
+    two = policy("budgets: {per_run: {tokens: 20, wall: 1m}, on_limit: deny}")
+    assert PolicySet({"one": one, "none": always("allow"), "two": two}).budget == Budget(10, 2, None, 60.0, "deny")
+    assert PolicySet({"none": always("allow")}).budget is None
+    assert tightest([None, one.budget]) == one.budget
+    assert budget_of(Broken()) is None
+    assert budget_of(PolicySet({"two": two})) == two.budget
 
 
 def test_a_set_needs_a_policy() -> None:

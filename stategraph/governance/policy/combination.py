@@ -16,8 +16,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from stategraph.governance.canonical import digest
+from stategraph.governance.context import Budget
 from stategraph.governance.errors import PolicyError
 from stategraph.governance.policy import normalization
+from stategraph.governance.policy.budgets import budget_of, tightest
 from stategraph.governance.policy.reasons import DecisionFailed, RuntimeReason
 from stategraph.governance.policy.snapshot import TARGETS
 from stategraph.governance.policy.verdict import (
@@ -69,6 +71,11 @@ class PolicySet:
             verdicts.append(_named(name, verdict))
         counted = [each for each in verdicts if each.enforced] or verdicts
         return self._combined(counted, verdicts, point, given)
+
+    @property
+    def budget(self) -> Budget | None:
+        """The limits over the tree of a run that keep to those of all policies; None: none sets any."""
+        return tightest(budget_of(each) for each in self.policies.values())
 
     def asks_at(self, point: InterventionPoint) -> bool:
         """Return whether one of the policies may do anything but allow at a point."""
@@ -190,7 +197,10 @@ def _asked(policy: Policy, point: InterventionPoint, snapshot: Snapshot) -> Verd
 
 
 def _nothing_of(policy: Policy) -> Verdict:
-    return Verdict(Decision.DENY, policy_digest=policy.digest)
+    try:
+        return Verdict(Decision.DENY, policy_digest=policy.digest)
+    except Exception:  # a policy that cannot even say this is still only a policy that denies
+        return Verdict(Decision.DENY)
 
 
 def _failed(verdict: Verdict, reason: RuntimeReason, message: str) -> Verdict:
