@@ -13,6 +13,7 @@ Rules
 -----
 * Up to the claim every error is a refusal: the action has not begun, and the model is told so with a reason code.
 * A refusal of a call that was executed before, such as by a node that runs again, is replaced by what is known of it.
+* Nothing that a tool returned reaches the model without the policy: also what failed, and what was stored before.
 * Whatever ends an action is told to the audit log, also where the caller is cancelled.
 """
 
@@ -20,11 +21,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from stategraph.governance.actions import Reason
+from stategraph.governance.actions import ActionOutcome, Reason
 from stategraph.governance.audit.event import AuditEventType
-from stategraph.governance.errors import ActionRejected
+from stategraph.governance.errors import ActionRejected, AuditUnavailable
 from stategraph.governance.pipeline import approvals, claims, decisions, telling
 from stategraph.governance.pipeline.action import Action, Carried, Ran, Services
 from stategraph.governance.policy import points
@@ -53,25 +54,47 @@ def reserve(services: Services, action: Action) -> Steps[Action]:
 
 def review(services: Services, action: Action) -> Steps[Action]:
     """Show the result to the policy, which may change it or keep it from the model."""
-    policy, ran = decisions.policy_of(services, action), action.ran
-    if policy is None or ran is None or action.replayed:
+    ran = action.ran
+    if ran is None:
         return action
-    failed = ran.error is not None
-    snapshot = tool_result_snapshot(
-        action.request, action.found, ran.content, failed=failed, arguments=action.arguments
-    )
+    content = yield from _shown(services, action, ran.content, failed=ran.error is not None)
+    return action if content is ran.content else replace(action, ran=Ran(content, None, ran.kept, ran.error))
+
+
+def _reviewed(services: Services, action: Action, outcome: ActionOutcome) -> Steps[ActionOutcome]:
+    """Show what an action that ended early brings: a failure, or the stored result of an earlier execution."""
+    if outcome.status not in ("completed", "failed"):
+        return outcome
+    try:
+        content = yield from _shown(services, action, outcome.content, failed=outcome.status == "failed")
+    except AuditUnavailable:
+        content = _kept_back(Reason.AUDIT_UNAVAILABLE, "the audit log cannot take the decision about it")
+    return outcome if content is outcome.content else replace(outcome, content=content, artifact=None)
+
+
+def _shown(services: Services, action: Action, content: Any, *, failed: bool) -> Steps[Any]:
+    """Return what the policy lets the model see of a result: the content itself if nothing is changed.
+
+    A stored result is what the tool returned, so it is decided about each time that it is used.
+    """
+    policy = decisions.policy_of(services, action)
+    if policy is None:
+        return content
+    snapshot = tool_result_snapshot(action.request, action.found, content, failed=failed, arguments=action.arguments)
     evaluation = points.evaluate(policy, InterventionPoint.POST_TOOL_CALL, snapshot)
     verdict = evaluation.verdict
-    if telling.is_worth_telling(verdict):
+    if telling.is_worth_telling(verdict) and not action.replayed:
         decided = replace(action, evaluation=evaluation)
         yield from telling.told(services, decided, AuditEventType.POLICY_DECIDED, telling.decision_data(decided))
     if evaluation.transformed:
-        return replace(action, ran=Ran(content_of(evaluation.target), None, ran.kept, ran.error))
+        return content_of(evaluation.target)
     if verdict.lets_pass:
-        return action
-    why = verdict.message or "the policy keeps the result back"
-    text = f"It was executed. Its result is not shown ({verdict.reason or Reason.POLICY_DENIED}): {why}"
-    return replace(action, ran=Ran(text, None, ran.kept, ran.error))
+        return content
+    return _kept_back(verdict.reason or Reason.POLICY_DENIED, verdict.message or "the policy keeps the result back")
+
+
+def _kept_back(reason: str, why: str) -> str:
+    return f"It was executed. Its result is not shown ({reason}): {why}"
 
 
 STAGES: Final = (
@@ -100,9 +123,9 @@ def run(services: Services, action: Action) -> Steps[Carried]:
         try:
             outcome = yield from claims.refused(services, action, refused.refusal)
         except claims.Ended as ended:
-            action, outcome = ended.action, ended.outcome
+            action, outcome = ended.action, (yield from _reviewed(services, ended.action, ended.outcome))
     except claims.Ended as ended:
-        action, outcome = ended.action, ended.outcome
+        action, outcome = ended.action, (yield from _reviewed(services, ended.action, ended.outcome))
     yield from claims.end(services, action, outcome)
     if outcome.status == "rejected" and services.on_error == "raise":
         raise raised or ActionRejected(str(outcome.content), outcome.reason or Reason.POLICY_DENIED)
