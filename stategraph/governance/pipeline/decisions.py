@@ -72,6 +72,11 @@ def policy_of(services: Services, action: Action) -> Policy | None:
     return services.policies.select(names)
 
 
+def resource_of(services: Services, action: Action) -> Mapping[str, Any] | None:
+    """Return the facts of the host about what is acted on; None: it gives none."""
+    return None if services.resources is None else services.resources(action.request, action.found)
+
+
 def authorize(services: Services, action: Action) -> Steps[Action]:
     """Ask the policy about the action, and apply what it changes.
 
@@ -81,9 +86,7 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
     policy = policy_of(services, action)
     if policy is None:
         return action
-    resource = None
-    if services.resources is not None:
-        resource = services.resources(action.request, action.found)
+    resource = resource_of(services, action)
     snapshot = tool_call_snapshot(action.request, action.found, arguments=action.arguments, resource=resource)
     evaluation = points.evaluate(policy, InterventionPoint.PRE_TOOL_CALL, snapshot)
     verdict = evaluation.verdict

@@ -80,7 +80,14 @@ def _shown(services: Services, action: Action, content: Any, *, failed: bool) ->
     policy = decisions.policy_of(services, action)
     if policy is None:
         return content
-    snapshot = tool_result_snapshot(action.request, action.found, content, failed=failed, arguments=action.arguments)
+    snapshot = tool_result_snapshot(
+        action.request,
+        action.found,
+        content,
+        failed=failed,
+        arguments=action.arguments,
+        resource=decisions.resource_of(services, action),
+    )
     evaluation = points.evaluate(policy, InterventionPoint.POST_TOOL_CALL, snapshot)
     verdict = evaluation.verdict
     if telling.is_worth_telling(verdict) and not action.replayed:

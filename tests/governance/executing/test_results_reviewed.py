@@ -75,3 +75,10 @@ def test_a_result_stays_reviewed_where_the_decision_cannot_be_recorded(office: W
     assert outcome.status == ("completed" if raised is None else "failed")
     assert "address: ann" not in str(outcome.content)
     assert "to ann" not in str(outcome.content)
+
+
+def test_facts_of_the_host_are_there_for_results_too(office: World, act: Any) -> None:
+    rule = f'when: "result.text in resource.hidden", {KEEP}'
+    made = executor(office, rule, MAIL, resources=lambda request, capability: {"hidden": ["sent to ann"]})
+    assert "not shown (kept)" in act(made, asked("send_mail", to="ann")).content
+    assert act(made, asked("send_mail", "call-2", to="bob")).content == "sent to bob"
