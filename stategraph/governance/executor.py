@@ -29,6 +29,7 @@ from stategraph.governance.approval.port import ApprovalStore
 from stategraph.governance.approval.voting import Directory
 from stategraph.governance.audit.event import AuditSink
 from stategraph.governance.capability import Capability
+from stategraph.governance.labels import LabelStore
 from stategraph.governance.pipeline import approvals, claims, stages
 from stategraph.governance.pipeline.action import Action, Carried, Services
 from stategraph.governance.pipeline.approvals import Cleared
@@ -62,6 +63,7 @@ class ActionExecutor:
         self_approval: Whether the requester may approve where a policy names no approvers, as the user of a chat who is
             asked there.
         on_error: `answer`: a refusal is a result for the model. `raise`: it is raised as `ActionRejected`.
+        labels: Carries labels of information flow along the conversations of sessions; None: they are not carried.
 
     Raises:
         ConfigurationError: `on_error` is something else.
@@ -82,6 +84,7 @@ class ActionExecutor:
         directory: Directory | None = None,
         self_approval: bool = False,
         on_error: Literal["answer", "raise"] = "answer",
+        labels: LabelStore | None = None,
     ) -> None:
         if on_error not in ("answer", "raise"):
             raise ConfigurationError(f"on_error is {on_error!r}; expected 'answer' or 'raise'")
@@ -98,6 +101,7 @@ class ActionExecutor:
             directory,
             self_approval,
             on_error,
+            labels,
         )
 
     @property

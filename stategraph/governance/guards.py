@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -27,6 +27,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from stategraph.governance import session
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, AuditSink, Severity
 from stategraph.governance.context import RuntimeSessionContext
+from stategraph.governance.labels import LabelStore
 from stategraph.governance.policy import points
 from stategraph.governance.policy import snapshot as snapshots
 from stategraph.governance.policy.combination import asks_at
@@ -44,7 +45,7 @@ def guard(
     *,
     context: RuntimeSessionContext | None = None,
     view: Callable[[], CapabilityView] | None = None,
-    labels: Callable[[], Iterable[str]] = tuple,
+    labels: LabelStore | None = None,
     resource: Mapping[str, Any] | None = None,
     audit: AuditSink | None = None,
     setup: points.Setup = points.OWN,
@@ -56,7 +57,7 @@ def guard(
         hooks: Where its hooks are registered; None: a new registry.
         context: Who acts; None: that of the session that is active when a hook is called.
         view: Returns the capabilities of the session, for `agent_startup` and the tools of requests; None: not told.
-        labels: Returns the labels of information flow of the conversation.
+        labels: Carries labels of information flow along the conversation, as the executor's do; None: there are none.
         resource: Facts that the host knows, see `stategraph.governance.policy.snapshot`.
         audit: Told `policy.decided` of each verdict; None: nobody.
         setup: Bounds. A snapshot of a model's call has the whole conversation, so long ones need a larger
@@ -90,7 +91,7 @@ class _Guard:
         policy: Policy,
         context: RuntimeSessionContext | None,
         view: Callable[[], CapabilityView] | None,
-        labels: Callable[[], Iterable[str]],
+        labels: LabelStore | None,
         resource: Mapping[str, Any] | None,
         audit: AuditSink | None,
         setup: points.Setup,
@@ -180,15 +181,20 @@ class _Guard:
 
     def _shutdown(self, happened: Mapping[str, Any], status: str, error: str | None) -> None:
         facts = snapshots.shutdown_snapshot(
-            self._who(), status, error=error, labels=self._labels(), resource=self._resource
+            self._who(), status, error=error, labels=self._known(), resource=self._resource
         )
         self._asked(InterventionPoint.AGENT_SHUTDOWN, facts, happened)
 
     def _who(self) -> RuntimeSessionContext:
         return self._context if self._context is not None else session.current().context
 
+    def _known(self) -> frozenset[str]:
+        """Return the labels of what was read in the conversation."""
+        who = self._who()
+        return frozenset() if self._labels is None else self._labels.read(who.tenant, who.session_id)
+
     def _text(self, point: InterventionPoint, content: Any) -> dict[str, Any]:
-        return snapshots.text_snapshot(point, self._who(), content, labels=self._labels(), resource=self._resource)
+        return snapshots.text_snapshot(point, self._who(), content, labels=self._known(), resource=self._resource)
 
     def _request_facts(self, messages: Sequence[BaseMessage], happened: Mapping[str, Any]) -> dict[str, Any]:
         return snapshots.model_request_snapshot(
@@ -196,7 +202,7 @@ class _Guard:
             [_message_facts(each) for each in messages],
             model=happened["model"],
             tools=() if self._view is None else list(self._view().names),
-            labels=self._labels(),
+            labels=self._known(),
             resource=self._resource,
         )
 
@@ -205,8 +211,11 @@ class _Guard:
     ) -> points.Evaluation:
         """Evaluate the policy, and tell the log; a log that does not take it is an error, and so denies."""
         done = points.evaluate(self._policy, point, facts, self._setup)
+        who = self._who()
         if self._audit is not None:
-            self._audit.record_sync(_event(point, done, self._who(), happened))
+            self._audit.record_sync(_event(point, done, who, happened))
+        if self._labels is not None and done.verdict.lets_pass and done.verdict.labels:
+            self._labels.add(who.tenant, who.session_id, done.verdict.labels)
         return done
 
 

@@ -12,6 +12,7 @@ from stategraph.governance.audit.event import AuditEvent
 from stategraph.governance.context import AgentRef, Principal, RuntimeSessionContext
 from stategraph.governance.errors import AuditUnavailable
 from stategraph.governance.guards import guard
+from stategraph.governance.labels import SqlLabels
 from stategraph.governance.policy.combination import PolicySet
 from stategraph.governance.policy.verdict import Decision, Verdict
 from stategraph.governance.session import Session
@@ -237,6 +238,23 @@ def test_the_session_of_the_run_says_who_acts() -> None:
 
     assert asyncio.run(go()).get_halt_reason() is None
     assert {each.principal for each in log.events} == {"acme/ann"}
+
+
+def test_models_are_asked_under_the_labels_of_the_conversation(tmp_path) -> None:
+    labels = SqlLabels.from_url(f"sqlite:///{tmp_path / 'labels.db'}")
+    p = policy(
+        """
+rules:
+  - {name: cloud, at: [pre_model_call], when: '"secret" in ifc.labels', then: {decision: deny, reason: stays_here}}
+  - {name: note, at: [post_model_call], then: {decision: allow, labels: [secret]}}
+"""
+    )
+    try:
+        assert run(p, labels=labels)[0].get_halt_reason() is None
+        assert labels.read("acme", "thread-1") == {"secret"}
+        assert run(p, labels=labels)[0].get_halt_reason() == "model_call_denied"
+    finally:
+        labels.close()
 
 
 def test_hooks_of_the_host_stay() -> None:

@@ -16,6 +16,7 @@ from stategraph.governance.approval.voting import Directory
 from stategraph.governance.audit.event import AuditSink
 from stategraph.governance.budget.port import Reservation
 from stategraph.governance.capability import Capability
+from stategraph.governance.labels import LabelStore
 from stategraph.governance.pipeline.outside import Budgeting, Metrics, Redacting, Selecting
 from stategraph.governance.policy.points import Evaluation
 from stategraph.governance.registry import Registry
@@ -71,6 +72,7 @@ class Services:
         directory: Knows the roles that approvers have now.
         self_approval: Whether the requester may approve where a policy names no approvers.
         on_error: `answer`: a refusal is a result for the model. `raise`: it is raised as `ActionRejected`.
+        labels: Carries labels of information flow along conversations.
     """
 
     registry: Registry
@@ -85,6 +87,7 @@ class Services:
     directory: Directory | None = None
     self_approval: bool = False
     on_error: Literal["answer", "raise"] = "answer"
+    labels: LabelStore | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.capability import Capability
 from stategraph.governance.errors import ActionRejected, AuditUnavailable
 from stategraph.governance.pipeline import telling
-from stategraph.governance.pipeline.action import Action, Services
+from stategraph.governance.pipeline.action import Action, Services, blocking
 from stategraph.governance.policy import points
 from stategraph.governance.policy.combination import DenyAll
 from stategraph.governance.policy.snapshot import tool_call_snapshot
@@ -86,6 +86,10 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
     policy = policy_of(services, action)
     if policy is None:
         return action
+    if services.labels is not None:
+        context = action.request.context
+        known = yield blocking(services.labels.read, context.tenant, context.session_id)
+        action = replace(action, request=replace(action.request, labels=action.request.labels | known))
     resource = resource_of(services, action)
     snapshot = tool_call_snapshot(action.request, action.found, arguments=action.arguments, resource=resource)
     evaluation = points.evaluate(policy, InterventionPoint.PRE_TOOL_CALL, snapshot)

@@ -27,7 +27,7 @@ from stategraph.governance.actions import ActionOutcome, Reason
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.errors import ActionRejected, AuditUnavailable
 from stategraph.governance.pipeline import approvals, claims, decisions, telling
-from stategraph.governance.pipeline.action import Action, Carried, Ran, Services
+from stategraph.governance.pipeline.action import Action, Carried, Ran, Services, blocking
 from stategraph.governance.policy import points
 from stategraph.governance.policy.snapshot import content_of, tool_result_snapshot
 from stategraph.governance.policy.verdict import InterventionPoint
@@ -93,11 +93,19 @@ def _shown(services: Services, action: Action, content: Any, *, failed: bool) ->
     if telling.is_worth_telling(verdict) and not action.replayed:
         decided = replace(action, evaluation=evaluation)
         yield from telling.told(services, decided, AuditEventType.POLICY_DECIDED, telling.decision_data(decided))
-    if evaluation.transformed:
-        return content_of(evaluation.target)
-    if verdict.lets_pass:
-        return content
+    if evaluation.transformed or verdict.lets_pass:
+        yield from _carried_on(services, action, verdict.labels)
+        return content_of(evaluation.target) if evaluation.transformed else content
     return _kept_back(verdict.reason or Reason.POLICY_DENIED, verdict.message or "the policy keeps the result back")
+
+
+def _carried_on(services: Services, action: Action, labels: frozenset[str]) -> Steps[None]:
+    """Store the labels of a result that the model is about to read."""
+    before = action.evaluation.verdict if action.evaluation is not None else None
+    brought = labels | (before.labels if before is not None else frozenset())
+    if services.labels is not None and brought:
+        context = action.request.context
+        yield blocking(services.labels.add, context.tenant, context.session_id, brought)
 
 
 def _kept_back(reason: str, why: str) -> str:

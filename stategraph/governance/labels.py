@@ -1,0 +1,119 @@
+"""Labels of information flow, carried along a conversation.
+
+What a tool brings bears the labels of the policy's verdict. From the moment at which its result is shown to the model,
+every action of the conversation is decided about with them, in whichever process, until they are erased.
+
+- Labels are stored before a result is returned, so a crash loses none that a model has read.
+- They only ever grow: a model does not forget what it has read, and a summary may hold it still.
+- Calls of one answer are made at once. What one of them brings may count for another that begins after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.port import Database
+
+TABLE: Final = "sg_label"
+
+_CREATE: Final = f"""CREATE TABLE IF NOT EXISTS {TABLE} (
+    tenant TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    label TEXT NOT NULL,
+    PRIMARY KEY (tenant, conversation, label)
+)"""
+
+
+class LabelStore(Protocol):
+    """Keeps the labels of conversations; its methods block, and may be called from several threads."""
+
+    def read(self, tenant: str, conversation: str, /) -> frozenset[str]:
+        """Return the labels of what was read in a conversation; none if nothing is known of it."""
+
+    def add(self, tenant: str, conversation: str, labels: Iterable[str], /) -> None:
+        """Add labels, and return when they are stored."""
+
+
+class SqlLabels:
+    """Labels in SQLite or PostgreSQL; thread-safe, for any number of processes.
+
+    Args:
+        database: The database, which may be that of the registry of runs.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        dialect = database.sql.dialect
+        where = f"tenant = {dialect.parameter} AND conversation = {dialect.parameter}"
+        marks = ", ".join([dialect.parameter] * 3)
+        self._lock_schema = dialect.lock_schema
+        self._read = f"SELECT label FROM {TABLE} WHERE {where}"
+        self._add = f"INSERT INTO {TABLE} (tenant, conversation, label) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        self._erase = f"DELETE FROM {TABLE} WHERE {where}"
+        self._is_set_up = False
+
+    @classmethod
+    def from_url(cls, url: str, *, create: bool = True) -> SqlLabels:
+        """Open a store.
+
+        Args:
+            url: `sqlite:///labels.db`, or `postgresql://...`.
+            create: Whether a file that is not there is made.
+
+        Raises:
+            ConfigurationError: The address is not understood.
+            MissingPackageError: `psycopg` is not installed.
+        """
+        return cls(open_database(url, create=create))
+
+    def set_up(self) -> None:
+        """Create the table, unless it is there.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        if self._is_set_up:
+            return
+        with self._database.transaction() as session:
+            if self._lock_schema is not None:
+                session.execute(self._lock_schema)
+            session.change(_CREATE)
+        self._is_set_up = True
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def read(self, tenant: str, conversation: str, /) -> frozenset[str]:
+        """Return the labels of what was read in a conversation; none if nothing is known of it.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        self.set_up()
+        with self._database.transaction(write=False) as session:
+            return frozenset(row[0] for row in session.execute(self._read, (tenant, conversation)))
+
+    def add(self, tenant: str, conversation: str, labels: Iterable[str], /) -> None:
+        """Add labels, and return when they are stored.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        self.set_up()
+        rows = [(tenant, conversation, label) for label in sorted(set(labels))]
+        if rows:
+            with self._database.transaction() as session:
+                session.change_many(self._add, rows)
+
+    def erase(self, tenant: str, conversation: str, /) -> None:
+        """Forget the labels of a conversation, such as of one that is deleted.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        self.set_up()
+        with self._database.transaction() as session:
+            session.change(self._erase, (tenant, conversation))
