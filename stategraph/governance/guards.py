@@ -7,7 +7,7 @@
 | `pre_model_call` | BeforeModel | the turn ends | the turn ends | contents of messages are changed, for this call |
 | `post_model_call` | AfterModel | the turn ends | the turn ends | the answer's content is replaced |
 | `output` | AfterModel of an answer without calls | the turn ends | the turn ends | the same |
-| `agent_shutdown` | Stop, StopFailure | it is told | it is told | it is told |
+| `agent_shutdown` | Stop, StopFailure | it is recorded | it is recorded | it is recorded |
 
 - Hooks are registered only for points at which the policy may do anything but allow. The others cost nothing.
 - What a hook cannot carry out is refused: an escalation where nobody can be asked, a change that has no place.
@@ -59,7 +59,7 @@ def guard(
         view: Returns the capabilities of the session, for `agent_startup` and the tools of requests; None: not told.
         labels: Carries labels of information flow along the conversation, as the executor's do; None: there are none.
         resource: Facts that the host knows, see `stategraph.governance.policy.snapshot`.
-        audit: Told `policy.decided` of each verdict; None: nobody.
+        audit: Records `policy.decided` for each verdict; None: nothing is recorded.
         setup: Bounds. A snapshot of a model's call has the whole conversation, so long ones need a larger
             `snapshot_bytes` here and in the policy.
 
@@ -172,11 +172,11 @@ class _Guard:
         return HookOutput(updated_output=cast("Any", content)) if replaced else None
 
     def stopped(self, happened: Mapping[str, Any]) -> None:
-        """Tell of the end of a turn."""
+        """Record the end of a turn."""
         self._shutdown(happened, "completed" if happened["stopReason"] is None else "halted", None)
 
     def failed(self, happened: Mapping[str, Any]) -> None:
-        """Tell of the failure of a turn."""
+        """Record the failure of a turn."""
         self._shutdown(happened, "failed", type(happened["exception"]).__name__)
 
     def _shutdown(self, happened: Mapping[str, Any], status: str, error: str | None) -> None:
@@ -209,7 +209,7 @@ class _Guard:
     def _asked(
         self, point: InterventionPoint, facts: Mapping[str, Any], happened: Mapping[str, Any]
     ) -> points.Evaluation:
-        """Evaluate the policy, and tell the log; a log that does not take it is an error, and so denies."""
+        """Evaluate the policy and record the verdict; one that cannot be recorded raises, and so denies."""
         done = points.evaluate(self._policy, point, facts, self._setup)
         who = self._who()
         if self._audit is not None:
