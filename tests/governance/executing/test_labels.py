@@ -57,6 +57,13 @@ def test_another_conversation_is_not_concerned(office: World, labels: SqlLabels,
     assert act(executor(office, labels), asked("send_mail", to="ann")).status == "completed"
 
 
+def test_labels_of_the_request_count_beside_those_of_the_conversation(
+    office: World, labels: SqlLabels, act: Any
+) -> None:
+    request = replace(asked("send_mail", to="ann"), labels=frozenset({"secret"}))
+    assert act(executor(office, labels), request).reason == "ifc_clearance_violation"
+
+
 def test_a_result_that_is_kept_back_brings_nothing(office: World, labels: SqlLabels, act: Any) -> None:
     keep = "  rules: [{name: keep, at: [post_tool_call], then: {decision: deny}}]\n"
     act(executor(office, labels, POLICY + keep), asked("look_up", order="7"))
