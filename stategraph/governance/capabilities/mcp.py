@@ -110,14 +110,16 @@ class McpCapabilities:
 
     async def listing(self) -> SourceListing:
         """Return the tools of the servers that are connected."""
-        pending = [task for name in self._servers if (task := self._asked(name)) is not None]
+        asked = {name: self._asked(server, name) for name, server in self._servers.items()}
+        pending = [task for task in asked.values() if task is not None]
         if pending:
             await asyncio.wait(pending, timeout=self._wait_s)
         offers: list[Offer] = []
         away: dict[str, str] = {}
         left_out: list[str] = []
-        for name, server in self._servers.items():
-            if (listed := self._heard(name, server)) is None:
+        for name, task in asked.items():
+            server = self._servers[name]
+            if task is None or (listed := self._heard(name, server, task)) is None:
                 away[name] = server.failed
                 continue
             offers += [self._offer(tool) for tool in listed.tools if isinstance(tool, McpTool)]
@@ -132,20 +134,19 @@ class McpCapabilities:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._servers = {name: _Server() for name in self._servers}
 
-    def _asked(self, name: str) -> asyncio.Task[McpListing] | None:
-        server = self._servers[name]
+    def _asked(self, server: _Server, name: str) -> asyncio.Task[McpListing] | None:
+        """Return the listing that goes on, which planners share, or begin one; None: it is too early."""
         if server.asking is None and self._clock() >= server.again_at:
             server.asking = asyncio.ensure_future(self._sessions.listing(name))
         return server.asking
 
-    def _heard(self, name: str, server: _Server) -> McpListing | None:
+    def _heard(self, name: str, server: _Server, task: asyncio.Task[McpListing]) -> McpListing | None:
         """Return what a server has listed; None if it has not."""
-        if server.asking is None:
-            return None
-        if not server.asking.done():
+        if not task.done():
             server.failed = f"it has not answered within {self._wait_s:g} s, and may be starting"
             return None
-        task, server.asking = server.asking, None
+        if server.asking is task:
+            server.asking = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             listed = task.result()

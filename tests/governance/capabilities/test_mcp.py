@@ -132,6 +132,22 @@ async def test_a_server_that_failed_is_asked_again_after_a_while() -> None:
     assert (await source.listing()).away == {} and slow.asked == 2
 
 
+async def test_planners_at_once_share_a_listing_and_see_the_same() -> None:
+    slow, changes = Slow(), []
+    look = wire.Tool(name="look", description="Look.", input_schema={"type": "object"})
+    slow.result = McpListing((make_tool(None, "slow", "look", look),), {}, {})  # type: ignore[arg-type]
+    registry = Registry(on_change=changes.append)
+    registry.connect(McpCapabilities(slow, wait_s=WAIT_S))
+    planning = [asyncio.ensure_future(registry.refresh()) for _ in range(3)]
+    async with asyncio.timeout(60):
+        while not slow.asked:
+            await asyncio.sleep(0)
+        slow.answer.set()
+        await asyncio.gather(*planning)
+    assert [(each.kind, each.capability.name) for each in changes] == [("added", "look")]
+    assert slow.asked == 1 and [each.name for each in registry] == ["look"]
+
+
 async def test_sessions_that_are_not_open_are_an_error_of_the_host() -> None:
     with pytest.raises(RuntimeError, match="not open"):
         await McpCapabilities(McpSessions({"desk": {"command": "x"}})).listing()
