@@ -97,12 +97,13 @@ class Slow:
     servers = ("slow",)
 
     def __init__(self) -> None:
-        self.answer = asyncio.Event()
+        self.begun, self.answer = asyncio.Event(), asyncio.Event()
         self.asked = 0
         self.result = McpListing((), {}, {})
 
     async def listing(self, *servers: str) -> McpListing:
         self.asked += 1
+        self.begun.set()
         await self.answer.wait()
         return self.result
 
@@ -140,8 +141,7 @@ async def test_planners_at_once_share_a_listing_and_see_the_same() -> None:
     registry.connect(McpCapabilities(slow, wait_s=WAIT_S))
     planning = [asyncio.ensure_future(registry.refresh()) for _ in range(3)]
     async with asyncio.timeout(60):
-        while not slow.asked:
-            await asyncio.sleep(0)
+        await slow.begun.wait()
         slow.answer.set()
         await asyncio.gather(*planning)
     assert [(each.kind, each.capability.name) for each in changes] == [("added", "look")]
