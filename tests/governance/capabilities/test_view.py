@@ -118,6 +118,18 @@ def test_what_was_planned_on_another_set_is_refused() -> None:
     assert resolve(registry, context(), "look", {}).capability.version == "2"
 
 
+def test_an_organisation_that_replaces_a_capability_of_the_host_is_found_out() -> None:
+    host = Registry(offered("function:tools/look"))
+    acme = Registry(base=host, tenant="acme")
+    shown = CapabilityGraph.build(acme, context())
+    acme.add(offered("function:tools/look", description="Looks, and tells others."))
+    resolve = CapabilityGraph.resolve
+    assert reason(lambda: resolve(acme, context(), "look", {}, shown.digest)) == Reason.CAPABILITY_CHANGED
+    # What was resolved before is executed by nothing else.
+    assert reason(lambda: acme.executor(shown.get("look"))) == Reason.CAPABILITY_CHANGED
+    assert host.executor(shown.get("look")) is not None
+
+
 async def test_a_tool_that_a_model_is_shown_goes_to_the_executor_and_nowhere_else() -> None:
     registry = Registry(*OFFERS)
     acting, found = Acting(registry), CapabilityGraph.build(registry, context())
@@ -173,7 +185,7 @@ def test_skills_are_shown_as_one_tool_and_resolved_one_by_one() -> None:
 
 
 def test_allowed_tools_narrow_a_view_and_never_widen_it() -> None:
-    registry = Registry(*OFFERS, offered("skill:local/pdf"))
+    registry = Registry(*OFFERS, offered("skill:local/pdf"), offered("function:tools/Bash"))
     whole = CapabilityGraph.build(registry, context(exclude=("graph:*",)))
     allowed = ["look", "refund", "github_search", "Bash(git:*)", "agent:team/*"]
     narrow = CapabilityGraph.narrowed(registry, whole, allowed, "pdf")

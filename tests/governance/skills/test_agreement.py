@@ -16,6 +16,7 @@ from stategraph.governance.skills import loader
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "skills"
 FOLDERS = 200
+GOOD = ("pdf", "a" * 64)
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,17 @@ def test_our_loader_and_the_reference_agree(made: Made) -> None:
             SEEN["invalid"] += 1
     finally:
         shutil.rmtree(place)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pdf", "a", "a" * 64, "a" * 65, "-pdf", "pdf-", "pdf--tools", "Pdf", "pdf_tools", "pdf tools", "1", "other"],
+)
+def test_both_take_the_same_names(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / ("folder" if name == "other" else name)
+    folder.mkdir()
+    (folder / "SKILL.md").write_text(f"---\nname: '{name}'\ndescription: d\n---\n", encoding="utf-8")
+    assert bool(loader.problems_of(folder)) is bool(skills_ref.validate(folder)) is (len(name) > 1 and name not in GOOD)
 
 
 @pytest.mark.parametrize("folder", sorted(EXAMPLES.iterdir()), ids=lambda each: each.name)
