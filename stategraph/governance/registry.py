@@ -33,6 +33,9 @@ from stategraph.governance.errors import CapabilityDenied
 
 State: TypeAlias = Literal["usable", "quarantined", "gone"]
 
+_VIEWS_KEPT: Final = 128
+"""Views that are kept, of each kind: a model that was shown an older one has to plan again."""
+
 _MOST_TOLD: Final = 1_000
 """Changes that wait to be recorded; the oldest are dropped, so that a registry without a reader stays small."""
 
@@ -111,6 +114,15 @@ class _Views:
 
     by_request: dict[Any, tuple[tuple[int, ...], Any]] = field(default_factory=dict)
     by_digest: dict[str, Any] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def keep(self, kept: dict[Any, Any], key: Any, value: Any) -> None:
+        """Keep a value in one of these, without the oldest where there are many."""
+        with self.lock:
+            kept.pop(key, None)
+            kept[key] = value
+            while len(kept) > _VIEWS_KEPT:
+                del kept[next(iter(kept))]
 
 
 class Registry:

@@ -47,7 +47,6 @@ _REFUSED: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _NOT_SELECTED: Final = "It is not among what this agent may use."
 _age: Final = attrgetter("age")
 _MOST_NAMED: Final = 12
-_KEPT: Final = 256
 _RANK: Final = {risk: number for number, risk in enumerate(RISKS)}
 
 
@@ -299,8 +298,8 @@ class CapabilityGraph:
             view: CapabilityView = known[1]
             return view
         view = _built(snapshot, selector)
-        _keep(views.by_digest, view.digest, view)
-        _keep(views.by_request, selector, (snapshot.generation, view))
+        views.keep(views.by_digest, view.digest, view)
+        views.keep(views.by_request, selector, (snapshot.generation, view))
         return view
 
     @staticmethod
@@ -319,7 +318,7 @@ class CapabilityGraph:
         own = view.get(skill)
         scripts = f"{without_version(own.id)}/"
         narrow = view.narrowed(allowed, keep=[each.id for each in view if each is own or each.id.startswith(scripts)])
-        _keep(registry.views.by_digest, narrow.digest, narrow)
+        registry.views.keep(registry.views.by_digest, narrow.digest, narrow)
         return narrow
 
     @staticmethod
@@ -360,14 +359,6 @@ class CapabilityGraph:
         if now.digest != planned.digest:
             raise CapabilityDenied(f"{planned.id} is not what the model was shown", Reason.CAPABILITY_CHANGED)
         return Resolved(now, left, view)
-
-
-def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
-    """Keep a value, without the oldest where there are many."""
-    kept.pop(key, None)
-    kept[key] = value
-    while len(kept) > _KEPT:
-        kept.pop(next(iter(kept)), None)
 
 
 def _built(snapshot: Snapshot, selector: CapabilitySelector) -> CapabilityView:

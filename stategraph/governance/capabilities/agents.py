@@ -67,13 +67,21 @@ def offer(inputs: AgentInputs | Mapping[str, Any], traits: Traits, *, max_turns:
             "name": name,
             "description": traits.description,
             "instructions": [agent.instructions, agent.additional_instructions],
-            "model": [agent.provider, agent.model if isinstance(agent.model, str) else type(agent.model).__qualname__],
+            "model": [agent.provider, _model(agent.model)],
             "tools": sorted(tools),
             "max_turns": max_turns,
         }
     )
     made = described("agent", "agents", name, traits, digest, description=traits.description, input_schema=_SCHEMA)
     return Offer(made, AgentExecutor(agent, name, traits.description, max_turns), parts=parts)
+
+
+def _model(model: Any) -> list[str | None]:
+    """Return what tells a model from another one: its class, and the name by which its provider knows it."""
+    if model is None or isinstance(model, str):
+        return [model]
+    named = getattr(model, "model_name", None) or getattr(model, "model", None)
+    return [type(model).__qualname__, None if named is None else str(named)]
 
 
 class AgentExecutor:

@@ -8,6 +8,8 @@ Rules
   `internal` is believed, and another one only where it says that a tool is worse than `external`.
 * The digest is over name, title, description, both schemas and annotations. Another digest is another version, in
   quarantine until a person releases it: see `stategraph.governance.capabilities.versions`.
+* A server whose lists differ by user (`session="user"`) is of a registry that is that user's own, with versions of its
+  own: lists of different users are no versions of each other.
 """
 
 from __future__ import annotations

@@ -25,6 +25,10 @@ DEEPEST: Final = 8
 """Limits: bytes of a SKILL.md, bytes of all files, their number, and levels of folders."""
 
 
+#: No link is followed, and a pipe without a writer is not waited for.
+_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
 class _TooMuch(Exception):
     """A folder is over a limit; the message says which."""
 
@@ -149,7 +153,7 @@ def read_file(path: Path, most: int) -> bytes:
     Raises:
         OSError: It is none, cannot be read, or is longer.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+    number = os.open(path, os.O_RDONLY | _FLAGS)
     with os.fdopen(number, "rb") as opened:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(f"'{path.name}' is no file")
