@@ -48,6 +48,7 @@ class Entry:
         offer: The capability and how it is executed.
         state: Whether it can be used.
         why: Why not, in words; empty if it can.
+        released_by: Who has released it, where another party describes it.
         capability: The capability.
         key: Its id without the version.
         age: Sorts entries: those that can be used last, and of these the newest version.
@@ -57,6 +58,7 @@ class Entry:
     offer: Offer
     state: State = "usable"
     why: str = ""
+    released_by: str | None = field(default=None, compare=False)
     capability: Capability = field(init=False)
     key: str = field(init=False, repr=False, compare=False)
     age: tuple[bool, VersionKey, str] = field(init=False, repr=False, compare=False)
@@ -138,7 +140,7 @@ class Registry:
         first: What becomes of the first description of a capability that another party describes: `release` it, or
             `quarantine` it until a person has looked at it.
         audit: Told of changes, as `capability.changed`; see `tell`.
-        on_change: Called with each change, by the thread that made it.
+        on_change: Called with each change, by the thread that made it; in `refresh` not that of the event loop.
         clock: Returns the time.
 
     Raises:
@@ -337,7 +339,7 @@ class Registry:
             elif before.state == "gone":
                 changes.append(Change("back", now))
             elif before.state == "quarantined":
-                changes.append(Change("released", now))
+                changes.append(Change("released", now, by=entry.released_by))
         return changes
 
     def _change_of(self, entry: Entry) -> Change:
@@ -427,7 +429,8 @@ class Registry:
         listings = await asyncio.gather(*(each.listing() for each in sources))
         changes: list[Change] = []
         for source, listing in zip(sources, listings, strict=True):
-            changes += self._take(source.sources, listing)
+            # Versions may be in a file that another process writes to: the loop does not wait for it.
+            changes += await asyncio.to_thread(self._take, source.sources, listing)
         await self.tell()
         return (*below, *changes)
 
@@ -514,7 +517,7 @@ def _versioned(offer: Offer, known: pins.KnownVersion) -> Entry:
     capability = offer.capability.model_copy(update={"version": str(known.version), "id": known.id})
     placed = replace(offer, capability=capability)
     if known.released:
-        return Entry(placed)
+        return Entry(placed, released_by=known.released_by)
     why = f"'{capability.source}' describes it so since {known.seen_at:%Y-%m-%d %H:%M} UTC, and nobody has released it."
     return Entry(placed, "quarantined", why)
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from stategraph.governance.actions import Reason, RunRef
 from stategraph.governance.capabilities import selection
@@ -205,10 +205,7 @@ class CapabilityView:
             allowed: Names that models are shown, names of capabilities, or patterns of ids. One with arguments, such
                 as `Bash(git:*)`, allows nothing here: what it means is known to its own client alone.
         """
-        given = [each for each in allowed if "(" not in each]
-        if any(each in (capability.name, self.name_of(capability)) for each in given):
-            return True
-        return selection.compiled(tuple(each for each in given if ":" in each))(capability.id)
+        return _allowed(self.name_of(capability), capability, _Allowed.of(allowed))
 
     def narrowed(self, allowed: Iterable[str], *, keep: Iterable[str] = ()) -> CapabilityView:
         """Return a view of what some names allow, with the same names; never more than this one.
@@ -217,8 +214,8 @@ class CapabilityView:
             allowed: As of a skill's `allowed-tools`; see `allows`.
             keep: Ids that stay, such as that of the skill itself.
         """
-        names, kept = tuple(allowed), frozenset(keep)
-        left = {name: each for name, each in self.names.items() if each.id in kept or self.allows(each, names)}
+        given, kept = _Allowed.of(allowed), frozenset(keep)
+        left = {name: each for name, each in self.names.items() if each.id in kept or _allowed(name, each, given)}
         why = "The skill that is followed does not allow it."
         absent = dict(self._absent)
         for name, each in self.names.items():
@@ -244,6 +241,22 @@ class CapabilityView:
         return CapabilityDenied(
             f"There is no capability {name_or_id!r}.{hint} {_there(list(self.names))}", Reason.CAPABILITY_UNKNOWN
         )
+
+
+class _Allowed(NamedTuple):
+    """Names as of a skill's `allowed-tools`."""
+
+    names: frozenset[str]
+    matches: selection.Matches
+
+    @classmethod
+    def of(cls, allowed: Iterable[str]) -> _Allowed:
+        given = [each for each in allowed if "(" not in each]
+        return cls(frozenset(given), selection.compiled(tuple(each for each in given if ":" in each)))
+
+
+def _allowed(name: str, capability: Capability, allowed: _Allowed) -> bool:
+    return name in allowed.names or capability.name in allowed.names or allowed.matches(capability.id)
 
 
 def is_readable_skill(capability: Capability) -> bool:

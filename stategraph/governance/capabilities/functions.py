@@ -53,7 +53,7 @@ def capability(
         effect_key: Names the effect of a call, such as `charge:{order_id}`; None: the call's id.
 
     Returns:
-        A decorator.
+        A decorator, which raises `ConfigurationError` for what is a tool already.
     """
     traits = Traits(
         name=name,
@@ -68,6 +68,10 @@ def capability(
     )
 
     def mark(function: F) -> F:
+        if isinstance(function, BaseTool):
+            raise ConfigurationError(
+                f"The tool {function.name!r} cannot be marked: write @capability below @tool, or give Traits to offer"
+            )
         setattr(function, _ATTRIBUTE, traits)
         return function
 

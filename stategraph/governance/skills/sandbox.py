@@ -28,9 +28,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from stategraph.engine.tasks import threads
 from stategraph.governance.errors import GovernanceError
 from stategraph.governance.skills import loader
 from stategraph.governance.skills.skill import Skill
@@ -184,8 +186,9 @@ class Sandbox:
     ) -> Finished:
         """Run a script in a thread; cancelling the caller ends it. Arguments and errors are those of `run`."""
         stop = threading.Event()
-        work = asyncio.to_thread(self.run, skill, command, arguments, stdin=stdin, trusted=trusted, stop=stop)
-        running = asyncio.ensure_future(work)
+        work = partial(self.run, skill, command, arguments, stdin=stdin, trusted=trusted, stop=stop)
+        # Python's own pool is small, and scripts may take long.
+        running = asyncio.get_running_loop().run_in_executor(threads.pool(), work)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

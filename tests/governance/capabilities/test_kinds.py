@@ -118,6 +118,9 @@ def test_a_function_that_cannot_be_a_capability_is_named() -> None:
 
     with pytest.raises(ConfigurationError, match="silent"):
         functions.offer(silent)
+    with pytest.raises(ConfigurationError, match="'price' cannot be marked: write @capability below @tool"):
+        capability(risk="read")(as_tool(price))
+    assert functions.offer(as_tool(price)).capability.id == "function:shop/price@2"
     with pytest.raises(ConfigurationError, match="'price' of 'shop' cannot be made a capability"):
         functions.offer(price, Traits(source="shop", version=""))
 

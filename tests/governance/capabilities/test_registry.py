@@ -98,7 +98,7 @@ async def test_a_pin_survives_a_restart_and_a_release_is_seen_by_other_processes
         person = Registry(versions=elsewhere)
         # It is released, and this registry has no source that describes it.
         assert refused(lambda: person.release(f"{ISSUE}@2", by="ann")) == Reason.CAPABILITY_UNKNOWN
-        assert [each.kind for each in await second.refresh()] == ["released"]
+        assert [(each.kind, each.by) for each in await second.refresh()] == [("released", "ann")]
         assert second.get(f"{ISSUE}@2").description == "Deletes the repository."
         (one, two) = kept.versions("host")
         assert (one.released_by, two.released_by, person.quarantined()) == ("first", "ann", ())
