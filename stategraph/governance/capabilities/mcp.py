@@ -19,7 +19,7 @@ import fnmatch
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from stategraph.agent.mcp import McpError, McpListing, McpTool
 from stategraph.errors import ConfigurationError
@@ -60,7 +60,7 @@ class _Server:
 
 
 class McpCapabilities:
-    """The tools of MCP servers as a source of capabilities.
+    """The tools of MCP servers as a source of capabilities; an async context manager, to be left before the sessions.
 
     Args:
         sessions: The sessions with the servers; the host opens and closes them.
@@ -127,6 +127,12 @@ class McpCapabilities:
             offers += [self._offer(tool) for tool in listed.tools if isinstance(tool, McpTool)]
             left_out += [f"{name}: {why}" for whys in listed.dropped.values() for why in whys]
         return SourceListing(tuple(offers), away, tuple(left_out))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Stop listings that go on; close the sessions afterwards."""

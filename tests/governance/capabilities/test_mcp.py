@@ -116,8 +116,10 @@ async def test_a_server_that_starts_slowly_is_not_waited_for_and_not_started_twi
     slow.answer.set()
     assert (await asyncio.wait_for(source.listing(), 60)).away == {} and slow.asked == 1
     slow.answer.clear()
-    await source.listing()
-    await source.aclose()  # what is asked is stopped
+    async with source:
+        await source.listing()
+        asking = source._servers["slow"].asking
+    assert asking is not None and asking.cancelled()  # what goes on is stopped
 
 
 async def test_a_server_that_failed_is_asked_again_after_a_while() -> None:
