@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from langchain_core.runnables.config import ensure_config
@@ -98,19 +98,23 @@ class CapabilityTool(BaseTool):
             capability=self.capability or self.name,
             arguments=arguments,
             call_id=call_id or uuid.uuid4().hex,
-            run=bound.run or (_run_of_config() if active is None else active.run),
+            run=bound.run or _run_of(active),
             context=bound.context or session.current().context,
             view_digest=self.view_digest,
         )
 
 
-def _run_of_config() -> RunRef:
-    """Return the run that is calling, as far as its config says."""
+def _run_of(active: session.ActiveSession | None) -> RunRef:
+    """Return the run that is calling: that of the session, or as far as the config says."""
     config = ensure_config()
     settings = config.get(CONF) or {}
-    thread = settings.get(CONFIG_KEY_THREAD_ID)
+    found = settings.get(CONFIG_KEY_THREAD_ID)
+    thread = None if found is None else str(found)
+    if active is not None:
+        run = active.run
+        return run if run.thread_id is not None or thread is None else replace(run, thread_id=thread)
     run_id = config.get("run_id") or (config.get("metadata") or {}).get("run_id") or settings.get("run_id")
-    return RunRef(str(run_id or thread or uuid.uuid4().hex), None if thread is None else str(thread))
+    return RunRef(str(run_id or thread or uuid.uuid4().hex), thread)
 
 
 def _told(outcome: ActionOutcome) -> tuple[Any, Any]:

@@ -166,7 +166,10 @@ async def test_without_a_context_the_active_session_says_who_acts() -> None:
         await tool.ainvoke({"n": 1})
     async with Session(context()).active("run-7"):
         assert await tool.ainvoke({"n": 1}) == "{'n': 1}"
-    assert (acting.requests[0].run.run_id, acting.requests[0].context.tenant) == ("run-7", "acme")
+        await tool.ainvoke({"n": 1}, {"configurable": {"thread_id": "t9"}})
+    first, second = acting.requests
+    assert (first.run.run_id, first.context.tenant) == ("run-7", "acme")
+    assert (second.run.run_id, second.run.thread_id) == ("run-7", "t9")
 
 
 def test_skills_are_shown_as_one_tool_and_resolved_one_by_one() -> None:
