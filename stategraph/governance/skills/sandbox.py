@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -186,9 +187,10 @@ class Sandbox:
     ) -> Finished:
         """Run a script in a thread; cancelling the caller ends it. Arguments and errors are those of `run`."""
         stop = threading.Event()
-        work = partial(self.run, skill, command, arguments, stdin=stdin, trusted=trusted, stop=stop)
-        # Python's own pool is small, and scripts may take long.
-        running = asyncio.get_running_loop().run_in_executor(threads.pool(), work)
+        work = partial(copy_context().run, self.run, skill, command, arguments)
+        # Python's own pool is small, and scripts may take long; the thread is part of the action that is executed.
+        run = partial(work, stdin=stdin, trusted=trusted, stop=stop)
+        running = asyncio.get_running_loop().run_in_executor(threads.pool(), run)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -18,6 +18,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.governance.actions import RunRef
 from stategraph.governance.capabilities import skills as capabilities
 from stategraph.governance.capabilities.port import CapabilityCall, Offer
+from stategraph.governance.executor import ActionExecutor, current_action
 from stategraph.governance.registry import Registry
 from stategraph.governance.skills.registry import SkillRegistry
 from stategraph.governance.skills.sandbox import Limits, Sandbox, SandboxUnavailable
@@ -114,6 +115,23 @@ async def test_the_shipped_skill_adds_up_an_invoice_in_the_sandbox() -> None:
     lines = json.dumps([{"net": 1050, "tax": 19}, {"net": 333, "tax": 7}])
     result = await offer.executor.execute(called(offer, input=lines))
     assert json.loads(result.content) == {"net": 1383, "tax": 223, "gross": 1606}
+
+
+async def test_a_script_is_started_by_an_action_that_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acting: list[str | None] = []
+    begin = subprocess.Popen
+
+    def noting(*args: Any, **more: Any) -> Any:
+        action = current_action()
+        acting.append(None if action is None else action.capability.id)
+        return begin(*args, **more)
+
+    offer = script(tmp_path, "print(1)", trust="trusted")
+    registry = Registry(offer)
+    (tool,) = CapabilityGraph.build(registry, context()).tools(ActionExecutor(registry), context())
+    monkeypatch.setattr(subprocess, "Popen", noting)
+    assert (await tool.ainvoke({}), tool.invoke({})) == ("1\n", "1\n")
+    assert acting == [offer.capability.id] * 2
 
 
 @sandboxed
