@@ -36,6 +36,9 @@ State: TypeAlias = Literal["usable", "quarantined", "gone"]
 _VIEWS_KEPT: Final = 128
 """Views that are kept, of each kind: a model that was shown an older one has to plan again."""
 
+_MOST_GONE: Final = 1_000
+"""Capabilities that are gone and remembered, to say why."""
+
 _MOST_TOLD: Final = 1_000
 """Changes that wait to be recorded; the oldest are dropped, so that a registry without a reader stays small."""
 
@@ -442,15 +445,21 @@ class Registry:
             now = {without_version(id): entry for id, entry in placed.items()}
             after = {**self._entries}
             for id, entry in self._entries.items():
-                if entry.capability.source in sources and id not in placed and entry.offer.described_elsewhere:
-                    why = _why_gone(entry, listing.away, now.get(without_version(id)))
-                    after[id] = replace(entry, state="gone", why=why)
-                    if entry.state == "usable":
-                        changes.append(Change("gone", entry.capability, why=why))
+                if entry.capability.source not in sources or id in placed or not entry.offer.described_elsewhere:
+                    continue
+                if entry.state == "quarantined":  # nobody was shown it, and the store of versions knows it
+                    del after[id]
+                    continue
+                why = _why_gone(entry, listing.away, now.get(without_version(id)))
+                after[id] = replace(entry, state="gone", why=why)
+                if entry.state == "usable":
+                    changes.append(Change("gone", entry.capability, why=why))
             for id, entry in placed.items():
                 there = after.get(id)
                 if there is None or (there.capability, there.state) != (entry.capability, entry.state):
                     after[id] = entry
+            for id in [id for id, entry in after.items() if entry.state == "gone"][:-_MOST_GONE]:
+                del after[id]
             if after != self._entries:
                 self._replace(after)
         self._note(changes)

@@ -8,6 +8,8 @@ Rules
   server executes what it describes now.
 * A description that was released once, and comes back, is that version again.
 * Releasing one version takes nothing from others, so a server that is rolled back serves what was released before.
+* Of versions in quarantine the newest `MOST_WAITING` of a capability are kept: a server that describes a tool otherwise
+  at each listing fills no disk.
 """
 
 from __future__ import annotations
@@ -113,6 +115,9 @@ class VersionStore(Protocol):
 
 FIRST_BY: Final = "first"
 
+MOST_WAITING: Final = 16
+"""Versions of one capability that wait in quarantine."""
+
 
 def plan(
     scope: str, seen: Sequence[Seen], known: Sequence[KnownVersion], first: First, now: datetime
@@ -144,6 +149,15 @@ def _missing(scope: str, id: str, known: Sequence[KnownVersion]) -> GovernanceEr
     )
 
 
+def outdated(known: Sequence[KnownVersion], new: Sequence[KnownVersion]) -> list[KnownVersion]:
+    """Return the versions in quarantine that are forgotten when new ones come."""
+    waiting: dict[str, list[KnownVersion]] = {each.key: [] for each in new}
+    for each in sorted((*known, *new), key=lambda version: version.version):
+        if each.key in waiting and not each.released:
+            waiting[each.key].append(each)
+    return [old for versions in waiting.values() for old in versions[:-MOST_WAITING]]
+
+
 class MemoryVersions:
     """A store in the memory of this process: a restart forgets it, and takes what it sees first for version 1."""
 
@@ -154,8 +168,11 @@ class MemoryVersions:
     def note(self, scope: str, seen: Sequence[Seen], /, *, first: First, now: datetime) -> dict[str, KnownVersion]:
         """Return the version of each description; see `VersionStore`."""
         with self._lock:
-            found, new = plan(scope, seen, self._of(scope), first, now)
+            known = self._of(scope)
+            found, new = plan(scope, seen, known, first, now)
             self._known |= {(scope, each.id): each for each in new}
+            for old in outdated(known, new):
+                del self._known[scope, old.id]
         return found
 
     def versions(self, scope: str, /) -> list[KnownVersion]:
@@ -228,9 +245,14 @@ class SqliteVersions:
             return found
         with self._transaction():
             # Planned again: another process may have been quicker.
-            found, new = plan(scope, seen, self._rows("WHERE scope = ?", scope), first, now)
+            known = self._rows("WHERE scope = ?", scope)
+            found, new = plan(scope, seen, known, first, now)
             self._connection.executemany(
                 "INSERT INTO sg_capability_version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, new)
+            )
+            self._connection.executemany(
+                "DELETE FROM sg_capability_version WHERE scope = ? AND key = ? AND version = ?",
+                [(scope, old.key, old.version) for old in outdated(known, new)],
             )
         return found
 

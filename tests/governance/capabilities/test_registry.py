@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stategraph.errors import ConfigurationError
+from stategraph.governance import registry as registries
 from stategraph.governance.actions import Reason
 from stategraph.governance.capabilities.versions import SqliteVersions
 from stategraph.governance.errors import AuditUnavailable, CapabilityDenied, GovernanceError
@@ -102,6 +103,32 @@ async def test_a_pin_survives_a_restart_and_a_release_is_seen_by_other_processes
         assert second.get(f"{ISSUE}@2").description == "Deletes the repository."
         (one, two) = kept.versions("host")
         assert (one.released_by, two.released_by, person.quarantined()) == ("first", "ann", ())
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_server_that_describes_a_tool_otherwise_each_time_fills_nothing(stored: bool, tmp_path: Path) -> None:
+    with SqliteVersions(tmp_path / "versions.db" if stored else ":memory:") as kept:
+        registry = Registry(versions=kept if stored else None)
+        github = Source("github")
+        registry.connect(github)
+        for number in range(30):
+            github.offers = [offered(ISSUE, "0", description=f"Description {number}.")]
+            await registry.refresh()
+        assert [each.version for each in registry.quarantined()] == list(range(15, 31))
+        assert [each.capability.version for each in registry.entries()] == ["1", "30"]
+        github.offers = [offered(ISSUE, "0", description="Description 0.")]
+        await registry.refresh()
+        assert [each.id for each in registry] == [f"{ISSUE}@1"]
+
+
+async def test_capabilities_that_are_gone_are_forgotten_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registries, "_MOST_GONE", 3)
+    registry, github = Registry(offered("function:tools/look")), Source("github")
+    registry.connect(github)
+    for number in range(6):
+        github.offers = [offered(f"mcp:github/tool_{number}", "0")]
+        await registry.refresh()
+    assert [each.capability.name for each in registry.entries()] == ["look", "tool_2", "tool_3", "tool_4", "tool_5"]
 
 
 async def test_the_first_description_waits_too_where_the_host_says_so() -> None:
