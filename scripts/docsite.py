@@ -57,6 +57,7 @@ REFERENCE: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "errors": ("Errors", {"stategraph": r"errors|agent\.\w+\.errors"}),
     "savers": ("Savers", {"stategraph": r"engine\.checkpoints", "stategraph.savers": ""}),
     "workers": ("Workers", {"stategraph.workers": ""}),
+    "governance": ("Governed actions", {"stategraph.governance": ""}),
     "mcp": ("MCP servers", {"stategraph.agent.mcp": ""}),
     "telemetry": ("Telemetry", {"stategraph.telemetry": ""}),
     "testing": ("The test kit", {"stategraph.testing": ""}),
