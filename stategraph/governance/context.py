@@ -88,6 +88,13 @@ class CapabilitySelector:
             raise ConfigurationError(
                 f"CapabilitySelector: max_risk is {self.max_risk!r}; it must be one of {', '.join(RISKS)}, or None"
             )
+        for name in ("include", "exclude"):
+            patterns = getattr(self, name)
+            if isinstance(patterns, str):
+                raise ConfigurationError(
+                    f"CapabilitySelector: {name} is the text {patterns!r}; expected several: ({patterns!r},)"
+                )
+            object.__setattr__(self, name, tuple(patterns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ import random
 
 import pytest
 
+from stategraph.errors import ConfigurationError
 from stategraph.governance.actions import Reason
+from stategraph.governance.context import CapabilitySelector
 from stategraph.governance.errors import CapabilityDenied
 from stategraph.governance.registry import Registry
 from stategraph.governance.session import NoSessionError, Session
@@ -81,6 +83,13 @@ def test_what_is_not_there_is_refused_with_the_reason_and_what_there_is() -> Non
     assert view(selected=context("function:*", "mpc:*")).unmatched == ("mpc:*",)
     with pytest.raises(CapabilityDenied, match="Nothing is left"):
         view(selected=context("none:*")).get("look")
+
+
+def test_patterns_of_a_selector_may_be_a_list_and_no_text() -> None:
+    selector = CapabilitySelector(["function:*"], exclude=["*@2"])  # type: ignore[arg-type]
+    assert (selector.include, selector.exclude) == (("function:*",), ("*@2",))
+    with pytest.raises(ConfigurationError, match=r"include is the text 'function:\*'; expected several"):
+        CapabilitySelector("function:*")  # type: ignore[arg-type]
 
 
 def test_capabilities_are_found_by_what_they_are() -> None:
