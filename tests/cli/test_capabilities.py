@@ -7,10 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from langchain_core.tools import tool as as_tool
 
+from stategraph import START, MessagesState, StateGraph
+from stategraph.cli.governed.capabilities import _offers
+from stategraph.errors import ConfigurationError
 from stategraph.governance.capabilities.versions import SqliteVersions
 from stategraph.governance.errors import CapabilityDenied
 from stategraph.governance.registry import Registry
+from stategraph.governance.skills.registry import SkillRegistry
 from tests.cli.programs import ROOT, stategraph
 from tests.governance.capabilities.given import offered
 from tests.governance.skills.folders import skill
@@ -19,6 +24,7 @@ PROGRAM = '''
 from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.governance.capabilities.functions import capability, offer
 from stategraph.governance.registry import Registry
+from stategraph.governance.skills.registry import SkillRegistry
 
 @capability(risk="read")
 def find_invoice(number: str) -> str:
@@ -98,3 +104,29 @@ def test_skills_are_held_against_the_specification(folder: Path) -> None:
     assert found["problems"][0]["field"] == "name" and "folder is called 'other'" in found["problems"][0]["message"]
     done = stategraph(folder, "skills", "validate", "missing")
     assert done.returncode == 2 and "There is no folder 'missing'" in done.stderr
+
+
+def test_values_of_every_kind_are_made_capabilities(folder: Path) -> None:
+    def look(at: str) -> str:
+        """Look."""
+        return at
+
+    def node(state: MessagesState) -> dict[str, list[str]]:
+        return {"messages": []}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    agents = [{"agent_id": name, "model": "openai:gpt-5", "tools": [look]} for name in ("a", "b")]
+    skill(folder / "skills", "pdf")
+    values = [
+        as_tool(look),
+        graph.compile(),
+        {"agents": agents, "edges": [{"from": "a", "to": "b"}]},
+        SkillRegistry(folder / "skills"),
+        offered("agent:x/y"),
+    ]
+    made = [each.capability.id.rpartition("/")[2] for each in _offers("desk:things", values)]
+    assert made == ["look@1", "things@1", "look@1", "lc_transfer_to_b@1", "pdf@1.0", "y@1"]
+    with pytest.raises(ConfigurationError, match="'desk:things' is a value of type list"):
+        _offers("desk:things", [])
