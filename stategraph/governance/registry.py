@@ -458,8 +458,7 @@ class Registry:
                 there = after.get(id)
                 if there is None or (there.capability, there.state) != (entry.capability, entry.state):
                     after[id] = entry
-            for id in [id for id, entry in after.items() if entry.state == "gone"][:-_MOST_GONE]:
-                del after[id]
+            _forget(after)
             if after != self._entries:
                 self._replace(after)
         self._note(changes)
@@ -529,6 +528,12 @@ def _versioned(offer: Offer, known: pins.KnownVersion) -> Entry:
         return Entry(placed, released_by=known.released_by)
     why = f"'{capability.source}' describes it so since {known.seen_at:%Y-%m-%d %H:%M} UTC, and nobody has released it."
     return Entry(placed, "quarantined", why)
+
+
+def _forget(entries: dict[str, Entry]) -> None:
+    """Forget the oldest capabilities that are gone, where there are many."""
+    for id in [id for id, entry in entries.items() if entry.state == "gone"][:-_MOST_GONE]:
+        del entries[id]
 
 
 def _why_gone(entry: Entry, away: Mapping[str, str], now: Entry | None) -> str:
