@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import html
 import json
 import logging
 import math
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
+from operator import or_
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -110,7 +111,7 @@ class Redactor:
         self._name_ends = _NAME_ENDS | {words[-1][-END:] for name in names if (words := sorted(words_of(name)))}
         self._by_name: dict[str, bool] = {}
         self._lock = threading.Lock()
-        self._registered: Counter[str] = Counter()
+        self._registered: dict[str, tuple[Secrets, int]] = {}
         self._secrets = Secrets()
 
     @contextmanager
@@ -121,19 +122,21 @@ class Redactor:
             *secrets: Texts, bytes, pydantic's secrets, or mappings and lists of them. Those shorter than 6 characters
                 would be found everywhere, and are not hidden by value.
         """
-        texts = {form for secret in secrets for text in texts_in(secret) for form in _encoded(text)}
-        self._change(texts, 1)
+        texts = {text for secret in secrets for text in texts_in(secret)}
+        with self._lock:
+            for text in texts:
+                forms, users = self._registered.get(text) or (Secrets(_encoded(text)), 0)
+                self._registered[text] = forms, users + 1
+                self._secrets |= forms
         try:
             yield
         finally:
-            self._change(texts, -1)
-
-    def _change(self, texts: Iterable[str], by: int) -> None:
-        with self._lock:
-            for text in texts:
-                self._registered[text] += by
-            self._registered = +self._registered
-            self._secrets = Secrets(self._registered)
+            with self._lock:
+                for text in texts:
+                    forms, users = self._registered.pop(text)
+                    if users > 1:
+                        self._registered[text] = forms, users - 1
+                self._secrets = functools.reduce(or_, (forms for forms, _ in self._registered.values()), Secrets())
 
     def clean(self, value: Any) -> Any:
         """Return a value without secrets; never raises.

@@ -1,1 +1,1 @@
-"""Commands of governed actions: what can be done, and which skills there are."""
+"""Commands of governed actions: what can be done, which skills there are, and what was done."""

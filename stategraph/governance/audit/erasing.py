@@ -50,7 +50,7 @@ def erase(
     chosen = where.facts()
     if not chosen:
         raise ConfigurationError("Erasing needs to know what: give a run, a principal, a time or another choice")
-    erased, after = 0, 0
+    erased, after, matched = 0, 0, False
     while True:
         with storage.transaction([tenant]) as session:
             head = session.head(tenant)
@@ -60,14 +60,14 @@ def erase(
                 facts = {"ranges": _ranges(rows), "rows": len(rows), "reason": reason, "chosen_by": sorted(chosen)}
                 session.replace_data([row._replace(data=None, key_id=None) for row in rows])
                 add(session, head, [own_record(AuditEventType.AUDIT_ERASED, tenant, by, facts)], now())
-        erased += len(rows)
+        erased, matched = erased + len(rows), matched or bool(found)
         if len(found) < AT_ONCE:
             break
         after = found[-1].seq
-    if erased:
+    if matched:  # also for one that was cut off before this
         storage.scrub()
-        if keyring is not None and keyring.signer is not None:
-            sign_heads(storage, [tenant], keyring, now())
+    if erased and keyring is not None and keyring.signer is not None:
+        sign_heads(storage, [tenant], keyring, now())
     return erased
 
 

@@ -108,6 +108,12 @@ class _Waiting:
     seconds: float | None
 
 
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Take note of an error that comes after the caller has stopped waiting; it was told another one."""
+    if not future.cancelled():
+        future.exception()
+
+
 class AuditLog:
     """Takes events and stores them; an `AuditSink`. Thread-safe, and usable from any event loop.
 
@@ -176,8 +182,10 @@ class AuditLog:
         """Wait for an item, for as long as its kind is waited for."""
         waiting = item and self._awaited(item)
         if waiting:
+            future = asyncio.wrap_future(waiting.future)
+            future.add_done_callback(_retrieve)
             try:
-                await asyncio.wait({asyncio.wrap_future(waiting.future)}, timeout=waiting.seconds)
+                await asyncio.wait({future}, timeout=waiting.seconds)
             except asyncio.CancelledError:
                 self._intake.withdraw(waiting.item)  # nobody knows of it: it must not say that an action began
                 raise
@@ -226,25 +234,23 @@ class AuditLog:
         Raises:
             AuditUnavailable: It has not.
         """
-        item, future = waiting.item, waiting.future
-        if future.done():
-            if (error := future.exception()) is not None:
+        if not waiting.future.done():
+            away = f" The storage is away: {self._writer.failure}" if self._writer.failure else ""
+            if self._intake.withdraw(waiting.item):
                 self._refused += 1
-                raise error
-            return
-        self._refused += 1
-        away = f" The storage is away: {self._writer.failure}" if self._writer.failure else ""
-        if self._intake.withdraw(item):
-            raise AuditUnavailable(
-                f"The audit log did not take the event in time, and does not have it: {len(self._intake)} are queued."
-                f"{away or ' The storage is too slow'}"
+                raise AuditUnavailable(
+                    f"The audit log did not take the event in time, and does not have it: {len(self._intake)} are "
+                    f"queued.{away or ' The storage is too slow'}"
+                )
+        if waiting.future.done():  # also if it came at this moment
+            error = waiting.future.exception()
+        else:
+            error = AuditUnavailable(
+                f"The audit log has not stored the event in time; it may be stored yet.{away or ' The storage is slow'}"
             )
-        if item.done is None or item.done.done():
-            self._refused -= 1
-            return  # it came in at this moment
-        raise AuditUnavailable(
-            f"The audit log has not stored the event in time; it may be stored yet.{away or ' The storage is slow'}"
-        )
+        if error is not None:
+            self._refused += 1
+            raise error
 
     async def flush(self) -> None:
         """Wait until all that was recorded is stored.

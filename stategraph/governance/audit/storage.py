@@ -8,6 +8,7 @@ All of it is synchronous and thread-safe. An error, whatever it is, means: not k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
 
+from stategraph.errors import ConfigurationError
 from stategraph.governance.audit import chain
 from stategraph.governance.audit.chain import Head, SignedHead
 from stategraph.governance.audit.filters import ALL, AuditFilter
@@ -116,6 +118,17 @@ class AuditStorage(Protocol):
 
     def close(self) -> None:
         """Close every file and connection."""
+
+
+def checked_month(month: str) -> str:
+    """Return a month that has the form of one: it becomes a part of names of tables and files.
+
+    Raises:
+        ConfigurationError: It has not.
+    """
+    if re.fullmatch(r"[0-9]{4}-(?:0[1-9]|1[0-2])", month) is None:
+        raise ConfigurationError(f"{month!r} is no month; expected one as 2026-11")
+    return month
 
 
 def month_of(microseconds: int) -> str:

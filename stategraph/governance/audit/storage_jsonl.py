@@ -28,6 +28,7 @@ from stategraph.governance.audit.chain import Head, SignedHead, genesis
 from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.lines import head_line, read_head_line, read_row_line, row_line
 from stategraph.governance.audit.record import Row
+from stategraph.governance.audit.storage import checked_month
 
 _HEADS: Final = "heads.jsonl"
 _TAIL: Final = 64 * 1024
@@ -89,7 +90,7 @@ class JsonlAuditStorage:
     def drop_month(self, month: str) -> None:
         """Delete all rows of a month."""
         for folder in _folders(self._path):
-            (folder / f"{month}.jsonl").unlink(missing_ok=True)
+            _file(folder, month).unlink(missing_ok=True)
 
     def scrub(self) -> None:
         """Do nothing: the files were written anew."""
@@ -106,6 +107,10 @@ def _folder(path: Path, tenant: str) -> Path:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(each for each in path.iterdir() if (each / "tenant").is_file()) if path.is_dir() else []
+
+
+def _file(folder: Path, month: str) -> Path:
+    return folder / f"{checked_month(month)}.jsonl"
 
 
 def _months(folder: Path) -> list[str]:
@@ -195,7 +200,7 @@ def _last_line(path: Path) -> str | None:
 def _head(path: Path, tenant: str) -> Head:
     """Read the end of a tenant's chain."""
     folder = _folder(path, tenant)
-    last = next((line for month in reversed(_months(folder)) if (line := _last_line(folder / f"{month}.jsonl"))), None)
+    last = next((line for month in reversed(_months(folder)) if (line := _last_line(_file(folder, month)))), None)
     if last is None:
         return genesis(tenant)
     row = read_row_line(last)
@@ -238,7 +243,7 @@ class _Session:
     def commit(self) -> None:
         """Write what was collected: rows before the heads that sign them, and what is erased last."""
         for (tenant, month), rows in self._rows.items():
-            _append(_folder(self._path, tenant) / f"{month}.jsonl", map(row_line, rows))
+            _append(_file(_folder(self._path, tenant), month), map(row_line, rows))
         for head in self._heads:
             _append(_folder(self._path, head.tenant) / _HEADS, [head_line(head)])
         by_tenant: dict[str, dict[int, Row]] = defaultdict(dict)
@@ -249,7 +254,7 @@ class _Session:
 
     def _write_replaced(self, folder: Path, replaced: dict[int, Row]) -> None:
         for month in _months(folder):
-            path = folder / f"{month}.jsonl"
+            path = _file(folder, month)
             if any(read_row_line(line).seq in replaced for line in _lines(path)):
                 rows = (read_row_line(line) for line in _lines(path))
                 changed = (
@@ -303,7 +308,7 @@ class _Reading:
         return islice(found, limit)
 
     def _in_month(self, folder: Path, month: str, newest: bool) -> Iterator[Row]:
-        rows = (read_row_line(line) for line in _lines(folder / f"{month}.jsonl"))
+        rows = (read_row_line(line) for line in _lines(_file(folder, month)))
         return reversed(list(rows)) if newest else rows
 
     def month(self, month: str) -> Iterator[Row]:

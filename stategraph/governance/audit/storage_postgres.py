@@ -27,7 +27,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.governance.audit.chain import Head, SignedHead, genesis
 from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.record import COLUMNS, Row, moment
-from stategraph.governance.audit.storage import month_of
+from stategraph.governance.audit.storage import checked_month, month_of
 from stategraph.savers.postgres.libpq import CONNECT_S, VANISHED, unless_given
 
 AHEAD: Final = 2
@@ -218,7 +218,7 @@ def _attached(connection: psycopg.Connection[Any]) -> set[str]:
 
 
 def _table(month: str) -> str:
-    return f"sg_audit_{month.replace('-', '_')}"
+    return f"sg_audit_{checked_month(month).replace('-', '_')}"
 
 
 def _month(table: str) -> str:

@@ -23,6 +23,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.governance.audit.chain import Head, SignedHead, genesis
 from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.record import COLUMNS, Row
+from stategraph.governance.audit.storage import checked_month
 from stategraph.savers.sqlite_files import explain, named
 
 BUSY_S: Final = 5.0
@@ -115,9 +116,15 @@ class SqliteAuditStorage:
     @contextmanager
     def reading(self) -> Iterator[_Reading]:
         """Read the log as it is now."""
-        with named(self._path), closing(self._connect()) as connection:
+        if not Path(self._path).is_file():
+            raise ConfigurationError(
+                f"There is no audit log '{self._path}': check the address, or record something first"
+            )
+        with named(self._path), closing(self._connect(create=False)) as connection:
             connection.execute("PRAGMA query_only=ON")
             connection.execute("BEGIN")
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sg_audit_head'").fetchone() is None:
+                raise ConfigurationError(f"There is no audit log in the database '{self._path}': check the address")
             yield _Reading(connection)
 
     def drop_month(self, month: str) -> None:
@@ -159,7 +166,7 @@ class SqliteAuditStorage:
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             with named(self._path):
-                connection = self._connect()
+                connection = self._connect(create=self._create)
                 try:
                     _prepare(connection)
                 except BaseException:
@@ -168,11 +175,9 @@ class SqliteAuditStorage:
             self._connection = connection
         return self._connection
 
-    def _connect(self) -> sqlite3.Connection:
-        name = self._path if self._create else f"{Path(self._path).absolute().as_uri()}?mode=rw"
-        return sqlite3.connect(
-            name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=not self._create
-        )
+    def _connect(self, *, create: bool) -> sqlite3.Connection:
+        name = self._path if create else f"{Path(self._path).absolute().as_uri()}?mode=rw"
+        return sqlite3.connect(name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=not create)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -200,7 +205,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _table(month: str) -> str:
-    return f"{_PREFIX}{month.replace('-', '_')}"
+    return f"{_PREFIX}{checked_month(month).replace('-', '_')}"
 
 
 class _Session:

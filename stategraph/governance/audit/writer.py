@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from stategraph.governance.audit import storage as storing
-from stategraph.governance.audit.chain import HEAD_US, Head, SignedHead
+from stategraph.governance.audit.chain import HEAD_US, SignedHead
 from stategraph.governance.audit.intake import Intake, Item
 from stategraph.governance.audit.lines import head_line
 from stategraph.governance.audit.storage import Appended, AuditStorage
@@ -66,7 +66,9 @@ class Writer:
         self._storage = storage
         self._heads_file = heads_file
         self._now = now
-        self._unsigned: dict[str, Head] = {}
+        self._unsigned: dict[str, int] = {}  # tenants, and when their first row was stored that no head covers
+        self._batch: list[Item] = []  # that is being stored
+        self._lost = 0
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._process = 0
@@ -112,12 +114,19 @@ class Writer:
             self._storage.close()
             return self._lost
         # It hangs in the storage: nobody may close that under it, and its rows may be stored yet.
-        return self._intake.fail([], "The audit log was closed before this was stored") + self._busy
-
-    _lost = 0
-    _busy = 0
+        return self._intake.fail([], "The audit log was closed before this was stored") + len(self._batch)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            # Nothing is stored any more, so nothing is taken: actions that depend on it do not begin.
+            _logger.exception("The thread of the audit log failed")
+            why = f"The thread of the audit log failed: {type(error).__name__}: {error}"
+            self._intake.close(why)
+            self._lost = self._intake.fail(self._batch, why)
+
+    def _work(self) -> None:
         while True:
             batch = self._intake.take(self._next_signing())
             if batch:
@@ -132,14 +141,14 @@ class Writer:
         """Return when the next head is due, by the monotonic clock; None: none is."""
         if not self._unsigned:
             return None
-        oldest = min(head.unsigned_since for head in self._unsigned.values())
+        oldest = min(self._unsigned.values())
         return time.monotonic() + max(0.0, (oldest + HEAD_US - self._now()) / _MICROSECONDS)
 
     def _store(self, batch: list[Item]) -> bool:
         """Store a batch, however often that has to be tried; False if it was given up."""
         seen: dict[str, int] = {}
         pause = FIRST_PAUSE_S
-        self._busy = len(batch)
+        self._batch = batch
         while True:
             records = [item.record for item in batch if item.record is not None and item.wanted]
             try:
@@ -155,8 +164,8 @@ class Writer:
                 continue
             self.failure = ""
             self.stored += len(records)
-            self._busy = 0
             self._intake.done(batch)
+            self._batch = []
             return True
 
     def _again(self, error: Exception, pause: float) -> bool:
@@ -178,7 +187,7 @@ class Writer:
     def _after(self, done: Appended) -> None:
         for tenant, head in done.heads.items():
             if head.seq > head.signed_seq:
-                self._unsigned[tenant] = head
+                self._unsigned.setdefault(tenant, head.unsigned_since)
             else:
                 self._unsigned.pop(tenant, None)
         self._tell(done.signed)
@@ -190,7 +199,7 @@ class Writer:
             self._unsigned.clear()
             return
         limit = self._now() - HEAD_US
-        due = [tenant for tenant, head in self._unsigned.items() if everything or head.unsigned_since <= limit]
+        due = [tenant for tenant, since in self._unsigned.items() if everything or since <= limit]
         if not due:
             return
         try:

@@ -70,6 +70,21 @@ def test_no_byte_of_erased_data_stays_in_files(tmp_path: Path, make: Any) -> Non
     storage.close()
 
 
+def test_an_erasure_that_was_cut_off_is_finished_by_another_one(tmp_path: Path, monkeypatch: Any) -> None:
+    storage = SqliteAuditStorage(str(tmp_path / "audit.db"))
+    store(storage, [event(run_id="r", data={"name": "Ann Example " + "x" * number}) for number in range(50)])
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(storage, "scrub", killed)
+        erasing.erase(storage, "acme", AuditFilter(run_id="r"), by=OFFICER, reason="r")
+    assert erasing.erase(storage, "acme", AuditFilter(run_id="r"), by=OFFICER, reason="r") == 0
+    assert b"Ann Example" not in bytes_in(tmp_path)
+    storage.close()
+
+
 def test_more_rows_than_one_transaction_takes_are_erased(storage: AuditStorage, monkeypatch: Any) -> None:
     monkeypatch.setattr(erasing, "AT_ONCE", 7)
     store(storage, [event(run_id="r") for _ in range(20)])

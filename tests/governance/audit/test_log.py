@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from stategraph.errors import ConfigurationError
+from stategraph.governance.audit.lines import read_head_line
 from stategraph.governance.audit.log import AuditLog, AuditSettings
 from stategraph.governance.audit.record import Row
 from stategraph.governance.audit.storage import AuditSession
 from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
+from stategraph.governance.audit.verification import verify
 from stategraph.governance.errors import AuditUnavailable
+from stategraph.governance.keyring import Keyring
 from tests.governance.audit.events import event
 
 pytestmark = pytest.mark.anyio
@@ -210,3 +213,34 @@ async def test_a_log_is_not_used_in_a_fork(url: str, monkeypatch: pytest.MonkeyP
             patched.setattr("stategraph.governance.audit.writer.os.getpid", lambda: -1)
             with pytest.raises(AuditUnavailable, match="forked"):
                 await log.record(event())
+
+
+async def test_a_thread_that_fails_takes_nothing_more(url: str, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    async with AuditLog(url) as log:
+        await log.record(event(), durable=True)
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError("a fault")
+
+        monkeypatch.setattr(log._intake, "done", fail)
+        with pytest.raises(AuditUnavailable, match="ZeroDivisionError"):
+            await log.record(event(), durable=True)
+        with pytest.raises(AuditUnavailable, match="The thread of the audit log failed"):
+            await log.record(event())
+        with pytest.raises(AuditUnavailable, match="not known to be stored"):
+            await log.aclose()
+    assert "a fault" in caplog.text
+
+
+def test_heads_are_added_to_a_file_that_proves_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "heads.jsonl"
+    keyring = Keyring().with_new_signer()
+    for _ in range(2):
+        with AuditLog(
+            f"sqlite:///{tmp_path / 'audit.db'}", keyring=keyring, settings=AuditSettings(heads_file=str(file))
+        ) as log:
+            log.record_sync(event())
+    heads = [read_head_line(line) for line in file.read_text().splitlines()]
+    assert [each.seq for each in heads] == [1, 2]
+    (found,) = verify(log.storage, keyring=keyring.public(), heads=heads)
+    assert (found.ok, found.signed, found.heads_checked) == (True, 2, 4)

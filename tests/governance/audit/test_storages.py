@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -162,6 +165,24 @@ def test_an_address_that_is_not_understood_is_refused_without_its_password() -> 
         with pytest.raises(ConfigurationError, match=said) as raised:
             storage_at(url)
         assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("month", ["2026-13", "2026-1", "../2026-11", "2026-11; DROP TABLE sg_audit_head"])
+def test_what_is_no_month_is_no_part_of_a_name(storage: AuditStorage, month: str) -> None:
+    append(storage, [record(event())], now=NOW)
+    with pytest.raises(ConfigurationError, match="no month"):
+        storage.drop_month(month)
+    with pytest.raises(ConfigurationError, match="no month"), storage.reading() as reading:
+        list(reading.month(month))
+
+
+def test_a_database_without_a_log_is_said_to_have_none(tmp_path: Path, postgres: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    for url in (f"sqlite:///{tmp_path / 'other.db'}", f"sqlite:///{tmp_path / 'nothing.db'}", postgres):
+        with pytest.raises(ConfigurationError, match="There is no audit log"), storage_at(url).reading():
+            pass
+    assert not (tmp_path / "nothing.db").exists()
 
 
 def test_a_log_that_has_to_be_there_is_not_made(tmp_path: object) -> None:
