@@ -31,7 +31,7 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from stategraph.agent.settings.secrets import HIDDEN, SHORTEST, Secrets, names_secret, texts_in
-from stategraph.governance.secret_patterns import END, PATTERNS, SecretPattern, Suspicion, words_of
+from stategraph.governance.secret_patterns import PATTERNS, SecretPattern, Suspicion, words_of
 
 Recogniser: TypeAlias = Callable[[str], Iterable[tuple[int, int, str]]]
 """Finds secrets or personal data in a text: yields where each begins and ends, and its kind."""
@@ -66,13 +66,13 @@ _SECRET_NAMES: Final = frozenset(
 )
 _KNOWN_NAMES: Final = 4096
 
-_NAME_ENDS: Final = frozenset(
-    {
-        *("token", "ecret", "sword", "asswd", "ntial", "tials", "ookie", "okies", "eader", "aders"),
-        *("cvc", "cvv", "pin", "pwd", "hrase", "otp", "pem", "tring"),
-    }
+_NAME_PARTS: Final = (
+    *("key", "token", "secret", "passw", "passphrase", "credential", "cookie", "header", "authorization", "query"),
+    "connection",
 )
-"""Ends of the last words of names of secrets, and of their last but one before `id`, `json` and `value`."""
+"""One of these is a part of every name of a secret, in small letters, but for those of `_SHORT_NAMES`."""
+
+_SHORT_NAMES: Final = frozenset({"cvc", "cvv", "pin", "pwd", "otp"})
 
 _encode: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=True
@@ -108,7 +108,8 @@ class Redactor:
             Suspicion(each for each in PATTERNS if not each.personal),
         )
         self._recognisers = tuple(recognisers)
-        self._name_ends = _NAME_ENDS | {words[-1][-END:] for name in names if (words := sorted(words_of(name)))}
+        own = (max(words_of(name.lower()) or {""}, key=len) for name in names)
+        self._name_parts = (*_NAME_PARTS, *filter(None, own))
         self._by_name: dict[str, bool] = {}
         self._lock = threading.Lock()
         self._registered: dict[str, tuple[Secrets, int]] = {}
@@ -231,9 +232,7 @@ class Redactor:
 
     def _has_names(self, small: str, words: Set[str]) -> bool:
         """Return whether there may be a key in JSON whose name is that of a secret."""
-        if "key" in small or "authorization" in small or "query" in small:
-            return True
-        return not self._name_ends.isdisjoint(word[-END:] for word in words)
+        return any(part in small for part in self._name_parts) or not _SHORT_NAMES.isdisjoint(words)
 
     def is_secret(self, name: str) -> bool:
         """Return whether the value of a key is secret by the key's name."""

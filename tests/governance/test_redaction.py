@@ -159,6 +159,23 @@ def test_values_are_hidden_by_the_names_of_their_keys() -> None:
     assert REDACTOR.clean({"pin": 1234, "own": "y"}) == {"pin": "[redacted]", "own": "y"}
 
 
+WORDS = ("token", "secret", "password", "passwd", "credential", "cookie", "header", "api_key", "authorization")
+
+
+@pytest.mark.parametrize("word", [*WORDS, "pin", "cvv", "otp", "passphrase", "connection_string", "own_name"])
+def test_a_name_is_known_in_every_spelling(word: str) -> None:
+    redactor = Redactor(names=["own_name"])
+    suffixes = ("", "_id", "_json", "_values") if word in WORDS else ("",)
+    for name in (f"{prefix}{word}{suffix}" for prefix in ("", "my_") for suffix in suffixes):
+        if name.startswith("my_") and word not in WORDS:
+            continue  # these are known as a whole only
+        first, *others = name.split("_")
+        camel = first + "".join(other.title() for other in others)
+        for spelled in (name, name.replace("_", "-"), camel, name.title().replace("_", "-")):
+            assert redactor.clean({spelled: "abc"}) == {spelled: "[redacted]"}, spelled
+            assert json.loads(redactor.clean_json({spelled: "abc"})) == {spelled: "[redacted]"}, spelled
+
+
 SECRET = 'pa"ss\\wörd/42+x'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,12 +61,17 @@ def test_erased_data_are_gone_and_the_chain_tells_of_it(storage: AuditStorage) -
 @pytest.mark.parametrize("make", [SqliteAuditStorage, JsonlAuditStorage])
 def test_no_byte_of_erased_data_stays_in_files(tmp_path: Path, make: Any) -> None:
     storage = make(str(tmp_path / "audit"))
-    store(storage, [event(run_id="r", data={"name": "Ann Example " + "x" * number}) for number in range(50)])
-    (at,) = [row.data for row in rows(storage)][:1]
-    assert at is not None
-    assert erasing.erase(storage, "acme", AuditFilter(run_id="r"), by=OFFICER, reason="r") == 50
-    assert at[:16] not in bytes_in(tmp_path)
-    assert b"Ann Example" not in bytes_in(tmp_path)
+    names = ["Ann Example " + "x" * (number % 90) for number in range(900)]
+    for at in range(0, 900, 30):  # rows of two tenants between each other, so that pages are split
+        tenant = ("acme", "beta")[at // 30 % 2]
+        store(storage, [event(tenant=tenant, run_id="r", data={"name": name}) for name in names[at : at + 30]])
+    salts = [(row.data or b"")[:16] for row in rows(storage)]
+    for tenant in ("acme", "beta"):
+        assert erasing.erase(storage, tenant, AuditFilter(run_id="r"), by=OFFICER, reason="r") == 450
+    left = bytes_in(tmp_path)
+    assert [each for each in salts if each in left or base64.b64encode(each)[:20] in left] == []
+    assert b"Ann Example" not in left
+    assert base64.b64encode(b'{"name":"Ann')[:12] not in left
     check(storage)
     storage.close()
 

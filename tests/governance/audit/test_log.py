@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,20 @@ class Away(SqliteAuditStorage):
         if not self.there.is_set():
             raise ConnectionError("the server is away")
         return super().transaction(tenants)
+
+
+class Unanswered(SqliteAuditStorage):
+    """A storage whose first commit is not answered: the server stored it, and the connection broke."""
+
+    broken = False
+
+    @contextmanager
+    def transaction(self, tenants: Collection[str]) -> Iterator[AuditSession]:
+        with super().transaction(tenants) as session:
+            yield session
+        if not self.broken:
+            self.broken = True
+            raise ConnectionError("the connection broke")
 
 
 @pytest.fixture
@@ -93,6 +107,18 @@ async def test_the_loop_goes_on_while_the_storage_is_away_and_nothing_is_lost(aw
         await asyncio.wait_for(waiting, LIMIT_S)
     assert [each.id for each in rows(log)] == [each.id for each in (risky, *others)]
     assert log.statistics().failure == ""
+
+
+async def test_a_batch_whose_commit_was_not_answered_is_stored_once(tmp_path: Path) -> None:
+    storage = Unanswered(str(tmp_path / "audit.db"))
+    events = [event() for _ in range(3)]
+    async with AuditLog(storage) as log:
+        for each in events:
+            await log.record(each)
+        await log.flush()
+        assert storage.broken
+        assert log.statistics().retries == 1
+    assert [each.id for each in rows(log)] == [each.id for each in events]
 
 
 async def test_a_durable_event_is_refused_after_its_time_and_an_action_does_not_begin(away: Away) -> None:
