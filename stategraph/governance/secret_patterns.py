@@ -244,16 +244,14 @@ _ENDS_ASSIGNED: Final = (
 )
 _SYMBOLS_ASSIGNED: Final = ("credential", "signature", "sessionid", "pwd", "pass=", "pass:")
 
-_NUMBER: Final = re.compile(r"\d\d(?:[ -]?[a-z0-9]){11}")
+_CARD_STARTS: Final = tuple(map(str, (*range(220, 280), *range(300, 570), *range(600, 700))))
+_IBAN_STARTS: Final = tuple(f"{country.lower()}{digit}" for country in _IBANS for digit in range(10))
 
 _ADDRESS: Final = (
     r"(?<=://)(?:[^\s/:@\"']{0,256}:(?P<hidden>[^\s/\"']{1,1024})|(?P<hidden_user>[^\s/:@\"']{16,1024}))(?=@)"
 )
 
-_CARD: Final = (
-    r"(?<![\d.])(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|4[4-9]\d|5\d\d|2\d\d|0\d\d|7\d\d|9\d\d)|3[0-9]\d\d|50\d\d|56\d\d)"
-    r"(?:[ -]?\d){8,15}(?![\d])"
-)
+_CARD: Final = rf"{_FREE}(?<!\.)(?:2[2-7]|3\d|4\d|5[0-6]|6\d)\d\d(?:[ -]?\d){{8,15}}(?!\d)"
 
 _MAIL: Final = (
     r"(?<![\w.%+-])[\w.%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,7}\.[A-Za-z]{2,24}(?![A-Za-z0-9-])"
@@ -352,11 +350,11 @@ PATTERNS: Final[tuple[SecretPattern, ...]] = (
         ("mac",),
         named=True,
     ),
-    SecretPattern("card", re.compile(_CARD), hint=_NUMBER, check=_luhn, personal=True),
+    SecretPattern("card", re.compile(_CARD), _CARD_STARTS, check=_luhn, personal=True),
     SecretPattern(
         "iban",
-        re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"),
-        hint=_NUMBER,
+        re.compile(rf"{_FREE}[A-Za-z]{{2}}\d{{2}}(?:[ -]?[A-Za-z0-9]){{11,30}}"),
+        _IBAN_STARTS,
         check=_iban,
         personal=True,
     ),
