@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +71,20 @@ def test_queries_are_json_with_decrypted_data(folder: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)[0]["unreadable"].startswith("Key 'k1' is not in the keyring")
     assert main([*words, "--principal", "acme/nobody"]) == 1
     assert main(["audit", "query", "--tenant", "beta", *LOG]) == 1
+
+
+def test_an_export_goes_to_standard_output_and_to_a_reader_that_leaves(folder: Path) -> None:
+    words = ["audit", "export", "--tenant", "acme", "--format", "csv", "--run", "r7", *LOG]
+    lines = stategraph(folder, *words).stdout.splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["seq", "4", "5", "6", "7"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "stategraph", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.close()
+        assert run.stderr is not None
+        assert run.stderr.read() == b""
+    assert run.returncode == 0
 
 
 def test_a_log_that_was_changed_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

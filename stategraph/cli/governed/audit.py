@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from stategraph.cli import pruning
-from stategraph.cli.output import NOTHING_DONE, STOPPED, Output, counted, expected, positive, table
+from stategraph.cli.output import NOTHING_DONE, STOPPED, Output, counted, expected, positive, table, write
 from stategraph.cli.parser import Parser
 
 if TYPE_CHECKING:
@@ -306,14 +305,20 @@ def _export(arguments: argparse.Namespace, output: Output) -> int:
     with closing(_storage(arguments)) as storage:
         reader = _reader(arguments, storage)
         if arguments.output == "-":
-            reader.export(sys.stdout, where, format=arguments.format)
-            sys.stdout.flush()
+            reader.export(cast("IO[str]", _Stdout()), where, format=arguments.format)
             return 0
         with open(arguments.output, "w", encoding="utf-8", newline="") as file:
             os.chmod(arguments.output, 0o600)
             number = reader.export(file, where, format=arguments.format)
     output.show({"events": number, "file": arguments.output}, f"{counted(number, 'event')} in {arguments.output}.")
     return 0
+
+
+class _Stdout:
+    """Standard output, for what writes to a file: a reader that has seen enough is no error."""
+
+    def write(self, text: str) -> None:
+        write(text, end="")
 
 
 def _erase(arguments: argparse.Namespace, output: Output) -> int:

@@ -123,6 +123,9 @@ async def test_a_batch_whose_commit_was_not_answered_is_stored_once(tmp_path: Pa
 
 async def test_a_durable_event_is_refused_after_its_time_and_an_action_does_not_begin(away: Away) -> None:
     log = AuditLog(away, settings=AuditSettings(durable_s=0.01))
+    await log.record(event())
+    for _ in range(2):  # when it is asked again, the first time has failed
+        await asyncio.to_thread(away.asked.acquire)
     with pytest.raises(AuditUnavailable, match="the server is away"):
         await log.record(event(), durable=True)
     away.there.set()
