@@ -19,6 +19,7 @@ from stategraph.governance.audit.lines import read_row_line, row_line
 from stategraph.governance.audit.record import COLUMNS, HEADER, Row, header_parts
 from stategraph.governance.audit.storage import AuditStorage, sign_heads
 from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
+from stategraph.governance.audit.urls import storage_at
 from stategraph.governance.audit.verification import ChainVerifier, Verification, verify
 from stategraph.governance.canonical import canonical_json
 from stategraph.governance.errors import AuditTampered
@@ -206,6 +207,30 @@ def test_changes_by_sql_are_found(tmp_path: Path, change: str) -> None:
     storage.close()
     with closing(sqlite3.connect(tmp_path / "audit.db")) as connection, connection:
         connection.execute(change.format(month="sg_audit_2026_11"))
+    assert not all(each.ok for each in verify(storage))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE sg_audit SET principal = 'acme/eve' WHERE seq = 2",
+        "UPDATE sg_audit SET at = at + interval '1 microsecond' WHERE seq = 2",
+        "UPDATE sg_audit SET data = set_byte(data, 20, get_byte(data, 20) # 1) WHERE seq = 5",
+        "UPDATE sg_audit SET severity = NULL WHERE seq = 2",
+        "DELETE FROM sg_audit WHERE seq = 5",
+        "UPDATE sg_audit_head SET seq = 6",
+    ],
+)
+def test_changes_by_sql_are_found_on_a_server(postgres: str, change: str) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    storage = storage_at(postgres)
+    fill(storage, 5)
+    assert all(each.ok for each in verify(storage))
+    storage.close()
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        if "NULL" in change:
+            connection.execute("ALTER TABLE sg_audit ALTER severity DROP NOT NULL")
+        connection.execute(change)
     assert not all(each.ok for each in verify(storage))
 
 
