@@ -15,7 +15,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 START: Final = 3
 """Characters of the beginning of a word that are looked at."""
@@ -60,19 +62,20 @@ class Suspicion:
 
     def __init__(self, patterns: Iterable[SecretPattern]) -> None:
         self._patterns = tuple(patterns)
-        self._starts = {start: self._with("starts", start) for each in self._patterns for start in each.starts}
-        self._ends = {end: self._with("ends", end) for each in self._patterns for end in each.ends}
+        self._starts = self._by(lambda each: each.starts)
+        self._ends = self._by(lambda each: each.ends)
         self._known_starts, self._known_ends = frozenset(self._starts), frozenset(self._ends)
-        symbols = {text for each in self._patterns for text in each.symbols}
-        self._symbols = [(text, self._with("symbols", text)) for text in sorted(symbols)]
-        hints = {each.hint for each in self._patterns if each.hint is not None}
-        self._hints = [
-            (hint.search, frozenset(at for at, each in enumerate(self._patterns) if each.hint == hint))
-            for hint in hints
-        ]
+        self._symbols = list(self._by(lambda each: each.symbols).items())
+        hints = self._by(lambda each: (each.hint,) if each.hint else ())
+        self._hints = [(hint.search, those) for hint, those in hints.items()]
 
-    def _with(self, field: str, text: str) -> frozenset[int]:
-        return frozenset(at for at, each in enumerate(self._patterns) if text in getattr(each, field))
+    def _by(self, marks: Callable[[SecretPattern], Iterable[T]]) -> dict[T, frozenset[int]]:
+        """Return the numbers of the kinds that have a mark, by the mark."""
+        found: dict[T, set[int]] = {}
+        for at, each in enumerate(self._patterns):
+            for mark in marks(each):
+                found.setdefault(mark, set()).add(at)
+        return {mark: frozenset(those) for mark, those in found.items()}
 
     def about(self, small: str, words: Iterable[str]) -> tuple[SecretPattern, ...]:
         """Return the kinds that may be in a text, in their order.
