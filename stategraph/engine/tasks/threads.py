@@ -22,6 +22,7 @@ import atexit
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Sized
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
@@ -116,15 +117,18 @@ class Pool(Executor):
                 self._jobs.put(None)
             # A thread that was at work just now may take the word of one that waits, and leave its token for that.
             for thread in list(self._threads):
-                if thread.is_alive():  # one that is being started cannot be waited for yet
+                if thread.is_alive():
                     thread.join(_CLOSING_S)
+                elif thread in self._threads:  # it is being started, and cannot be joined yet
+                    time.sleep(_CLOSING_S)
 
     def _start_thread(self) -> None:
         name = f"stategraph_{next(self._numbers)}"
         # A daemon: idle threads must not keep the interpreter from its exit, where `finish` is called.
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._threads.add(thread)
         try:
+            # Within, as the exit waits for each that is noted: an exception of a signal handler may be raised after it.
+            self._threads.add(thread)
             thread.start()
         except BaseException:
             self._threads.discard(thread)
