@@ -74,6 +74,9 @@ def test_a_sound_history_is_the_same_object(messages: list[AnyMessage]) -> None:
         ([calls("a"), calls("b"), result("a"), result("b")], ["calls a", "a=done", "calls b", "b=done"]),
         ([calls("a"), HI, calls("a"), result("a", "new")], ["calls a", "a!", "human", "calls a", "a=new"]),
         ([calls("a", None), result("a")], ["calls a", "a=done"]),
+        ([calls("a", "a"), result("a")], ["calls a", "a=done"]),
+        ([calls("a", "a"), result("a"), result("a", "again")], ["calls a", "a=done"]),
+        ([calls("", text="So:"), result("")], ["ai"]),
         ([HI, calls(None, text="So:")], ["human", "ai"]),
         ([HI, calls(None), HI], ["human", "human"]),
         ([broken("a", "{"), result("a")], ["calls a", "a=done"]),
@@ -83,6 +86,16 @@ def test_a_sound_history_is_the_same_object(messages: list[AnyMessage]) -> None:
 )
 def test_what_is_wrong_is_repaired(messages: list[AnyMessage], repaired: list[str]) -> None:
     assert outline(history.repair(messages)) == repaired
+
+
+def test_a_change_in_place_is_seen() -> None:
+    asking = calls("a")
+    messages = [asking, result("a"), HI]
+    assert history.repair(messages) is messages
+    asking.tool_calls[0]["id"] = "b"
+    assert outline(history.repair(messages)) == ["calls b", "b!", "human"]
+    asking.tool_calls.clear()
+    assert outline(history.repair(messages)) == ["ai", "human"]
 
 
 def test_a_made_result_says_what_happened() -> None:

@@ -15,7 +15,6 @@ from langchain_core.messages.tool import tool_call
 from stategraph.agent.messages import arguments, encodable
 
 _USUAL = frozenset({AIMessage, HumanMessage, SystemMessage, ToolMessage})
-_NO_IDS = frozenset({None, ""})
 
 #: Marks a result that was made because there was none.
 SYNTHETIC = "synthetic"
@@ -62,23 +61,24 @@ def repair(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 def _is_sound(messages: Sequence[AnyMessage]) -> bool:
     """Return whether the history needs no repair; the usual case, before every call of a model."""
-    pending: set[str | None] = set()
+    # Without functions and sets, and by exact classes: for each message of the history, before every call of a model.
+    usual = _USUAL.issuperset(map(type, messages))
+    pending: list[str] = []
     for message in messages:
-        # Not by functions, and by exact classes first: for each message of the history, before every call of a model.
-        known = type(message) in _USUAL
-        if type(message) is ToolMessage or (not known and isinstance(message, ToolMessage)):
-            if message.tool_call_id not in pending:
+        if type(message) is AIMessage or (not usual and isinstance(message, AIMessage)):
+            if pending or message.invalid_tool_calls:
                 return False
-            pending.remove(message.tool_call_id)
+            for call in message.tool_calls:
+                if not (call_id := call["id"]) or call_id in pending:
+                    return False
+                pending.append(call_id)
+        elif type(message) is ToolMessage or (not usual and isinstance(message, ToolMessage)):
+            try:
+                pending.remove(message.tool_call_id)
+            except ValueError:
+                return False
         elif pending:
             return False
-        elif type(message) is AIMessage or (not known and isinstance(message, AIMessage)):
-            if calls := message.tool_calls:
-                pending = {call["id"] for call in calls}
-                if len(pending) < len(calls) or not _NO_IDS.isdisjoint(pending):
-                    return False
-            if message.invalid_tool_calls:
-                return False
     return not pending
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
@@ -33,6 +33,8 @@ _TEXTS_OF_BLOCKS = ("text", "thinking", "reasoning")
 
 #: Prefix of LangChain's ids of runs, which are different for every answer.
 _UNIQUE = "lc_run-"
+
+_id = attrgetter("id")
 
 
 # Whole answers.
@@ -69,7 +71,7 @@ def is_mended(calls: Sequence[Any]) -> bool:
 
 
 def _is_taken(message_id: str, history: Sequence[AnyMessage]) -> bool:
-    return not message_id.startswith(_UNIQUE) and any(each.id == message_id for each in history)
+    return not message_id.startswith(_UNIQUE) and message_id in map(_id, history)
 
 
 def _is_sound(message: AIMessage) -> bool:
