@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import re
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -73,6 +74,34 @@ class Async(Sync):
         return self._generate(messages, stop, run_manager, **kwargs)
 
 
+class Demanding(Async):
+    """A model that has to be given everything."""
+
+    def _generate(self, messages: Any, stop: Any, run_manager: Any, **kwargs: Any) -> ChatResult:  # type: ignore[override]
+        return super()._generate(messages, stop, run_manager, **kwargs)
+
+    async def _agenerate(self, messages: Any, stop: Any, run_manager: Any, **kwargs: Any) -> ChatResult:  # type: ignore[override]
+        return super()._generate(messages, stop, run_manager, **kwargs)
+
+
+class Plain(BaseChatModel):
+    """A model that is told neither of callbacks nor of its name, and gives several answers."""
+
+    answers: int = 1
+
+    @property
+    def _llm_type(self) -> str:
+        return "test"
+
+    def _generate(self, messages: Any, stop: Any = None, **kwargs: Any) -> ChatResult:
+        info = {"given": [len(messages), stop, kwargs]}
+        made = [ChatGeneration(message=AIMessage("fine"), generation_info=info) for _ in range(self.answers)]
+        return ChatResult(generations=made, llm_output={"model": "m", "given": None})
+
+    async def _agenerate(self, messages: Any, stop: Any = None, **kwargs: Any) -> ChatResult:
+        return self._generate(messages, stop, **kwargs)
+
+
 class Streaming(Async):
     """A model that streams whenever it is asked."""
 
@@ -115,6 +144,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "blocks": lambda: Async(said=AIMessage([{"type": "text", "text": "fine"}])),
     "calls": lambda: Async(said=AIMessage("", tool_calls=[ToolCall(name="t", args={"x": 1}, id="c")])),
     "v1": lambda: Async(output_version="v1"),
+    "without a run manager": Plain,
+    "with everything": Demanding,
+    "several answers": lambda: Plain(answers=2),
     "streaming on request": Streaming,
     "bound": lambda: Async().bind(stop=["x"], tools=[{"name": "t"}]),
     "limited": lambda: Async(rate_limiter=Limit()),
@@ -160,6 +192,41 @@ async def test_a_rate_limit_holds_on_the_short_way(way: str) -> None:
     limit = Limit()
     await ask(way, Sync(rate_limiter=limit), {})
     assert limit.asked == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_class_s_own_step_is_called_without_langchains_around_it(way: str) -> None:
+    callers: list[str] = []
+
+    class Looking(Async):
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            callers.append(sys._getframe(1).f_globals["__name__"])
+            return super()._generate(*args, **kwargs)
+
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            callers.append(sys._getframe(1).f_globals["__name__"])
+            return super()._generate(*args, **kwargs)
+
+    await ask(way, Looking(), {})
+    assert callers == [direct.__name__]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", [Sync, Async])
+async def test_a_library_that_wraps_langchains_step_sees_every_call(
+    kind: type[Sync], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    name = "_generate_with_cache" if way == "sync" else "_agenerate_with_cache"
+    original = getattr(BaseChatModel, name)
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append("called")
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(BaseChatModel, name, spy)
+    await ask(way, kind(), {})
+    assert seen == ["called"]
 
 
 class Overriding(Async):

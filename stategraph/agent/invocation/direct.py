@@ -3,8 +3,9 @@
 LangChain surrounds every call of a model or a tool with callback managers, run ids and copies of messages for tracers,
 which costs more than a graph's whole step. All of it is for listeners. So only the inner part is called here:
 
-- Of a model, LangChain's own step from messages to a result, in which rate limits are kept; of one that streams, the
-  class's own stream, whose pieces are given what LangChain gives them: ids, what is known of the answer, a last piece.
+- Of a model, the class's own step from messages to a result, or LangChain's around that where it keeps a rate limit; of
+  one that streams, its own stream. Answers and pieces are given what LangChain gives them: ids, what is known of the
+  answer, a last piece.
 - Of a tool made from a function, the function, with arguments that its schema has checked.
 
 That is done only if
@@ -91,6 +92,8 @@ def _has(known: _Methods | None, owner: type[Any], methods_of: attrgetter[_Metho
 _of_inner = attrgetter("_generate_with_cache", "_agenerate", "_agenerate_with_cache", "_stream", "_astream")
 _SYNC_ONLY = _found(_of_inner, BaseChatModel)
 _MODEL = None if _SYNC_ONLY is None else _originals(_found(_of_model, BaseChatModel), chat_models)
+_of_step = attrgetter("_generate_with_cache", "_agenerate_with_cache", "_should_stream")
+_STEP = _originals(_found(_of_step, BaseChatModel), chat_models)
 _STREAM = _originals(_found(_of_stream, BaseChatModel), chat_models)
 _BINDING = _originals(_found(_of_binding, RunnableBinding), runnables)
 _TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tools)
@@ -143,7 +146,7 @@ class DirectModel(NamedTuple):
             config: Of the running node.
         """
         if not _needs_conversion(messages):
-            return _answer(self.chat._generate_with_cache([*messages], **self.arguments))
+            return _answer(_result(self.chat, [*messages], self.arguments))
         return cast("AIMessage", self.model.invoke(messages, config))
 
     async def aask(self, messages: Any, config: RunnableConfig) -> AIMessage:
@@ -152,9 +155,12 @@ class DirectModel(NamedTuple):
             return cast("AIMessage", await self.model.ainvoke(messages, config))
         if _has(_SYNC_ONLY, type(self.chat), _of_inner) and self.chat.rate_limiter is None:
             # LangChain would take a thread for the innermost part; ours are quicker to reach.
-            step = partial(self.chat._generate_with_cache, [*messages], **self.arguments)
+            step = partial(_result, self.chat, [*messages], self.arguments)
             return _answer(await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step))
-        return _answer(await self.chat._agenerate_with_cache([*messages], **self.arguments))
+        if not _has_only_its_step(self.chat):
+            return _answer(await self.chat._agenerate_with_cache([*messages], **self.arguments))
+        given = _given(self.chat._agenerate, self.arguments)
+        return _answer(_described(await self.chat._agenerate([*messages], **given)))
 
 
 def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
@@ -175,6 +181,44 @@ async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: Ru
     if direct is None:
         return cast("AIMessage", await model.ainvoke(messages, config))
     return await direct.aask(messages, config)
+
+
+def _result(chat: BaseChatModel, messages: list[AnyMessage], arguments: Mapping[str, Any]) -> ChatResult:
+    """Return what a model answers, as its `_generate_with_cache` does if nothing is cached or streamed."""
+    if not _has_only_its_step(chat):
+        return chat._generate_with_cache(cast("Any", messages), **arguments)
+    return _described(chat._generate(cast("Any", messages), **_given(chat._generate, arguments)))
+
+
+def _has_only_its_step(chat: BaseChatModel) -> bool:
+    """Return whether LangChain's step does nothing around a model's own but describe its answers."""
+    if chat.rate_limiter is not None or chat.output_version == "v1":
+        return False
+    return _has(_STEP, type(chat), _of_step) and _metadata is not None
+
+
+def _given(method: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a class's own step; the run manager, of which there is none, only if it takes one."""
+    if _takes_run_manager(getattr(method, "__func__", method)):
+        return {"stop": None, "run_manager": None, **arguments}
+    return {"stop": None, **arguments}
+
+
+@lru_cache(maxsize=256)
+def _takes_run_manager(function: Callable[..., Any]) -> bool:
+    # LangChain looks at the signature in every call, which takes longer than a step of a graph.
+    return "run_manager" in inspect.signature(function).parameters
+
+
+def _described(result: ChatResult) -> ChatResult:
+    """Add what is known of each answer to its metadata, as LangChain's step does."""
+    assert _metadata is not None
+    for generation in result.generations:
+        generation.message.response_metadata = _metadata(generation)
+    if len(result.generations) == 1 and result.llm_output is not None:
+        message = result.generations[0].message
+        message.response_metadata = {**result.llm_output, **message.response_metadata}
+    return result
 
 
 def astream(
