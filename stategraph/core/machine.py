@@ -506,9 +506,10 @@ class Machine:
             self._values_changed = True
             if self._tells_values:
                 self.outbox.append(ValuesChanged())
-        if not (single and self._single.node.reads == START):  # type: ignore[union-attr]
-            self.state.is_read = True
         if not self._unrecorded:
+            # For those who store; see `Reader`.
+            if not (single and self._single.node.reads == START):  # type: ignore[union-attr]
+                self.state.is_read = True
             if single and self._apart:
                 self.checkpoints.undescribed = "loop"
             else:
