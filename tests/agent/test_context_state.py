@@ -55,6 +55,14 @@ def test_what_a_later_version_noted_besides_is_passed_over() -> None:
     assert ContextState.of({**later, "more": 1}) == ContextState.of(stored)
 
 
+def test_agents_without_a_context_state_have_the_initial_one_in_common() -> None:
+    initial = ContextState.of_agent({}, "one")
+    assert initial is ContextState.of_agent({"windows": {"one": {"writes": 1}}}, "other")
+    kept = initial.update("one")
+    kept["windows"]["one"]["counts"] = {"m1": 1}
+    assert initial == ContextState()
+
+
 def test_an_empty_context_state_takes_no_room() -> None:
     assert ContextState().stored() == {"writes": 1}
     assert (

@@ -103,11 +103,11 @@ class ContextState:
         return cls(**known)
 
     @classmethod
-    def of_agent(cls, state: Mapping[str, Any], agent_id: str) -> Self:
+    def of_agent(cls, state: Mapping[str, Any], agent_id: str) -> ContextState:
         """Return the context state of an agent in a state of its graph."""
         stored = (state.get("windows") or {}).get(agent_id)
         if stored is None:
-            return cls()
+            return _INITIAL
         found, levels = cls.of(stored), kept_counts.levels_of(state, agent_id)
         if not levels:
             return found
@@ -152,7 +152,10 @@ def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     return {each.name: stored[each.name] for each in fields(kind) if each.name in stored and each.compare}
 
 
-_EMPTY = {each.name: getattr(ContextState(), each.name) for each in fields(ContextState) if each.compare}
+_INITIAL = ContextState()
+"""Before the first call, and where tokens are not counted: one for all, as so many fields take long to make."""
+
+_EMPTY = {each.name: getattr(_INITIAL, each.name) for each in fields(ContextState) if each.compare}
 
 
 def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:
