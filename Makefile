@@ -72,8 +72,11 @@ crashes: dev-env ## Kill processes inside their saves and tear logs off: nothing
 workers: dev-env ## The contract of worker pools on each backend, and how workers die (ARGS='-k process')
 	$(DEV)/bin/python -m pytest -q tests/workers $(ARGS)
 
-traps: dev-env ## Failures that other systems had with leases, on a naive lease and on the registry, and the unknown window
+traps: dev-env $(if $(PEERS),peers-env) ## Failures that other systems had with leases and with approvals, played here (PEERS=1: also with the OpenAI Agents SDK)
 	$(DEV)/bin/python -m pytest -q tests/workers/test_traps.py tests/workers/test_unknown_window.py $(ARGS)
+	$(DEV)/bin/python -m tests.governance.traps $(if $(PEERS),--peer $(CURDIR)/.venv-peers/bin/python)
+	$(if $(PEERS),mkdir -p .cache/langchain && ln -sfn $(CURDIR)/.venv-peers/lib/python3*/site-packages/langchain .cache/langchain/ && \
+		PYTHONPATH=.cache/langchain $(DEV)/bin/python -m pytest -q tests/governance/executing -k "langchain")
 
 acting-kills: dev-env ## Kill processes at random while they act: every effect began in the audit log, none happened twice (N=2000 SEED=1)
 	$(DEV)/bin/python -m tests.governance.executing.kills --number $(or $(N),2000) --seed $(or $(SEED),1)

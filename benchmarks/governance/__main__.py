@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.governance.rows import Row
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("policies", "capabilities", "audit")
+PARTS = ("policies", "capabilities", "audit", "actions")
 
 
 def main() -> None:

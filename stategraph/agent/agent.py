@@ -170,4 +170,4 @@ class Agent:
         """Return the place of a running node, of a subagent if it is in one."""
         arrived = None if self.role is None else self.role.group_id(messages)
         group_id = self.group_id if arrived is None else arrived
-        return Place(self.id, self.name, node, config.get("metadata") or {}, group_id, within)
+        return Place(self.id, self.name, node, config.get("metadata") or {}, group_id, within, messages=messages)

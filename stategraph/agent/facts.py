@@ -55,6 +55,7 @@ class Place:
         group_id: Number of the group of agents that run in parallel; None for an agent on its own.
         within: The subagent that it is in; None: an agent of the run.
         scope: Whose ids of tool calls differ from each other; empty: the agent's.
+        messages: The conversation that the node was given; empty where it is not known.
     """
 
     agent_id: str
@@ -64,6 +65,7 @@ class Place:
     group_id: int | None = None
     within: Delegation | None = None
     scope: str = ""
+    messages: Sequence[AnyMessage] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ _COMMANDS: Final = (
     ),
     ("skills", "List skills of folders, and hold them against the specification.", "governed.skills"),
     ("audit", "Read, verify, export, erase from and archive the audit log of governed actions.", "governed.audit"),
+    ("approvals", "List requests for approval of governed actions, approve and deny them.", "governed.approvals"),
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", "diagnosis"),
     ("completion", "Have a shell complete commands and options.", "completion.command"),
 )

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     APPROVAL_REQUIRED = "approval_required"
     BUDGET_EXCEEDED = "budget_exceeded"
     AUDIT_UNAVAILABLE = "audit_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
     IN_DOUBT = "in_doubt"
     TIMED_OUT = "timed_out"
     FAILED = "failed"
@@ -98,6 +99,7 @@ class ActionOutcome:
         artifact: Data that is kept with the result and not sent to the model.
         verdict: The policy's verdict, as `stategraph.governance.policy.verdict.Verdict`; None: none was made.
         duration_ms: How long the execution took; None: it was not executed.
+        labels: Labels of information flow that the result carries on, as the policy says.
     """
 
     status: ActionStatus
@@ -107,3 +109,4 @@ class ActionOutcome:
     artifact: Any = None
     verdict: Any = None
     duration_ms: float | None = None
+    labels: frozenset[str] = frozenset()

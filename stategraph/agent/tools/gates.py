@@ -46,7 +46,8 @@ class Gates:
 
     def __init__(self, gates: Sequence[ToolGate], at: Place) -> None:
         self._gates = tuple(gates)
-        self._executing = tuple(gate for gate in gates if isinstance(gate, ExecutionGate))
+        # Not by `isinstance`, which takes microseconds for a protocol.
+        self._executing = tuple(cast("ExecutionGate", gate) for gate in gates if hasattr(gate, "around"))
         self._at = at
         self._depths: dict[str | None, int] = {}
 
@@ -75,13 +76,22 @@ class Gates:
             result = await execute(call)
             return Executed(result.message, result.stored(), result.error)
 
-        work: Callable[[ToolCall], Awaitable[Executed | Answer]] = executed
-        for gate in reversed(self._executing):
-            work = partial(self._within, gate, work)
-        ended = await work(call)
+        ended = await self.executed(call, executed)
         if isinstance(ended, Answer):
             return answered(call, ended.text, ended.status)
         return Result.restored(call, cast("StoredResult", ended.stored))
+
+    @property
+    def execute(self) -> bool:
+        """True if a gate stands around the execution of calls."""
+        return bool(self._executing)
+
+    async def executed(self, call: ToolCall, execute: Callable[[ToolCall], Awaitable[Executed]]) -> Executed | Answer:
+        """Execute a call within the gates that stand around the execution, whatever executes it."""
+        work: Callable[[ToolCall], Awaitable[Executed | Answer]] = execute
+        for gate in reversed(self._executing):
+            work = partial(self._within, gate, work)
+        return await work(call)
 
     async def _within(
         self, gate: ExecutionGate, work: Callable[[ToolCall], Awaitable[Executed | Answer]], call: ToolCall

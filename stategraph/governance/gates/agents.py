@@ -24,8 +24,10 @@ from stategraph.engine.config.runtime import get_runtime
 from stategraph.governance import session
 from stategraph.governance.actions import ActionOutcome
 from stategraph.governance.context import RuntimeSessionContext
-from stategraph.governance.executor import ActionExecutor, action_of
+from stategraph.governance.executor import ActionExecutor, action_of, place_of
+from stategraph.governance.gates.labels import labelled, labels_of
 from stategraph.governance.gates.requests import request_of
+from stategraph.governance.gates.tool_results import ToolAnsweredError
 from stategraph.governance.pipeline.action import Action, Carried, Execution, Ran
 from stategraph.governance.pipeline.approvals import Cleared
 from stategraph.prebuilt.steps import atake
@@ -73,8 +75,13 @@ class ActionGate:
         async def later(arguments: Mapping[str, Any]) -> Ran:
             changed = ToolCall(name=call["name"], args=dict(arguments), id=call["id"], type="tool_call")
             ended = await execute(changed)
-            content = "" if ended.message is None else ended.message.content
-            return Ran(content, None, dict(ended.stored), ended.error)
+            message = ended.message
+            if message is None:
+                return Ran("", None, dict(ended.stored), ended.error)
+            error = ended.error
+            if error is None and message.status == "error":  # the tool turned what it raised into words
+                error = ToolAnsweredError(str(message.content))
+            return Ran(message.content, None, dict(ended.stored), error)
 
         carried = await atake(self._executor.carrying_out(self._action(at, call, Execution(_never, later))))
         return _executed(call, carried)
@@ -129,9 +136,10 @@ def _action_of(at: Place, call: ToolCall, context: RuntimeSessionContext | None,
     config = get_config()
     if context is None:
         context = session.context_of(get_runtime().context)
-    namespace = str(at.metadata.get("langgraph_checkpoint_ns") or "")
-    place = f"{namespace}|{at.scope or at.agent_id}"
-    return action_of(request_of(call, context, config, place, view_digest), config)
+    place, of_node = place_of(config), str(at.metadata.get("langgraph_checkpoint_ns") or "")
+    if of_node and place.startswith(of_node):  # where the call is a task of the engine within the node's
+        place = of_node
+    return action_of(request_of(call, context, config, place, view_digest, labels_of(at.messages)), config)
 
 
 def _never(arguments: Mapping[str, Any]) -> Any:
@@ -148,6 +156,8 @@ def _executed(call: ToolCall, carried: Carried) -> Executed | Answer:
     message = ran.kept["message"]
     if message is not None and message.content != outcome.content:  # the policy has changed it
         message = message.model_copy(update={"content": outcome.content, "artifact": None})
+    if message is not None:
+        message = labelled(message, outcome.labels)
     return Executed(message, {**ran.kept, "message": message}, ran.error)
 
 

@@ -23,6 +23,7 @@ from stategraph.errors import MissingPackageError
 from stategraph.governance import session
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor, action_of
+from stategraph.governance.gates.labels import labels_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of
 from stategraph.governance.pipeline.action import Action
@@ -108,7 +109,7 @@ class _Calls:
         answer = _last_answer(state)
         if answer is None or not answer.tool_calls:
             return None
-        actions = [self._action(call, answer, runtime, get_config()) for call in answer.tool_calls]
+        actions = [self._action(call, state, runtime, get_config()) for call in answer.tool_calls]
         cleared = yield from self._executor.clearing(actions)
         return {KEY: {each.call_id: asdict(each) for each in cleared}}
 
@@ -123,19 +124,20 @@ class _Calls:
     def _begun(self, request: NodeRequest) -> tuple[Action, Cleared | None]:
         """Return the action of a call that is to be executed, and how it stood when the model had answered."""
         call: ToolCall = request.tool_call
-        answer = _last_answer(request.state)
-        action = self._action(call, answer, request.runtime, request.runtime.config)
+        action = self._action(call, request.state, request.runtime, request.runtime.config)
         stored = (request.state.get(KEY) or {}).get(call["id"])
         if stored is None:
             return action, None
         cleared = Cleared(**stored)
         return replace(action, asked=cleared.arguments), cleared
 
-    def _action(self, call: ToolCall, answer: AIMessage | None, runtime: Runtime, config: RunnableConfig) -> Action:
+    def _action(self, call: ToolCall, state: State, runtime: Runtime, config: RunnableConfig) -> Action:
+        answer = _last_answer(state)
         context = self._context or session.context_of(runtime.context)
         # The answer is decided about in one node, and its calls are executed in others.
         place = f"answer:{answer.id if answer is not None else ''}"
-        return action_of(request_of(call, context, config, place, self._view_digest), config)
+        labels = labels_of(state.get("messages") or ())
+        return action_of(request_of(call, context, config, place, self._view_digest, labels), config)
 
 
 def _last_answer(state: State) -> AIMessage | None:

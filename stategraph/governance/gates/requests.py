@@ -20,6 +20,7 @@ def request_of(
     config: RunnableConfig,
     place: str,
     view_digest: str | None = None,
+    labels: frozenset[str] = frozenset(),
 ) -> ActionRequest:
     """Return the request of a call.
 
@@ -29,6 +30,7 @@ def request_of(
         config: Of the task that makes it.
         place: Where, so that the id of the call is unique.
         view_digest: The digest of the capabilities that the model was shown; None: not known.
+        labels: Labels of what the model had read.
     """
     return ActionRequest(
         call["name"],
@@ -38,6 +40,7 @@ def request_of(
         context,
         place,
         view_digest,
+        labels,
     )
 
 

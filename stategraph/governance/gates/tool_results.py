@@ -10,6 +10,7 @@ from langchain_core.messages import ToolCall, ToolMessage
 
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.tools import tool_result
+from stategraph.governance.gates.labels import labelled
 from stategraph.governance.pipeline.action import Carried, Execution, Ran
 from stategraph.governance.pipeline.approvals import Cleared
 
@@ -114,9 +115,13 @@ def _output(call: ToolCall, carried: Carried) -> Output:
     if ran is not None and ran.kept is not None and outcome.status in ("completed", "failed"):
         output = ran.kept["output"]
         message = _own_message(call, output)
-        if message is None or message.content == outcome.content:
+        if message is None:
             return output
-        changed = message.model_copy(update={"content": outcome.content, "artifact": None})
+        changed = labelled(message, outcome.labels)
+        if message.content != outcome.content:  # the policy has changed it
+            changed = changed.model_copy(update={"content": outcome.content, "artifact": None})
+        if changed is message:
+            return output
         return changed if output is message else _replaced(output, message, changed)
     went_well = outcome.status in ("completed", "answered")
     content = outcome.content if isinstance(outcome.content, str | list) else compact_json(outcome.content)

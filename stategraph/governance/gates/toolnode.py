@@ -20,13 +20,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from langchain_core.messages import AIMessage, ToolCall
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_SCRATCHPAD
 from stategraph.governance import session
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor, action_of, place_of
+from stategraph.governance.gates.labels import labels_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of, by_call
 from stategraph.governance.pipeline.action import Action
@@ -130,9 +131,7 @@ class ToolCallGate:
         path = metadata.get("langgraph_path") or ()
         if path and path[0] == "__pregel_push":  # a task for this call alone
             return [call]
-        state = request.state
-        messages = state if isinstance(state, list) else _value(state, self._messages_key)
-        for message in reversed(messages or ()):
+        for message in reversed(self._messages(request)):
             if isinstance(message, AIMessage):
                 ids = [each["id"] for each in message.tool_calls]
                 return message.tool_calls if call["id"] in ids and len(set(ids)) == len(ids) else [call]
@@ -141,7 +140,12 @@ class ToolCallGate:
     def _action(self, request: NodeRequest, call: ToolCall) -> Action:
         config: RunnableConfig = request.runtime.config
         context = self._context or session.context_of(request.runtime.context)
-        return action_of(request_of(call, context, config, place_of(config), self._view_digest), config)
+        labels = labels_of(self._messages(request))
+        return action_of(request_of(call, context, config, place_of(config), self._view_digest, labels), config)
+
+    def _messages(self, request: NodeRequest) -> Sequence[AnyMessage]:
+        state = request.state
+        return (state if isinstance(state, list) else _value(state, self._messages_key)) or ()
 
 
 def _value(state: Any, key: str) -> Any:

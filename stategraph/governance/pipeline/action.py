@@ -109,6 +109,7 @@ class Action:
         ran: Its result; None: it was not executed.
         replayed: Whether that is the result of an earlier execution of the same call.
         elapsed_ms: How long that took; None: it was not executed.
+        labels: Labels of information flow that its result carries on.
     """
 
     request: ActionRequest
@@ -125,6 +126,7 @@ class Action:
     ran: Ran | None = None
     replayed: bool = False
     elapsed_ms: float | None = None
+    labels: frozenset[str] = frozenset()
 
     @property
     def found(self) -> Capability:
@@ -139,7 +141,9 @@ class Action:
         if capability.effect_key is not None:
             name = capability.id.rpartition("@")[0]
             return f"{name}:{capability.effect_key.format_map(_Fields(self.arguments, capability.effect_key))}"
-        return f"call:{request.run.scope}:{request.place}:{request.call_id}"
+        # A task of a graph is the same when it runs again, in whichever run; elsewhere ids of calls are the run's.
+        owner = request.run.scope if request.place else request.run.run_id
+        return f"call:{owner}:{request.place}:{request.call_id}"
 
 
 class Carried(NamedTuple):

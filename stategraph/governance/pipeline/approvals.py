@@ -34,13 +34,14 @@ from stategraph.governance.approval.preview import restored
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.canonical import digest
 from stategraph.governance.context import Principal
-from stategraph.governance.errors import ActionRejected, ApprovalError, GovernanceError
+from stategraph.governance.errors import ActionRejected, ApprovalError, AuditUnavailable, GovernanceError
 from stategraph.governance.pipeline import claims, decisions, telling
 from stategraph.governance.pipeline.action import Action, Services, blocking
 from stategraph.governance.policy.verdict import ApprovalTerms, Decision
 from stategraph.prebuilt.steps import Step, Steps, atake, take
 from stategraph.run import questions
 from stategraph.run.questions import Approve, Edit, Reject, Respond, Review
+from stategraph.workers.registry.port import StoreUnavailableError
 
 _NAMESPACE: Final = uuid.UUID("6f1c1d0e-6f0a-5b0c-9d7e-2f5f0a4d9a11")
 
@@ -153,13 +154,18 @@ def _look(services: Services, action: Action, tells: bool) -> Steps[Cleared]:
         if not _is_escalated(action):
             return Cleared(action.request.call_id, "pass", given)
         approval = yield from _standing(services, action)
-    except (ActionRejected, decisions.Refused) as raised:
-        refusal = raised.refusal if isinstance(raised, decisions.Refused) else raised
-        action = raised.action if isinstance(raised, decisions.Refused) else action
+    except decisions.Refused as refused:
+        return (yield from _refused(services, refused.action, refused.refusal, given, tells))
+    except ActionRejected as refusal:
         return (yield from _refused(services, action, refusal, given, tells))
+    except StoreUnavailableError as error:
+        return (yield from _refused(services, action, decisions.unavailable(error), given, tells))
+    except AuditUnavailable as error:
+        untold = ActionRejected(str(error), Reason.AUDIT_UNAVAILABLE)
+        return (yield from _refused(services, action, untold, given, tells))
     if approval.state is ApprovalState.DENIED:
-        refusal = ActionRejected(_denial(approval), Reason.APPROVAL_DENIED)
-        return (yield from _refused(services, action, refusal, given, tells))
+        denied = ActionRejected(_denial(approval), Reason.APPROVAL_DENIED)
+        return (yield from _refused(services, action, denied, given, tells))
     if approval.state is ApprovalState.REQUESTED:
         return Cleared(action.request.call_id, "wait", given, approval.id, _asked_about(action, approval))
     return Cleared(action.request.call_id, "pass", given, approval.id)
@@ -200,14 +206,13 @@ def _standing(services: Services, action: Action) -> Steps[Approval]:
         # Another call id is no other action; a call of the same answer has a request of its own.
         if each.call_id not in action.siblings and not _differences(services, action, each):
             return each
+    if known and known[-1].state is ApprovalState.EXPIRED:
+        yield from telling.told(services, action, AuditEventType.APPROVAL_EXPIRED, telling.approval_data(known[-1]))
     return (yield from _requested(services, action, len(known)))
 
 
 def _is_for(services: Services, action: Action, approval: Approval) -> Steps[bool]:
     """Return whether an earlier request about the call is for this very action; one that is not is set aside."""
-    if approval.state is ApprovalState.EXPIRED:
-        yield from telling.told(services, action, AuditEventType.APPROVAL_EXPIRED, telling.approval_data(approval))
-        return False
     if approval.state is ApprovalState.CONSUMED:
         return (
             approval.used_by == action.key and approval.identity == identity_of(action) and _is_kept(services, action)

@@ -35,8 +35,10 @@ from stategraph.governance.pipeline import telling
 from stategraph.governance.pipeline.action import Action, Execution, Ran, Services, blocking
 from stategraph.governance.pipeline.current import executing
 from stategraph.prebuilt.steps import Step, Steps, atake, take
-from stategraph.workers.ledger.effects import EffectFailed, EffectName, InDoubt, NotFound
-from stategraph.workers.ledger.machine import EffectKeyReused, EffectState
+from stategraph.workers.leases import LeaseLost
+from stategraph.workers.ledger.effects import EffectFailed, EffectLedger, EffectName, InDoubt, NotFound
+from stategraph.workers.ledger.machine import EffectKeyReused, EffectRow, EffectState
+from stategraph.workers.registry.port import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -157,14 +159,18 @@ def claim(services: Services, action: Action) -> Steps[Action]:
     Raises:
         Ended: It failed, or is in doubt.
         AuditUnavailable: It did not begin, as the log could not take that it does.
+        StoreUnavailableError: It did not begin, as the ledger cannot be reached.
+        LeaseLost: The run belongs to another process.
         GraphBubbleUp: The tool waits for a person.
     """
     dispatch = _Dispatch(services, action)
     try:
         stored = yield _claimed(services, action, dispatch)
-    except AuditUnavailable:
-        raise
+    except (AuditUnavailable, LeaseLost):
+        raise  # it did not begin, or the run belongs to another process by now
     except (GraphBubbleUp, EffectFailed, InDoubt, EffectKeyReused, ToolFailed, Repeatable, *UNKNOWN) as error:
+        if isinstance(error, StoreUnavailableError) and not dispatch.began:
+            raise
         action = replace(action, elapsed_ms=dispatch.elapsed_ms, ran=dispatch.ran)
         if isinstance(error, GraphBubbleUp):
             yield from telling.told(services, action, AuditEventType.ACTION_PAUSED, {})
@@ -236,7 +242,7 @@ def refused(services: Services, action: Action, refusal: ActionRejected) -> Step
     ledger, tenant = services.ledger, action.request.context.tenant
     capability = action.capability
     if ledger is not None and capability is not None and capability.risk != "read" and capability.effect_key is None:
-        row = yield blocking(ledger.book.read, tenant, action.key)
+        row = yield from _row(ledger, tenant, action.key)
         if row is not None and row.state is EffectState.COMMITTED and row.result is not None:
             known = ledger.load(row.result)
             ran = Ran(known["content"], known["artifact"], known["kept"])
@@ -248,6 +254,15 @@ def refused(services: Services, action: Action, refusal: ActionRejected) -> Step
     return _outcome(action, "rejected", text, refusal.reason)
 
 
+def _row(ledger: EffectLedger, tenant: str, key: str) -> Steps[EffectRow | None]:
+    """Return what is known of an effect; None: nothing, or the ledger cannot be reached."""
+    try:
+        row: EffectRow | None = yield blocking(ledger.book.read, tenant, key)
+    except StoreUnavailableError:
+        return None
+    return row
+
+
 def _outcome(action: Action, status: ActionStatus, content: Any, reason: str | None) -> ActionOutcome:
     return ActionOutcome(
         status,
@@ -257,6 +272,7 @@ def _outcome(action: Action, status: ActionStatus, content: Any, reason: str | N
         None if action.ran is None else action.ran.artifact,
         telling.verdict_of(action),
         action.elapsed_ms,
+        action.labels,
     )
 
 

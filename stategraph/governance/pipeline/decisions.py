@@ -5,6 +5,7 @@ They are gone through again whenever an action is looked at anew, such as when i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -23,6 +24,9 @@ from stategraph.governance.policy.snapshot import tool_call_snapshot
 from stategraph.governance.policy.verdict import Decision, InterventionPoint, Policy
 from stategraph.governance.view import CapabilityGraph
 from stategraph.prebuilt.steps import Step, Steps
+from stategraph.workers.registry.port import StoreUnavailableError
+
+_log = logging.getLogger(__name__)
 
 Result: TypeAlias = Action | Generator[Step, Any, Action]
 
@@ -94,7 +98,7 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
     snapshot = tool_call_snapshot(action.request, action.found, arguments=action.arguments, resource=resource)
     evaluation = points.evaluate(policy, InterventionPoint.PRE_TOOL_CALL, snapshot)
     verdict = evaluation.verdict
-    action = replace(action, evaluation=evaluation)
+    action = replace(action, evaluation=evaluation, labels=verdict.labels)
     if telling.is_worth_telling(verdict):
         yield from telling.told(services, action, AuditEventType.POLICY_DECIDED, telling.decision_data(action))
     if verdict.enforced and verdict.decision is Decision.DENY:
@@ -137,7 +141,15 @@ def through(stages: tuple[Stage, ...], services: Services, action: Action) -> St
             raise Refused(action, refusal) from refusal
         except AuditUnavailable as error:
             raise Refused(action, ActionRejected(str(error), Reason.AUDIT_UNAVAILABLE)) from error
+        except StoreUnavailableError as error:
+            raise Refused(action, unavailable(error)) from error
     return action
+
+
+def unavailable(error: StoreUnavailableError) -> ActionRejected:
+    """Return the refusal of an action whose approvals, budget or claim cannot be reached; the log has the details."""
+    _log.error("An action was refused, as a database cannot be reached: %s", error)
+    return ActionRejected("A database that it needs cannot be reached", Reason.STORE_UNAVAILABLE)
 
 
 def again(services: Services, action: Action) -> Steps[Action]:
@@ -146,7 +158,7 @@ def again(services: Services, action: Action) -> Steps[Action]:
     Raises:
         Refused: It is refused.
     """
-    fresh = replace(action, arguments=action.asked, capability=None, evaluation=None)
+    fresh = replace(action, arguments=action.asked, capability=None, evaluation=None, labels=frozenset())
     return (yield from through(BEFORE, services, fresh))
 
 

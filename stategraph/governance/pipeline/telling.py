@@ -22,6 +22,7 @@ _WAYS_OUT: Final[Mapping[str, str]] = {
     Reason.APPROVAL_REQUIRED: "It can be called again with the same arguments once it is approved.",
     Reason.BUDGET_EXCEEDED: "Finish with what there is.",
     Reason.AUDIT_UNAVAILABLE: "Nothing was done. Try again later.",
+    Reason.STORE_UNAVAILABLE: "Nothing was done. Try again later.",
     Reason.IN_DOUBT: "Do not call it again. Tell the user that it has to be looked up whether it was done.",
     Reason.TIMED_OUT: "It may be called again.",
 }

@@ -27,7 +27,7 @@ from langchain_core.messages import ToolCall, ToolMessage
 
 from stategraph.agent.facts import Place
 from stategraph.agent.messages.truncation import compact_json
-from stategraph.agent.ports import Answer, ToolGate
+from stategraph.agent.ports import Answer, Executed, ToolGate
 from stategraph.agent.tools import tool_result
 from stategraph.agent.tools.gates import Gates
 from stategraph.agent.tools.tool_result import Result
@@ -103,7 +103,7 @@ async def run_tool(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> An
     else:
         tools.wrapped.add((task, call_id))
         try:
-            given = await handler(request.override(tool_call={**verdict.call, "type": "tool_call"}))
+            given = await _executed(gates, verdict.call, request, handler)
         except Exception as error:
             if recorder.has_failed(error):
                 # It is the graph's to handle; whoever hears of failures is told.
@@ -112,6 +112,23 @@ async def run_tool(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> An
         finally:
             tools.wrapped.discard((task, call_id))
     return await _shown(tools, gates, verdict.call, given)
+
+
+async def _executed(gates: Gates, call: ToolCall, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Execute a call within the gates that stand around the execution, and return what the tool returned."""
+
+    async def execute(call: ToolCall) -> Executed:
+        given = await handler(request.override(tool_call={**call, "type": "tool_call"}))
+        outputs = list(given) if isinstance(given, list | tuple) else [given]
+        return Executed(_own_result(outputs, call["id"] or "")[1], {"message": None, "given": given})
+
+    if not gates.execute:
+        return await handler(request.override(tool_call={**call, "type": "tool_call"}))
+    ended = await gates.executed(call, execute)
+    if isinstance(ended, Answer):
+        return _message(call, ended.text, ended.status)
+    given = ended.stored["given"]
+    return ended.message if isinstance(given, ToolMessage) and ended.message is not None else given
 
 
 async def _shown(tools: RunTools, gates: Gates, call: ToolCall, given: Any) -> Any:
@@ -226,6 +243,11 @@ class ToolHooks(BaseCallbackHandler):
             another.submit(asyncio.run, work()).result()
 
     async def _ask(self, gates: Gates, call: ToolCall) -> None:
+        if gates.execute:
+            raise ToolDeniedError(
+                f"The call {call['id']} of the tool '{call['name']}' was not let through: a gate of the run has to "
+                f"execute it, which it cannot here; {_WAY_OUT}"
+            )
         (verdict,) = await gates.before([call])
         which = f"The call {call['id']} of the tool '{call['name']}'"
         if isinstance(verdict, Answer):

@@ -54,6 +54,24 @@ STRICT = ASK.replace(
 )
 
 
+FLOW = """
+apiVersion: stategraph.dev/v1
+kind: Policy
+metadata: {name: flow}
+spec:
+  defaults: {read: allow, write: allow, external: allow, destructive: deny}
+  rules:
+    - name: orders-are-secret
+      at: [pre_tool_call]
+      when: tool.name == "look_up"
+      then: {decision: allow, labels: [secret]}
+    - name: no-exfiltration
+      at: [pre_tool_call]
+      when: tool.risk == "external" && "secret" in ifc.labels
+      then: {decision: deny, reason: secret_read_before}
+"""
+
+
 def policy(text: str = ASK) -> RulePolicy:
     return parse_policy(text)
 

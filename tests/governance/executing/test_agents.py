@@ -19,7 +19,7 @@ from stategraph.governance.session import Session
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
-from tests.governance.executing.kit import ANN, ASK, BOB, CLEO, STRICT, World, session, world
+from tests.governance.executing.kit import ANN, ASK, BOB, CLEO, FLOW, STRICT, World, session, world
 
 pytestmark = pytest.mark.anyio
 
@@ -241,3 +241,32 @@ async def test_an_approval_that_expired_before_the_restart_is_asked_for_again(pl
     assert len(run.get_interrupts()) == 1
     assert made.office.done == []
     assert "approval.expired" in made.log.types
+
+
+async def test_what_a_model_has_read_counts_for_its_later_calls_in_another_process_too(place: Place) -> None:
+    mail = calls(("send_mail", {"to": "ann"}))
+    run, first = await place.run(mail, calls(("look_up", {"order": "7"})), "Read it.", text=FLOW)
+    await run.process_stream({"messages": [("user", "go")]}, THREAD)
+    assert first.office.done == [("send_mail", "ann", ""), ("look_up", "7")]
+    run, second = await place.run(mail, "Done.", text=FLOW)
+    await run.process_stream({"messages": [("user", "now send it")]}, THREAD)
+    assert results(run)[-1][0].startswith("Not executed (secret_read_before): ")
+    assert second.office.done == []
+
+
+async def test_two_equal_calls_of_one_answer_need_an_approval_each(place: Place) -> None:
+    run, made = await place.run(calls(("send_mail", {"to": "ann"}), ("send_mail", {"to": "ann"})))
+    await run.process_stream({"messages": [("user", "go")]}, THREAD)
+    (asked,) = run.get_interrupts()
+    ids = {each["tool_call_id"]: each["approval"]["id"] for each in asked.payload["action_requests"]}
+    made.approvals.vote("acme", ids["call_1"], BOB, "approve")
+    made.approvals.supersede("acme", ids["call_2"])
+    bob = session(ANN, approver=BOB)
+    run, made = await place.run("Done.", context=bob)
+    await run.resume([APPROVE, APPROVE], THREAD)
+    (asked,) = run.get_interrupts()
+    assert [each["tool_call_id"] for each in asked.payload["action_requests"]] == ["call_2"]
+    assert made.office.done == []
+    run, made = await place.run("Done.", context=bob)
+    await run.resume([REJECT], THREAD)
+    assert made.office.done == [("send_mail", "ann", "")]

@@ -19,6 +19,7 @@ from stategraph.governance.policy.combination import Policies
 from stategraph.workers.ledger.effects import EffectFailed
 from stategraph.workers.ledger.machine import EffectState
 from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.port import StoreUnavailableError
 from tests.governance.executing.kit import ASK, BOB, CLEO, STRICT, Log, World, asked, policy, session
 
 
@@ -87,6 +88,25 @@ def test_a_log_that_cannot_store_keeps_what_is_more_than_reading_from_beginning(
     office.log.full = False
     again = act(office.executor(None), asked("refund", order="7", cents=50))
     assert again.status == "completed"
+
+
+@pytest.mark.parametrize("away", ["approvals", "ledger"])
+def test_a_database_that_is_away_keeps_an_action_from_beginning(
+    office: World, act: Any, away: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = office.executor()
+    cents = 500 if away == "approvals" else 50
+    store = office.approvals if away == "approvals" else office.ledger.book
+
+    def fails(*args: Any, **named: Any) -> Any:
+        raise StoreUnavailableError("it is away")
+
+    store.request = store.claim = store.read = store.of_call = fails  # type: ignore[union-attr]
+    outcome = act(executor, asked("refund", order="7", cents=cents))
+    assert (outcome.status, outcome.reason) == ("rejected", Reason.STORE_UNAVAILABLE)
+    assert "it is away" in caplog.text
+    assert office.office.done == []
+    assert office.log.types[-1] == "action.rejected"
 
 
 def test_a_call_that_was_carried_out_is_not_carried_out_again(office: World, act: Any) -> None:
@@ -167,10 +187,10 @@ def test_a_time_limit_stops_a_call_and_leaves_it_in_doubt(office: World) -> None
     from stategraph.governance.capabilities.functions import Traits, offer
     from stategraph.governance.registry import Registry
 
-    registry = Registry(offer(slow, Traits(source="office", risk="write", timeout_s=0.05)))
+    registry = Registry(offer(slow, Traits(source="office", risk="write", timeout_s=1.0)))
     outcome = asyncio.run(office.executor(None, registry=registry).act(asked("slow", to="ann")))
     assert (outcome.status, outcome.reason) == ("in_doubt", Reason.IN_DOUBT)
-    assert "did not return within 0.05 s" in outcome.content
+    assert "did not return within 1 s" in outcome.content
     assert stopped == ["ann"]
 
 

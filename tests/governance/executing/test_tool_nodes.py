@@ -15,12 +15,16 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, create_react_agent
 from langgraph.types import Command
 
+from stategraph import AgentRuntime
+from stategraph.governance.gates.agents import ActionGate
 from stategraph.governance.gates.middleware import action_middleware
 from stategraph.governance.gates.toolnode import ToolCallGate
 from stategraph.governance.session import Session
+from stategraph.run.graphs.tool_hooks import ToolDeniedError, run_tool
+from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
-from tests.governance.executing.kit import ANN, BOB, World, session, world
+from tests.governance.executing.kit import ANN, BOB, FLOW, World, session, world
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 MINE = session(ANN, approver=BOB)
@@ -110,6 +114,21 @@ def test_a_react_agent_acts_through_its_tool_node(worlds: Any, go: Any, version:
     assert done == [("look_up", "7"), ("refund", "7", 500), ("send_mail", "ann", "")]
 
 
+def test_labels_of_what_was_read_count_for_later_calls(worlds: Any, go: Any) -> None:
+    made = worlds()
+    gate = ToolCallGate(made.executor(FLOW))
+    builder = StateGraph(MessagesState)
+    node = ToolNode(tools_of(made), wrap_tool_call=gate.wrap, awrap_tool_call=gate.awrap)
+    builder.add_node("read", node)
+    builder.add_node("model", lambda _: {"messages": [AIMessage("", tool_calls=CALLS[1:2])]})
+    builder.add_node("send", node)
+    builder.add_edge(START, "read").add_edge("read", "model").add_edge("model", "send").add_edge("send", END)
+    state = go(builder.compile(), {"messages": [AIMessage("", tool_calls=CALLS[:1])]})
+    assert results(state)[0] == "7: on its way"
+    assert results(state)[1].startswith("Not executed (secret_read_before): ")
+    assert made.office.done == [("look_up", "7")]
+
+
 def test_edits_reach_the_tool(worlds: Any, go: Any) -> None:
     saver, first = InMemorySaver(), worlds()
     go(graph_of(first, saver, CALLS[1:2]), {"messages": [HumanMessage("go")]})
@@ -134,7 +153,7 @@ def test_an_error_that_the_node_does_not_handle_is_raised_as_before_and_told(wor
 
 
 def test_the_agents_of_langchain_act_through_a_middleware(worlds: Any, go: Any) -> None:
-    agents = pytest.importorskip("langchain.agents", reason="langchain is in the environment of `make traps`")
+    agents = pytest.importorskip("langchain.agents", reason="langchain is in the environment of `make traps PEERS=1`")
     saver, first = InMemorySaver(), worlds()
 
     def agent(made: World, *replies: Any) -> Any:
@@ -154,3 +173,39 @@ def test_the_agents_of_langchain_act_through_a_middleware(worlds: Any, go: Any) 
     state = go(agent(second, "Done."), Command(resume=answers))
     assert results(state) == ["7: on its way", "sent to cleo", "It was paid back already."]
     assert sorted(second.office.done) == [("look_up", "7"), ("send_mail", "cleo", "hi")]
+
+
+@pytest.mark.anyio
+async def test_a_run_of_a_graph_acts_through_the_gate_of_the_run_and_nothing_passes_it_by(worlds: Any) -> None:
+    def graph(made: World, wrapped: bool) -> Any:
+        builder = StateGraph(MessagesState)
+        builder.add_node("model", lambda _: {"messages": [AIMessage("", tool_calls=CALLS[1:2])]})
+        builder.add_node("tools", ToolNode(tools_of(made), awrap_tool_call=run_tool if wrapped else None))
+        builder.add_edge(START, "model").add_edge("model", "tools").add_edge("tools", END)
+        return builder.compile()
+
+    async with AgentRuntime(checkpointer=InMemorySaver()) as runtime:
+
+        async def run(made: World, wrapped: bool = True) -> Run:
+            return await runtime.create_run(
+                run_id="r",
+                graph=graph(made, wrapped),
+                tool_gates=[ActionGate(made.executor())],
+                session=Session(MINE),
+                human_in_the_loop={"enabled": True},
+            )
+
+        first, second = worlds(), worlds()
+        begun = await run(first)
+        await begun.process_stream({"messages": [("user", "go")]}, THREAD)
+        assert [each.payload["action_requests"][0]["name"] for each in begun.get_interrupts()] == ["send_mail"]
+        again = await run(second)
+        await again.resume([{"type": "approve"}], THREAD)
+        assert [each.content for each in again.get_run_messages() if isinstance(each, ToolMessage)] == ["sent to ann"]
+        assert [*first.office.done, *second.office.done] == [("send_mail", "ann", "")]
+        assert second.log.types.count("action.started") == 1
+        third = worlds()
+        bare = await run(third, wrapped=False)
+        with pytest.raises(ToolDeniedError, match="a gate of the run has to execute it"):
+            await bare.process_stream({"messages": [("user", "go")]}, {"configurable": {"thread_id": "other"}})
+        assert third.office.done == []
