@@ -592,5 +592,6 @@ class Machine:
         if self.settings.saves != "exit" or self._torn:
             return
         self._widen()
+        self.state.is_read = True  # by the tasks of a step that was begun and has not ended
         self.checkpoints.finish(self.step, self.updated)
         self._records.save_all(self.checkpoints.checkpoint["id"], self._tasks, begun=self.status != "loading")

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, field_validator
 
-from stategraph import END, START, StateGraph, add_messages
+from stategraph import END, START, MessagesState, StateGraph, add_messages, interrupt
 from stategraph.engine.checkpoints import message_lists
 from tests.engine.test_known_lists import everything
 
@@ -135,6 +135,32 @@ def test_a_change_at_any_moment_is_stored_as_without(moment: str, driver: Any) -
         kept.append(stored(saver))
     assert kept[0] == kept[1]
     assert ("changed" in str(kept[0])) == (moment not in ("never", "result"))
+
+
+@pytest.mark.parametrize("ends_in", ["question", "error"])
+def test_a_change_in_a_step_that_has_not_ended_is_stored_at_the_exit(ends_in: str, driver: Any) -> None:
+    def answer(state: Any) -> dict[str, Any]:
+        messages = state["messages"]
+        if len(messages) > 2 * TURNS:
+            change(messages, 1)
+            if ends_in == "error":
+                raise ValueError("no answer")
+            interrupt("Shall I?")
+        return {"messages": [AIMessage("an answer", id=f"a{len(messages)}")]}
+
+    kept = []
+    for saver in (InMemorySaver(), OwnSaver()):
+        builder = StateGraph(MessagesState).add_node("answer", answer).add_edge(START, "answer").add_edge("answer", END)
+        graph = builder.compile(checkpointer=saver)
+        for turn in range(TURNS):
+            say(driver, graph, "never", turn)
+        try:
+            driver.invoke(graph, {"messages": [HumanMessage("a question", id="last")]}, THREAD, durability="exit")
+        except ValueError:
+            assert ends_in == "error"
+        kept.append(stored(saver))
+    assert "changed" in str(kept[0][0])
+    assert kept[0] == kept[1]
 
 
 def test_loaded_messages_without_ids_are_stored_with_those_that_the_reducer_gives_them(driver: Any) -> None:
