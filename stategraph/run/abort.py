@@ -112,9 +112,10 @@ async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coro
     stopped = False
 
     def stop() -> None:
-        # At once: work that waits for little would be over before another task had its turn to cancel it.
+        # At once: work that waits for little would be over before another task had its turn to cancel it. Only once: a
+        # second signal must not cut off what the work does at its end.
         nonlocal stopped
-        stopped = task.cancel() or stopped
+        stopped = stopped or task.cancel()
 
     loop = asyncio.get_running_loop()
     leave = [signal.listen(partial(loop.call_soon_threadsafe, stop)) for signal in signals]

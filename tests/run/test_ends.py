@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.errors import AbortError, ConfigurationError, HandlerError, UnknownInterruptError
-from stategraph.run.abort import AbortController, AbortSignal
+from stategraph.run.abort import AbortController, AbortSignal, unless_aborted
 from stategraph.run.events.run_log import LAG
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
@@ -108,6 +108,33 @@ async def test_what_is_no_input_is_refused(inputs: Any) -> None:
 
 
 # In the middle.
+
+
+async def test_a_second_signal_does_not_cut_off_what_aborted_work_does_at_its_end() -> None:
+    first, second = AbortController(), AbortController()
+    began, ending, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await go.wait()
+            ended.set()
+
+    aborted = asyncio.create_task(unless_aborted((first.signal, second.signal), work))
+    with anyio.fail_after(60):
+        await began.wait()
+        first.abort("by its user")
+        await ending.wait()
+        second.abort("by the host")
+        for _ in range(3):  # of the loop's turns, as a signal takes one
+            await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(AbortError, match="by its user"):
+            await aborted
+    assert ended.is_set()
 
 
 async def test_an_abort_from_another_thread_ends_the_run() -> None:
