@@ -308,6 +308,28 @@ class Proxy:
     __hash__ = object.__hash__
 
 
+@pytest.mark.parametrize("owner", ["model", "bound model", "binding"])
+@pytest.mark.parametrize("way", [*WAYS, "stream"])
+async def test_a_method_that_a_model_has_in_place_of_its_class_s_is_called(way: str, owner: str) -> None:
+    chat = Streaming()
+    model: Any = chat if owner == "model" else chat.bind(stop=["x"])
+    answer = AIMessageChunk("replaced")
+
+    async def ainvoke(*_: Any, **__: Any) -> AIMessage:
+        return answer
+
+    async def astream(*_: Any, **__: Any) -> AsyncIterator[AIMessage]:
+        yield answer
+
+    for name, method in ("invoke", lambda *_, **__: answer), ("ainvoke", ainvoke), ("astream", astream):
+        object.__setattr__(model if owner == "binding" else chat, name, method)
+    given: list[Any] = [HumanMessage("q")]
+    if way == "stream":
+        assert [piece async for piece in direct.astream(model, given, {})] == [answer]
+    else:
+        assert (direct.ask(model, given, {}) if way == "sync" else await direct.aask(model, given, {})) is answer
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_library_whose_wrappers_equal_the_methods_sees_every_call(
     way: str, monkeypatch: pytest.MonkeyPatch
@@ -839,6 +861,18 @@ async def test_a_sync_tool_of_an_async_run_works_in_another_thread_with_the_cont
     assert (await run("async", door, {"x": 1}, {})).content == "ann False"
     assert (await run("sync", door, {"x": 1}, {})).content == "ann True"
     assert user.get() == "ann"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_method_that_a_tool_has_in_place_of_its_class_s_is_called(way: str) -> None:
+    made = StructuredTool.from_function(stay, name="t", description="A tool.")
+
+    async def arun(*_: Any, **__: Any) -> str:
+        return "replaced"
+
+    object.__setattr__(made, "run", lambda *_, **__: "replaced")
+    object.__setattr__(made, "arun", arun)
+    assert await run(way, direct.ToolInvoker(made), {"x": 1}, {}) == "replaced"
 
 
 @pytest.mark.parametrize("way", WAYS)

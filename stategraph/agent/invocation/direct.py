@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
 from functools import lru_cache, partial
 from operator import attrgetter, is_
@@ -56,12 +56,14 @@ _CONVERTED = frozenset({"audio", "file", "image", "input_audio"})
 _TEXT = frozenset({str})
 _content = attrgetter("content")
 
-_of_model = attrgetter(
-    "invoke", "ainvoke", "generate_prompt", "agenerate_prompt", "generate", "agenerate", "_convert_input"
-)
+_STEPS = "invoke", "ainvoke", "generate_prompt", "agenerate_prompt", "generate", "agenerate", "_convert_input"
+_WAYS = "invoke", "ainvoke", "astream"
+_METHODS = frozenset((*_STEPS, *_WAYS))
+_of_model = attrgetter(*_STEPS)
 _of_stream = attrgetter("astream", "_convert_input")
-_of_binding = attrgetter("invoke", "ainvoke", "astream")
-_of_tool = attrgetter("invoke", "ainvoke", "run", "arun", "_run", "_arun", "_parse_input", "_to_args_and_kwargs")
+_of_binding = attrgetter(*_WAYS)
+_TOOL_STEPS = "invoke", "ainvoke", "run", "arun", "_run", "_arun", "_parse_input", "_to_args_and_kwargs"
+_of_tool = attrgetter(*_TOOL_STEPS)
 
 
 _Methods: TypeAlias = tuple[Any, ...]
@@ -87,6 +89,11 @@ def _originals(methods: _Methods | None, *modules: Any) -> _Methods | None:
 def _has(known: _Methods | None, owner: type[Any], methods_of: attrgetter[_Methods]) -> bool:
     """Return whether a class has known methods: by identity, as a proxy in place of one equals it."""
     return known is not None and all(map(is_, methods_of(owner), known))
+
+
+def _is_replaced(owner: object, methods: Collection[str]) -> bool:
+    """Return whether an object has methods of its own in place of its class's, such as those of a test or a tracer."""
+    return not vars(owner).keys().isdisjoint(methods)
 
 
 _of_inner = attrgetter("_generate_with_cache", "_agenerate", "_agenerate_with_cache", "_stream", "_astream")
@@ -294,13 +301,16 @@ async def _nothing() -> None:
 def _unbound(model: Runnable[Any, Any]) -> tuple[BaseChatModel, Mapping[str, Any]] | None:
     """Return a chat model and the arguments bound to it; None for other Runnables, and where more is bound."""
     if not isinstance(model, RunnableBinding):
-        return (model, {}) if isinstance(model, BaseChatModel) else None
+        return (model, {}) if isinstance(model, BaseChatModel) and not _is_replaced(model, _METHODS) else None
     bound: RunnableBinding[Any, Any] = model
+    if _is_replaced(bound, _METHODS):
+        return None
     if bound.config or bound.config_factories or not _has(_BINDING, type(bound), _of_binding):
         return None
     if any(name.endswith("structured_output_format") for name in bound.kwargs):
         return None
-    return (bound.bound, bound.kwargs) if isinstance(bound.bound, BaseChatModel) else None
+    inner = bound.bound
+    return (inner, bound.kwargs) if isinstance(inner, BaseChatModel) and not _is_replaced(inner, _METHODS) else None
 
 
 def _does_more(model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
@@ -429,6 +439,7 @@ def _does_more_than_call(tool: StructuredTool) -> bool:
         or tool.response_format != "content"
         or tool.handle_tool_error
         or tool.handle_validation_error
+        or _is_replaced(tool, _TOOL_STEPS)
     )
 
 
