@@ -84,6 +84,26 @@ class Demanding(Async):
         return super()._generate(messages, stop, run_manager, **kwargs)
 
 
+class Telling(Async):
+    """A model that tells of its answer without asking whether somebody listens, and gives it the id of its run."""
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        run_manager.on_llm_new_token("fine")
+        told = run_manager.tags, run_manager.handlers, type(run_manager.run_id)
+        message = AIMessage(f"fine {told}", id=f"lc_run-{run_manager.run_id}-0")
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        await run_manager.on_llm_new_token("fine")
+        return self._generate(messages, stop, run_manager.get_sync(), **kwargs)
+
+
+class TellingSync(Sync):
+    """The same, as a sync model."""
+
+    _generate = Telling._generate
+
+
 class Plain(BaseChatModel):
     """A model that is told neither of callbacks nor of its name, and gives several answers."""
 
@@ -146,6 +166,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "v1": lambda: Async(output_version="v1"),
     "without a run manager": Plain,
     "with everything": Demanding,
+    "one that tells of its answer": Telling,
+    "one that tells of its answer, sync": TellingSync,
+    "one that tells of its answer, limited": lambda: Telling(rate_limiter=Limit()),
     "several answers": lambda: Plain(answers=2),
     "streaming on request": Streaming,
     "bound": lambda: Async().bind(stop=["x"], tools=[{"name": "t"}]),

@@ -24,11 +24,13 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from operator import attrgetter, is_
 from types import FunctionType, MethodType
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from uuid import UUID
 
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, chat_models
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage, ToolCall
@@ -153,7 +155,7 @@ class DirectModel(NamedTuple):
             config: Of the running node.
         """
         if not _needs_conversion(messages):
-            return _answer(_result(self.chat, [*messages], self.arguments))
+            return _result(self.chat, [*messages], self.arguments)
         return cast("AIMessage", self.model.invoke(messages, config))
 
     async def aask(self, messages: Any, config: RunnableConfig) -> AIMessage:
@@ -163,11 +165,12 @@ class DirectModel(NamedTuple):
         if _has(_SYNC_ONLY, type(self.chat), _of_inner) and self.chat.rate_limiter is None:
             # LangChain would take a thread for the innermost part; ours are quicker to reach.
             step = partial(_result, self.chat, [*messages], self.arguments)
-            return _answer(await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step))
-        if not _has_only_its_step(self.chat):
-            return _answer(await self.chat._agenerate_with_cache([*messages], **self.arguments))
-        given = _given(self.chat._agenerate, self.arguments)
-        return _answer(_described(await self.chat._agenerate([*messages], **given)))
+            return await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step)
+        chat, run = self.chat, _AsyncUnheard()
+        if not _has_only_its_step(chat):
+            return _answer(await chat._agenerate_with_cache([*messages], run_manager=run, **self.arguments), run)
+        given = _given(chat._agenerate, run, self.arguments)
+        return _answer(_described(await chat._agenerate([*messages], **given)), run)
 
 
 def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
@@ -190,11 +193,38 @@ async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: Ru
     return await direct.aask(messages, config)
 
 
-def _result(chat: BaseChatModel, messages: list[AnyMessage], arguments: Mapping[str, Any]) -> ChatResult:
+def _result(chat: BaseChatModel, messages: list[AnyMessage], arguments: Mapping[str, Any]) -> AIMessage:
     """Return what a model answers, as its `_generate_with_cache` does if nothing is cached or streamed."""
+    run = _SyncUnheard()
     if not _has_only_its_step(chat):
-        return chat._generate_with_cache(cast("Any", messages), **arguments)
-    return _described(chat._generate(cast("Any", messages), **_given(chat._generate, arguments)))
+        return _answer(chat._generate_with_cache(cast("Any", messages), run_manager=run, **arguments), run)
+    given = _given(chat._generate, run, arguments)
+    return _answer(_described(chat._generate(cast("Any", messages), **given)), run)
+
+
+class _Unheard:
+    """Manages the callbacks of a model's run that nobody listens to: models may use theirs without asking for it."""
+
+    def __init__(self) -> None:
+        # The base constructor is not called: it wants the id, which few models ask for.
+        self.handlers: list[Any] = []
+        self.inheritable_handlers: list[Any] = []
+        self.parent_run_id: UUID | None = None
+        self.tags: list[str] = []
+        self.inheritable_tags: list[str] = []
+        self.metadata: dict[str, Any] = {}
+        self.inheritable_metadata: dict[str, Any] = {}
+
+    # Made when it is first asked for.
+    run_id: Any = cached_property(lambda _: environment.current().run_id() or uuid7())
+
+
+class _SyncUnheard(_Unheard, CallbackManagerForLLMRun):
+    """Manages those of a sync run."""
+
+
+class _AsyncUnheard(_Unheard, AsyncCallbackManagerForLLMRun):
+    """Manages those of an async run."""
 
 
 def _has_only_its_step(chat: BaseChatModel) -> bool:
@@ -204,10 +234,10 @@ def _has_only_its_step(chat: BaseChatModel) -> bool:
     return _has(_STEP, type(chat), _of_step) and _metadata is not None
 
 
-def _given(method: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a class's own step; the run manager, of which there is none, only if it takes one."""
+def _given(method: Any, run: _Unheard, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a class's own step; the manager of its run only if it takes one."""
     if _takes_run_manager(getattr(method, "__func__", method)):
-        return {"stop": None, "run_manager": None, **arguments}
+        return {"stop": None, "run_manager": run, **arguments}
     return {"stop": None, **arguments}
 
 
@@ -341,10 +371,10 @@ def _is_message(kind: type) -> bool:
     return issubclass(kind, BaseMessage)
 
 
-def _answer(result: ChatResult) -> AIMessage:
+def _answer(result: ChatResult, run: _Unheard) -> AIMessage:
     message = cast("AIMessage", result.generations[0].message)
     if message.id is None:
-        message.id = f"{LC_ID_PREFIX}-{environment.current().run_id() or uuid7()}-0"
+        message.id = f"{LC_ID_PREFIX}-{run.run_id}-0"
     return message
 
 
