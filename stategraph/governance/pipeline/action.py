@@ -145,6 +145,16 @@ class Action:
         owner = request.run.scope if request.place else request.run.run_id
         return f"call:{owner}:{request.place}:{request.call_id}"
 
+    @property
+    def unnamed(self) -> str | None:
+        """Why the arguments do not name the effect; None: they do."""
+        if self.found.effect_key is None:
+            return None
+        try:
+            return None if self.key else "they name no effect"
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            return str(error)
+
 
 class Carried(NamedTuple):
     """An action at its end.

@@ -20,6 +20,7 @@ from stategraph.governance.pipeline import telling
 from stategraph.governance.pipeline.action import Action, Services, blocking
 from stategraph.governance.policy import points
 from stategraph.governance.policy.combination import DenyAll
+from stategraph.governance.policy.reasons import RuntimeReason
 from stategraph.governance.policy.snapshot import tool_call_snapshot
 from stategraph.governance.policy.verdict import Decision, InterventionPoint, Policy
 from stategraph.governance.view import CapabilityGraph
@@ -60,9 +61,9 @@ def validate(services: Services, action: Action) -> Action:
     """Hold the arguments against the schema of the capability.
 
     Raises:
-        ActionRejected: They do not fit, or are not JSON.
+        ActionRejected: They do not fit, are not JSON, or do not name the effect.
     """
-    problem = _problem(action.found, action.arguments)
+    problem = _problem(action.found, action.arguments) or action.unnamed
     if problem is not None:
         raise ActionRejected(f"The arguments of '{action.found.name}' do not fit: {problem}", Reason.ARGUMENTS_INVALID)
     return action
@@ -77,8 +78,19 @@ def policy_of(services: Services, action: Action) -> Policy | None:
 
 
 def resource_of(services: Services, action: Action) -> Mapping[str, Any] | None:
-    """Return the facts of the host about what is acted on; None: it gives none."""
-    return None if services.resources is None else services.resources(action.request, action.found)
+    """Return the facts of the host about what is acted on; None: it gives none.
+
+    Raises:
+        ActionRejected: The host's function raised, so nothing can be decided.
+    """
+    if services.resources is None:
+        return None
+    try:
+        return services.resources(action.request, action.found)
+    except Exception as error:
+        _log.exception("The facts about what '%s' acts on cannot be had", action.found.id)
+        message = f"The facts about what it acts on cannot be had ({type(error).__name__})"  # the text may have secrets
+        raise ActionRejected(message, RuntimeReason.POLICY_INVOCATION_FAILED.value) from error
 
 
 def authorize(services: Services, action: Action) -> Steps[Action]:

@@ -33,6 +33,7 @@ from stategraph.governance.policy.snapshot import content_of, tool_result_snapsh
 from stategraph.governance.policy.verdict import InterventionPoint
 from stategraph.governance.session import ActiveSession
 from stategraph.prebuilt.steps import Step, Steps
+from stategraph.workers.registry.port import StoreUnavailableError
 
 
 def reserve(services: Services, action: Action) -> Steps[Action]:
@@ -57,7 +58,7 @@ def review(services: Services, action: Action) -> Steps[Action]:
     ran = action.ran
     if ran is None:
         return action
-    content = yield from _shown(services, action, ran.content, failed=ran.error is not None)
+    content = yield from _reviewed_content(services, action, ran.content, failed=ran.error is not None)
     return action if content is ran.content else replace(action, ran=Ran(content, None, ran.kept, ran.error))
 
 
@@ -65,11 +66,21 @@ def _reviewed(services: Services, action: Action, outcome: ActionOutcome) -> Ste
     """Show what an action that ended early brings: a failure, or the stored result of an earlier execution."""
     if outcome.status not in ("completed", "failed"):
         return outcome
-    try:
-        content = yield from _shown(services, action, outcome.content, failed=outcome.status == "failed")
-    except AuditUnavailable:
-        content = _kept_back(Reason.AUDIT_UNAVAILABLE, "the audit log cannot take the decision about it")
+    failed = outcome.status == "failed"
+    content = yield from _reviewed_content(services, action, outcome.content, failed=failed)
     return outcome if content is outcome.content else replace(outcome, content=content, artifact=None)
+
+
+def _reviewed_content(services: Services, action: Action, content: Any, *, failed: bool) -> Steps[Any]:
+    """Return what the model sees of a result; what cannot be reviewed is kept back, as the action is over."""
+    try:
+        return (yield from _shown(services, action, content, failed=failed))
+    except AuditUnavailable:
+        return _kept_back(Reason.AUDIT_UNAVAILABLE, "the audit log cannot take the decision about it")
+    except StoreUnavailableError as error:
+        return _kept_back(Reason.STORE_UNAVAILABLE, str(decisions.unavailable(error)))
+    except ActionRejected as refusal:
+        return _kept_back(refusal.reason, str(refusal))
 
 
 def _shown(services: Services, action: Action, content: Any, *, failed: bool) -> Steps[Any]:
