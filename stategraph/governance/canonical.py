@@ -31,6 +31,16 @@ def canonical_json(value: Any) -> bytes:
         raise ValueError(f"This value has no canonical form in JSON: {error}") from error
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Return whether two values are the same JSON, in which `1`, `True` and `"1"` are three."""
+    if one is other:
+        return True
+    try:
+        return canonical_json(one) == canonical_json(other)
+    except ValueError:
+        return False
+
+
 def digest(value: Any) -> str:
     """Return the SHA-256 of a value's canonical JSON, in hex; raises as `canonical_json` does."""
     return hashlib.sha256(canonical_json(value)).hexdigest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from stategraph.governance.actions import ActionRequest
+from stategraph.governance.canonical import same_json
 from stategraph.governance.capability import Capability
 from stategraph.governance.pipeline.action import Action
 
@@ -25,32 +27,58 @@ class CurrentAction:
     request: ActionRequest
 
 
-_current: ContextVar[CurrentAction | None] = ContextVar("stategraph_action", default=None)
+class _Executing:
+    """An execution that goes on; tasks and threads that outlive it inherit it.
+
+    Args:
+        action: The action.
+    """
+
+    def __init__(self, action: Action) -> None:
+        self.current = CurrentAction(action.found, action.request)
+        self.arguments: Mapping[str, Any] = action.arguments
+        self.goes_on = True
+
+    def is_of(self, request: ActionRequest) -> bool:
+        """Return whether a request is for this very action: its call, by whom, with what it is executed with."""
+        own, capability = self.current.request, self.current.capability
+        names = (capability.id, capability.id.rpartition("@")[0], own.capability)
+        return (
+            self.goes_on
+            and own.call_id == request.call_id
+            and request.capability in names
+            and own.context == request.context
+            and own.run == request.run
+            and same_json(self.arguments, request.arguments)
+        )
+
+
+_executing: ContextVar[_Executing | None] = ContextVar("stategraph_action", default=None)
 
 
 def current_action() -> CurrentAction | None:
     """Return the action that is being executed here, in code that it calls; None outside of one."""
-    return _current.get()
+    executing = _executing.get()
+    return None if executing is None else executing.current
 
 
 @contextmanager
 def executing(action: Action) -> Iterator[None]:
     """Be in an action that has begun."""
-    token = _current.set(CurrentAction(action.found, action.request))
+    made = _Executing(action)
+    token = _executing.set(made)
     try:
         yield
     finally:
-        _current.reset(token)
+        made.goes_on = False
+        _executing.reset(token)
 
 
 def capability_inside(request: ActionRequest) -> Capability | None:
     """Return the capability of a request for the very action that is being executed; None: it is another action.
 
     A gate executes an action whose tool asks for it once more, where the tool is one that `CapabilityView.tools` made.
+    Ids of calls are used again, by agents within the action too, so all of the request is compared.
     """
-    current = _current.get()
-    if current is None or current.request.call_id != request.call_id:
-        return None
-    capability = current.capability
-    names = (capability.id, capability.id.rpartition("@")[0], current.request.capability)
-    return capability if request.capability in names else None
+    executing = _executing.get()
+    return executing.current.capability if executing is not None and executing.is_of(request) else None
