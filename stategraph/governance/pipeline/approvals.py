@@ -32,7 +32,7 @@ from stategraph.governance.approval.machine import OPEN, ApprovalState
 from stategraph.governance.approval.port import Approval, ApprovalStore, VoteWord
 from stategraph.governance.approval.preview import restored
 from stategraph.governance.audit.event import AuditEventType
-from stategraph.governance.canonical import digest
+from stategraph.governance.canonical import digest, same_json
 from stategraph.governance.context import Principal
 from stategraph.governance.errors import ActionRejected, ApprovalError, AuditUnavailable, GovernanceError
 from stategraph.governance.pipeline import claims, decisions, telling
@@ -95,7 +95,7 @@ def approve(services: Services, action: Action) -> Steps[Action]:
         if approval.state is ApprovalState.CONSUMED:
             return replace(action, approval=approval)
         if approval.state is ApprovalState.APPROVED:
-            if (yield blocking(store.consume, tenant, approval.id, identity, action.key)):
+            if (yield blocking(store.consume, tenant, approval.id, identity, _user_of(services, action))):
                 action = replace(action, approval=approval)
                 yield from telling.told(
                     services, action, AuditEventType.APPROVAL_CONSUMED, telling.approval_data(approval)
@@ -231,6 +231,11 @@ def _is_for(services: Services, action: Action, approval: Approval) -> Steps[boo
 def _is_kept(services: Services, action: Action) -> bool:
     """Return whether an approval that the call has used up lets it go on: the ledger knows how far it came."""
     return services.ledger is not None or action.found.idempotent
+
+
+def _user_of(services: Services, action: Action) -> str:
+    """Return for what an approval is used up: the effect, or where nothing claims effects, this execution alone."""
+    return action.key if _is_kept(services, action) else f"{action.key}#{uuid.uuid4().hex}"
 
 
 def _differences(services: Services, action: Action, approval: Approval) -> list[str]:
@@ -411,7 +416,7 @@ def _reviewed(services: Services, action: Action, asked: Cleared, review: Review
         case Edit(updated_input=edited):
             shown = asked.asked["arguments"]
             whole = edited if (was := (yield from _was(services, action))) is None else restored(edited, shown, was)
-            if whole != was:
+            if not same_json(whole, was):
                 return (yield from _edited(services, replace(action, asked=whole), asked.approval, tells))
             yield from _vote(services, action, asked.approval, "approve", None)
     return (yield from _look(services, action, tells))

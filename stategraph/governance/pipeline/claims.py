@@ -61,6 +61,10 @@ class ToolFailed(Exception):
     """The tool raised: the call is over, and failed."""
 
 
+class ToolUnaudited(Exception):
+    """The tool raised `AuditUnavailable`: of a log within it, so it may have acted."""
+
+
 class Repeatable(Exception):
     """The call of something idempotent is over, nobody knows how; it may be made again."""
 
@@ -138,7 +142,7 @@ class _Dispatch:
         if isinstance(error, UNKNOWN):
             return Repeatable(str(error)) if capability.idempotent else error
         if capability.effect_key is not None and not capability.idempotent and capability.risk != "read":
-            return error
+            return ToolUnaudited(str(error)) if isinstance(error, AuditUnavailable) else error
         return ToolFailed(str(error) or type(error).__name__)
 
     def _storable(self, ran: Ran) -> Mapping[str, Any]:
