@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from stategraph.governance.canonical import same_json
+
 MOST_BYTES: Final = 4096
 MOST_LEVELS: Final = 4
 
@@ -95,7 +97,7 @@ def restored(edited: Any, shown: Any, original: Any) -> Any:
         shown: The preview that they were given.
         original: The arguments of the preview.
     """
-    if edited == shown:
+    if same_json(edited, shown):
         return original
     if isinstance(edited, Mapping) and isinstance(shown, Mapping) and isinstance(original, Mapping):
         return _restored_fields(edited, shown, original)
@@ -118,4 +120,4 @@ def _restored_items(edited: list[Any], shown: list[Any], original: list[Any]) ->
         return [restored(*each) for each in zip(edited, shown, original, strict=True)]
     first = len(shown) - 1  # the last item stands for those that were left out
     kept = [restored(*each) for each in zip(edited[:first], shown[:first], original[:first], strict=True)]
-    return [*kept, *original[first:]] if edited[-1] == shown[-1] else [*kept, edited[-1]]
+    return [*kept, *original[first:]] if same_json(edited[-1], shown[-1]) else [*kept, edited[-1]]

@@ -10,6 +10,7 @@ from langchain_core.messages import ToolCall, ToolMessage
 
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.tools import tool_result
+from stategraph.governance.canonical import same_json
 from stategraph.governance.gates.labels import labelled
 from stategraph.governance.pipeline.action import Carried, Execution, Ran
 from stategraph.governance.pipeline.approvals import Cleared
@@ -85,7 +86,7 @@ class Handled:
             raise
 
     def _with(self, arguments: Mapping[str, Any]) -> NodeRequest:
-        if self._call["args"] == arguments:
+        if same_json(self._call["args"], arguments):
             return self._request
         return self._request.override(tool_call=ToolCall(**{**self._call, "args": dict(arguments)}))
 

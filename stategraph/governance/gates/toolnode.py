@@ -93,7 +93,8 @@ class ToolCallGate:
             except BaseException as error:
                 batch.cleared.set_exception(error)
                 raise
-        found = yield Step(batch.cleared.result, lambda: asyncio.wrap_future(batch.cleared))
+        # Shielded: a call that is cancelled would cancel it for those beside it.
+        found = yield Step(batch.cleared.result, lambda: asyncio.shield(asyncio.wrap_future(batch.cleared)))
         cleared: Cleared = found[request.tool_call["id"] or ""]
         if cleared.kind == "answer":
             return answer_of(request.tool_call, cleared)

@@ -147,7 +147,7 @@ class Action:
 
     @property
     def unnamed(self) -> str | None:
-        """Why the arguments do not name the effect; None: they do."""
+        """Problem of arguments that do not name the effect; None: they name it."""
         if self.found.effect_key is None:
             return None
         try:
