@@ -125,6 +125,33 @@ def test_the_same_action_has_the_same_identity_and_another_one_has_another() -> 
     assert len(others | same) == 8
 
 
+ANY = "at: [pre_tool_call], then: {{decision: {}}}"
+NEVER = points.Setup(identify=lambda verdict: False)
+
+
+def test_identities_are_made_only_where_they_are_wanted_and_always_of_what_is_escalated() -> None:
+    allow, ask = rules(ANY.format("allow")), rules(ANY.format("escalate"))
+    assert points.evaluate(allow, TOOL, call(), NEVER) == replace(
+        points.evaluate(allow, TOOL, call()), input_identity=None, enforced_identity=None
+    )
+    assert points.evaluate(ask, TOOL, call(), NEVER) == points.evaluate(ask, TOOL, call())
+    changing = rules(CENTS)
+    whole = points.evaluate(changing, TOOL, call())
+    assert points.evaluate(changing, TOOL, call(), points.Setup(identify=lambda verdict: True)) == whole
+    unnamed = points.evaluate(changing, TOOL, call(), NEVER)
+    assert (unnamed.target, unnamed.input_identity, unnamed.enforced_identity) == (whole.target, None, None)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("-inf"), 2**53, -(2**53), [{"deep": [float("inf")]}], "\ud800"])
+def test_what_has_no_identity_is_denied_also_where_none_is_wanted(wrong) -> None:
+    allow = rules(ANY.format("allow"))
+    for setup in (points.OWN, NEVER):
+        verdict = points.evaluate(allow, TOOL, call(args={"cents": 1, "to": wrong}), setup).verdict
+        assert (verdict.decision, verdict.reason) == ("deny", "runtime_error:path_type_mismatch")
+    for right in (2**53 - 1, -(2**53) + 1, True, 0.5):
+        assert points.evaluate(allow, TOOL, call(args={"cents": 1, "to": right}), NEVER).verdict.lets_pass
+
+
 def test_identity_of_what_is_no_action_is_refused() -> None:
     for wrong in ({}, {"args": float("nan")}, {"args": {1: 2}}):
         with pytest.raises(ValueError):

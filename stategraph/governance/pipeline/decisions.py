@@ -69,6 +69,13 @@ def validate(services: Services, action: Action) -> Action:
     return action
 
 
+UNIDENTIFIED: Final = points.Setup(identify=lambda verdict: False)
+"""Identities only of what is escalated: making them takes longer than deciding, and nobody is told them."""
+
+TOLD: Final = points.Setup(identify=telling.is_worth_telling)
+"""Identities of decisions that have an event of their own."""
+
+
 def policy_of(services: Services, action: Action) -> Policy | None:
     """Return the policy that an action is under; None: there is none."""
     names = action.request.context.policies
@@ -108,7 +115,9 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
         action = replace(action, request=replace(action.request, labels=action.request.labels | known))
     resource = resource_of(services, action)
     snapshot = tool_call_snapshot(action.request, action.found, arguments=action.arguments, resource=resource)
-    evaluation = points.evaluate(policy, InterventionPoint.PRE_TOOL_CALL, snapshot)
+    evaluation = points.evaluate(
+        policy, InterventionPoint.PRE_TOOL_CALL, snapshot, UNIDENTIFIED if services.audit is None else points.OWN
+    )
     verdict = evaluation.verdict
     action = replace(action, evaluation=evaluation, labels=verdict.labels)
     if telling.is_worth_telling(verdict):

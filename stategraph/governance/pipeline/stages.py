@@ -99,7 +99,12 @@ def _shown(services: Services, action: Action, content: Any, *, failed: bool) ->
         arguments=action.arguments,
         resource=decisions.resource_of(services, action),
     )
-    evaluation = points.evaluate(policy, InterventionPoint.POST_TOOL_CALL, snapshot)
+    evaluation = points.evaluate(
+        policy,
+        InterventionPoint.POST_TOOL_CALL,
+        snapshot,
+        decisions.UNIDENTIFIED if services.audit is None else decisions.TOLD,
+    )
     verdict = evaluation.verdict
     if telling.is_worth_telling(verdict) and not action.replayed:
         decided = replace(action, evaluation=evaluation)

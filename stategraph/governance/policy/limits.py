@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,6 +44,9 @@ class Limits:
 
 
 DEFAULT: Final = Limits()
+
+_MOST_EXACT: Final = 2**53 - 1
+"""The largest integer of canonical JSON (RFC 8785)."""
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_RULES: Final = 1000
@@ -95,6 +99,27 @@ def check_depth(value: Any, most: int, what: str) -> None:
         RuntimeReason.RESOURCE_LIMIT_EXCEEDED,
         f"{what} is nested deeper than {most} levels, the most that is decided on",
     )
+
+
+def check_numbers(value: Any, what: str) -> None:
+    """Check that all numbers have a canonical form in JSON, of what `measure` has found to be JSON otherwise.
+
+    Raises:
+        DecisionFailed: One is NaN, infinite, or an integer beyond 2**53 - 1.
+    """
+    level: list[Any] = [[value]]
+    while level:
+        inner = [each for outer in level for each in (outer.values() if isinstance(outer, Mapping) else outer)]
+        for each in inner:
+            if isinstance(each, float):
+                if not math.isfinite(each):
+                    break
+            elif isinstance(each, int) and not -_MOST_EXACT <= each <= _MOST_EXACT:
+                break
+        else:
+            level = [each for each in inner if isinstance(each, Mapping | list | tuple)]
+            continue
+        raise DecisionFailed(RuntimeReason.PATH_TYPE_MISMATCH, f"{what} has a number without a canonical form in JSON")
 
 
 def check_snapshot(snapshot: Any, limit: Limits) -> None:

@@ -11,7 +11,7 @@ transform applied. An approval is for one `enforced_identity`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -78,6 +78,8 @@ class Setup:
         annotate: Calls annotators; None: a point that has any denies.
         enforce: False: no verdict is enforced, whatever mode its policy has.
         limit: The bounds.
+        identify: Returns whether the two identities are made, given the verdict; what is escalated always has them.
+            None: they are always made. The snapshot has to have a canonical form either way.
     """
 
     points: Mapping[str, Point] = field(default_factory=lambda: POINTS)
@@ -85,6 +87,7 @@ class Setup:
     annotate: Annotator | None = None
     enforce: bool = True
     limit: limits.Limits = limits.DEFAULT
+    identify: Callable[[Verdict], bool] | None = None
 
 
 OWN: Final = Setup()
@@ -100,7 +103,7 @@ class Evaluation:
             evaluation failed before it was found.
         transformed: Whether `target` was changed.
         policy_input: What was decided on; None: the evaluation failed before it was built.
-        input_identity: `sha256:` and the digest of `policy_input`; None: there is none.
+        input_identity: `sha256:` and the digest of `policy_input`; None: there is none, or `Setup.identify` wants none.
         enforced_identity: The same for what goes on; an approval is for this one.
     """
 
@@ -198,11 +201,13 @@ def _evaluate(policy: Policy, point: str, snapshot: Snapshot, setup: Setup, buil
     preliminary = _input_of(point, place, snapshot, {}, _tool(place, snapshot, setup))
     annotations = _annotations(place, preliminary, setup)
     given = built["input"] = {**preliminary, "annotations": annotations}
-    first = identity(given)
+    limits.check_numbers(given, "The snapshot")
     asked = {**snapshot, "annotations": annotations} if annotations else snapshot
     verdict = _decide(policy, point, asked)
     if not setup.enforce:
         verdict = replace(verdict, enforced=False)
+    is_identified = _is_identified(setup, verdict)
+    first = identity(given) if is_identified else None
     target = given["policy_target"]["value"]
     if verdict.transform is None:
         return Evaluation(verdict, target, False, given, first, first)
@@ -212,7 +217,12 @@ def _evaluate(policy: Policy, point: str, snapshot: Snapshot, setup: Setup, buil
     goes_on = changed["policy_target"]["value"]
     there = paths.replaced(place.target, snapshot, goes_on)
     limits.measure(there, limit.snapshot_bytes, "The transformed snapshot")
-    return Evaluation(verdict, goes_on, True, given, first, identity(changed))
+    limits.check_numbers(goes_on, "The transformed target")
+    return Evaluation(verdict, goes_on, True, given, first, identity(changed) if is_identified else None)
+
+
+def _is_identified(setup: Setup, verdict: Verdict) -> bool:
+    return setup.identify is None or verdict.decision is Decision.ESCALATE or setup.identify(verdict)
 
 
 def _denied(
@@ -226,7 +236,7 @@ def _denied(
     first = None
     if given is not None:
         try:
-            first = identity(given)
+            first = identity(given) if _is_identified(setup, verdict) else None
         except DecisionFailed:
             given = None
     target = None if given is None else given["policy_target"]["value"]
