@@ -26,8 +26,11 @@ from stategraph.governance.api.secrets import OrganisationServers
 from stategraph.governance.audit.event import AuditEvent
 from stategraph.governance.context import AgentRef, Budget, CapabilitySelector, Principal
 from stategraph.governance.errors import AuditUnavailable
+from stategraph.governance.policy.combination import Policies
+from stategraph.governance.policy.verdict import Policy
 from stategraph.governance.redaction import Redactor
 from stategraph.governance.session import Session
+from tests.governance.policies import policy
 from tests.governance.sessions import context
 
 TOKENS = {
@@ -331,3 +334,29 @@ assert "starlette" not in sys.modules
 def test_an_application_without_a_framework_is_answered_for_and_none_is_imported() -> None:
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", PLAIN], check=True, cwd=root, timeout=60)
+
+
+def test_a_session_keeps_to_the_budgets_of_its_policies_and_of_its_configuration() -> None:
+    def limits(budgets: str) -> Policy:
+        return policy(f"budgets: {budgets}")
+
+    known = {"default": limits("{per_run: {tokens: 5000, tool_calls: 7}, on_limit: deny}"), "free": policy("")}
+    configurations = Configurations()
+
+    async def budget(agent: str = "support", policies: Policies | None = None) -> Budget | None:
+        made = RequestSessions(authenticate, configurations, policies=policies)
+        return (await made.open(TOKENS["ann-token"], agent, "c1")).session.context.budget
+
+    together = Policies(known, default=["default"])
+    assert asyncio.run(budget()) == Budget(tokens=1000)
+    assert asyncio.run(budget(policies=together)) == Budget(tokens=1000, tool_calls=7, on_limit="deny")
+    # A configuration without policies of its own is under the default.
+    configurations.known["acme", "plain"] = AgentConfiguration(AgentRef("plain"))
+    configurations.known["acme", "free"] = AgentConfiguration(AgentRef("free"), policies=("free",))
+    assert asyncio.run(budget("plain", together)) == Budget(tokens=5000, tool_calls=7, on_limit="deny")
+    assert asyncio.run(budget("free", together)) is None
+    # A policy that there is not denies every action; it sets no budget, and takes none away.
+    configurations.known["acme", "lost"] = AgentConfiguration(
+        AgentRef("lost"), policies=("lost",), budget=Budget(tokens=9)
+    )
+    assert asyncio.run(budget("lost", together)) == Budget(tokens=9)

@@ -15,8 +15,10 @@ from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
 from stategraph.governance.api.configuration import AgentConfiguration, AgentConfigurations
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, AuditSink
-from stategraph.governance.context import Principal, RuntimeSessionContext
+from stategraph.governance.context import Budget, Principal, RuntimeSessionContext
 from stategraph.governance.errors import GovernanceError
+from stategraph.governance.policy.budgets import budget_of, tightest
+from stategraph.governance.policy.combination import Policies
 from stategraph.governance.session import Session, SessionPart
 from stategraph.governance.tenants.keys import thread_key
 from stategraph.governance.tenants.own import OwnThreads
@@ -69,6 +71,8 @@ class RequestSessions:
         configurations: Looks up agents.
         parts: What is open while a session is active, such as a `RunBudget`.
         audit: Is told of each context that is made; None: nobody is.
+        policies: The policies that the executor has too. A session's budget keeps to the `budgets` of those that apply
+            to it, and to that of its configuration; None: to that of its configuration alone.
     """
 
     def __init__(
@@ -78,10 +82,12 @@ class RequestSessions:
         *,
         parts: Sequence[SessionPart] = (),
         audit: AuditSink | None = None,
+        policies: Policies | None = None,
     ) -> None:
         self._authenticate, self._configurations = authenticate, configurations
         self._parts = (OwnThreads(), *parts)
         self._audit = audit
+        self._policies = policies
 
     async def principal(self, scope: Scope) -> Principal:
         """Return who has sent a request.
@@ -129,12 +135,17 @@ class RequestSessions:
             conversation,
             policies=found.policies,
             capabilities=found.capabilities,
-            budget=found.budget,
+            budget=self._budget(found),
             locale=locale if isinstance(locale, str) else None,
             trace=carrying.traceparent(),
         )
         await self._tell(context)
         return GovernedRequest(Session(context, parts=self._parts), found, thread_key(context.tenant, conversation))
+
+    def _budget(self, configuration: AgentConfiguration) -> Budget | None:
+        if self._policies is None:
+            return configuration.budget
+        return tightest([configuration.budget, budget_of(self._policies.select(configuration.policies))])
 
     async def _tell(self, context: RuntimeSessionContext) -> None:
         if self._audit is None:
