@@ -21,6 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import REGISTRY, generate_latest
 
 from stategraph.governance.actions import ActionOutcome
+from stategraph.governance.approval.port import Waiting
 from stategraph.governance.audit.event import AuditEvent, AuditEventType
 from stategraph.governance.audit.log import AuditStatistics
 from stategraph.governance.budget.ledger import SqlBudgetLedger
@@ -99,18 +100,15 @@ def tell(metrics: GovernanceMetrics) -> None:
     ledger.close()
     metrics.lapsed("tokens", 5)
     metrics.watch_audit(lambda: AuditStatistics(3, 2, 0, 0, 0, "the disk is full"))
-    metrics.watch_approvals(Waiting(), now=lambda: 100.0)  # type: ignore[arg-type]
+    metrics.watch_approvals(Requests())  # type: ignore[arg-type]
 
 
-class Waiting:
-    """Requests of which one has expired."""
+class Requests:
+    """Requests of all tenants."""
 
-    def newest(self, *_: Any) -> list[Any]:
-        class Asked:
-            def __init__(self, requested_at: float, expires_at: float) -> None:
-                self.requested_at, self.expires_at = requested_at, expires_at
-
-        return [Asked(40.0, 900.0), Asked(90.0, 900.0), Asked(10.0, 99.0)]
+    def waiting(self, tenant: str | None = None, /) -> Waiting:
+        assert tenant is None
+        return Waiting(2, 60.0)
 
 
 def test_prometheus_reads_what_was_told(metrics: GovernanceMetrics) -> None:

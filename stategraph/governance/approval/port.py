@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from stategraph.governance.approval.machine import ApprovalState as ApprovalState
 from stategraph.governance.context import Principal
@@ -95,6 +95,18 @@ class Approval:
     votes: Sequence[Vote] = field(default=())
 
 
+class Waiting(NamedTuple):
+    """Requests that wait for a person.
+
+    Attributes:
+        requests: How many.
+        oldest_s: For how many seconds the oldest has waited; 0: none waits.
+    """
+
+    requests: int
+    oldest_s: float
+
+
 class ApprovalStore(Protocol):
     """Keeps requests; synchronous and thread-safe. Each change is one transaction, and is made once.
 
@@ -133,6 +145,9 @@ class ApprovalStore(Protocol):
             states: In these states; none: in any.
             limit: So many at most.
         """
+
+    def waiting(self, tenant: str | None = None, /) -> Waiting:
+        """Count the requests that wait for a person: of this organisation; None: of all, for operators."""
 
     def vote(self, tenant: str, id: str, voter: Principal, word: VoteWord, comment: str | None = None, /) -> Approval:
         """Count a vote, and move the request when enough have approved, or one has denied.

@@ -3,7 +3,8 @@
 Rules
 -----
 * Times are those of the database's clock, so processes on several machines agree when a request expires.
-* A tenant is part of every key and every condition. `newest` and `expire` alone can be asked about all tenants.
+* A tenant is part of every key and every condition. `newest`, `waiting` and `expire` alone can be asked about all
+  tenants.
 * Who may vote is decided here, by `voting`, whichever way a vote comes in.
 * The tables may stand in the database of the registry of runs, or in another one.
 """
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from stategraph.governance.approval import voting
 from stategraph.governance.approval.machine import OPEN, ApprovalState, Move
-from stategraph.governance.approval.port import MOST_PENDING, Approval, Vote, VoteWord
+from stategraph.governance.approval.port import MOST_PENDING, Approval, Vote, VoteWord, Waiting
 from stategraph.governance.approval.tables import COLUMNS, STATEMENTS
 from stategraph.governance.context import Principal
 from stategraph.governance.errors import ApprovalError
@@ -130,6 +131,14 @@ class SqlApprovals:
         """Return requests, the newest first; see `ApprovalStore.newest`."""
         self.expire(tenant)
         return self._found(self._sql.newest, tenant or "", tenant or "", _list(states or list(ApprovalState)), limit)
+
+    def waiting(self, tenant: str | None = None, /) -> Waiting:
+        """Count the requests that wait for a person; see `ApprovalStore.waiting`."""
+        self.set_up()
+        with self._database.transaction(write=False) as session:
+            now = self._now(session)
+            ((count, oldest),) = session.execute(self._sql.waiting, (tenant or "", tenant or "", now))
+            return Waiting(count, 0.0 if oldest is None else max(0.0, now - oldest))
 
     def _found(self, statement: str, *parameters: object) -> list[Approval]:
         self.set_up()

@@ -97,6 +97,10 @@ class Statements:
             "SELECT count(*) FROM (SELECT 1 FROM sg_approval WHERE tenant = ? AND state = "
             f"'{ApprovalState.REQUESTED}' AND expires_at > ? LIMIT ?) AS waiting"
         )
+        self.waiting = spell(
+            "SELECT count(*), min(requested_at) FROM sg_approval WHERE (? = '' OR tenant = ?) AND state = "
+            f"'{ApprovalState.REQUESTED}' AND expires_at > ?"
+        )
         self.consume = spell(
             f"UPDATE sg_approval SET state = '{ApprovalState.CONSUMED}', used_by = ?, resolved_at = ? WHERE tenant = ? "
             f"AND id = ? AND identity = ? AND expires_at > ? AND {_from(Move.CONSUME)}"

@@ -5,13 +5,11 @@ One recorder serves a program. Where OpenTelemetry has no SDK, its API does noth
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stategraph.errors import MissingPackageError
 from stategraph.governance.actions import ActionOutcome, Reason
-from stategraph.governance.approval.machine import ApprovalState
 from stategraph.governance.approval.port import ApprovalStore
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, AuditSink, Severity
 from stategraph.governance.capability import Capability
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Observation
 
 _KNOWN_REASONS: Final = frozenset(map(str, Reason))
-
-_MOST: Final = 10_000
-"""Requests for approval that are counted at most."""
 
 
 class AuditFigures(Protocol):
@@ -151,20 +146,14 @@ class GovernanceMetrics:
         self._watch(instruments.AUDIT_QUEUE, queue)
         self._watch(instruments.AUDIT_AWAY, lambda: float(bool(statistics().failure)))
 
-    def watch_approvals(self, store: ApprovalStore, now: Callable[[], float] = time.time) -> None:
+    def watch_approvals(self, store: ApprovalStore) -> None:
         """Measure the requests that wait for a person, of all tenants; in one process of those that share a store.
 
         Args:
             store: Keeps the requests, as operators see them.
-            now: The time, in seconds since 1970.
         """
-
-        def waiting() -> list[float]:
-            found = store.newest(None, (ApprovalState.REQUESTED,), _MOST)
-            return [each.requested_at for each in found if each.expires_at > now()]
-
-        self._watch(instruments.APPROVALS_WAITING, lambda: len(waiting()))
-        self._watch(instruments.APPROVALS_OLDEST, lambda: max((now() - each for each in waiting()), default=0.0))
+        self._watch(instruments.APPROVALS_WAITING, lambda: store.waiting().requests)
+        self._watch(instruments.APPROVALS_OLDEST, lambda: store.waiting().oldest_s)
 
     def _watch(self, instrument: Instrument, read: Callable[[], float]) -> None:
         def observe(_: CallbackOptions) -> Iterable[Observation]:

@@ -196,6 +196,21 @@ def test_no_more_than_so_many_wait_for_each_tenant(store: SqlApprovals, clock: C
     store.request(asked("6"))
 
 
+def test_those_that_wait_are_counted_without_reading_them(store: SqlApprovals, clock: Clock) -> None:
+    assert store.waiting() == (0, 0.0)
+    store.request(asked("gone", ApprovalTerms(expires_s=20.0)))
+    clock.now += 15
+    store.request(asked("old"))
+    clock.now += 10
+    for id, tenant in (("new", "acme"), ("decided", "acme"), ("new", "other")):
+        store.request(asked(id, tenant=tenant))
+    store.vote("acme", "decided", BOB, "approve")
+    clock.now += 5
+    assert store.waiting() == (3, 15.0)
+    assert store.waiting("acme") == (2, 15.0)
+    assert store.waiting("other") == (1, 5.0)
+
+
 def test_requests_are_found_by_call_by_equality_and_by_state(store: SqlApprovals, clock: Clock) -> None:
     for n, call in enumerate(["a", "a", "b"]):
         clock.now += 1
