@@ -10,9 +10,12 @@ every action of the conversation is decided about with them, in whichever proces
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+import anyio.to_thread
+
+from stategraph.governance.tenants import keys
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.port import Database
 
@@ -117,3 +120,30 @@ class SqlLabels:
         self.set_up()
         with self._database.transaction() as session:
             session.change(self._erase, (tenant, conversation))
+
+
+class ThreadLabels:
+    """Forgets the labels of threads that are erased: `threads.erase(thread_id, also=[ThreadLabels(labels)])`.
+
+    Args:
+        labels: The labels.
+        conversation_of: Returns the tenant and the conversation of a thread; None: its id is the tenant's key, as
+            `thread_key` and `RequestSessions` make them.
+    """
+
+    def __init__(self, labels: SqlLabels, conversation_of: Callable[[str], tuple[str, str]] | None = None) -> None:
+        self._labels = labels
+        self._conversation_of = conversation_of or keys.parts
+
+    async def erase_thread(self, thread_id: str) -> int:
+        """Forget the labels of a thread's conversation.
+
+        Returns:
+            0: no run is erased with them.
+
+        Raises:
+            ConfigurationError: The thread's id is no key of a tenant.
+            StoreUnavailableError: The database cannot be reached.
+        """
+        await anyio.to_thread.run_sync(self._labels.erase, *self._conversation_of(thread_id))
+        return 0

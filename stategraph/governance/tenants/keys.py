@@ -66,6 +66,19 @@ def own_part(tenant: str, key: str) -> str:
     return key.removeprefix(begins)
 
 
+def parts(key: str) -> tuple[str, str]:
+    """Return the tenant of a key, and its own part of it.
+
+    Raises:
+        ConfigurationError: The text is no key of a tenant.
+    """
+    begins, mark, own = key.partition(_MARK)
+    tenant = tenant_of_label(begins)
+    if not mark or not tenant or label(tenant) != begins:
+        raise ConfigurationError(f"{key!r:.80} is no key of a tenant; expected one that `thread_key` returns")
+    return tenant, own
+
+
 def namespace(tenant: str, *labels: str) -> tuple[str, ...]:
     """Return a namespace of a tenant in a store.
 
