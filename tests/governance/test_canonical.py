@@ -12,7 +12,9 @@ LEAVES = (
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(exclude_categories=["Cs"]))
 )
 JSON = st.recursive(
-    LEAVES, lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text("ab€😀", max_size=3), each, max_size=4)
+    LEAVES,
+    lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text("ab€😀", max_size=3), each, max_size=4),
+    max_leaves=20,
 )
 
 

@@ -40,14 +40,21 @@ def test_a_preview_is_cut_where_it_is_long_or_deep() -> None:
     assert shown["a"] == {"b": {"c": {"d": "[deeper]"}}}
 
 
+def repeated(each: Any, times: int) -> Any:
+    return each * times
+
+
+# What is large is a small thing repeated: drawing each character would take most of the time.
+TIMES = st.sampled_from([1, 1, 5, 40, 150])
+NAMES = st.builds(repeated, st.text(max_size=10), st.sampled_from([1, 1, 5])) | st.sampled_from(CREDENTIALS.split())
 JSON: Any = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=300),
-    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(max_size=30), inner, max_size=30),
-    max_leaves=200,
+    st.none() | st.booleans() | st.integers() | st.builds(repeated, st.text(max_size=12), TIMES),
+    lambda inner: st.builds(repeated, st.lists(inner, max_size=4), TIMES) | st.dictionaries(NAMES, inner, max_size=6),
+    max_leaves=30,
 )
 
 
-@given(st.dictionaries(st.text(max_size=50), JSON, max_size=40))
+@given(st.dictionaries(NAMES, JSON, max_size=8))
 def test_every_preview_is_small_json_and_left_alone_gives_the_arguments_back(arguments: dict[str, Any]) -> None:
     shown = preview(arguments)
     assert len(json.dumps(shown, ensure_ascii=False).encode("utf-8", "replace")) <= MOST_BYTES

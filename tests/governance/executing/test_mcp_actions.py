@@ -32,7 +32,8 @@ async def test_tools_of_a_server_pass_the_pipeline_once_though_two_ways_in_see_t
         made = stack.enter_context(world(tmp_path))
         async with McpSessions({"one": program()}) as sessions:
             registry = Registry()
-            registry.connect(McpCapabilities(sessions, risks={"one/add": "read", "one/*": "external"}))
+            # A slow machine starts the server later than a planning step waits by default.
+            registry.connect(McpCapabilities(sessions, risks={"one/add": "read", "one/*": "external"}, wait_s=60.0))
             await registry.refresh()
             executor = made.executor(registry=registry)
             view = CapabilityGraph.build(registry, session())
