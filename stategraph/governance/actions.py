@@ -99,7 +99,6 @@ class ActionOutcome:
         artifact: Data that is kept with the result and not sent to the model.
         verdict: The policy's verdict, as `stategraph.governance.policy.verdict.Verdict`; None: none was made.
         duration_ms: How long the execution took; None: it was not executed.
-        labels: Labels of information flow that the result carries on, as the policy says.
     """
 
     status: ActionStatus
@@ -109,4 +108,3 @@ class ActionOutcome:
     artifact: Any = None
     verdict: Any = None
     duration_ms: float | None = None
-    labels: frozenset[str] = frozenset()

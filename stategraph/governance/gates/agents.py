@@ -25,7 +25,6 @@ from stategraph.governance import session
 from stategraph.governance.actions import ActionOutcome
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor, action_of, place_of
-from stategraph.governance.gates.labels import labelled, labels_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import ToolAnsweredError
 from stategraph.governance.pipeline.action import Action, Carried, Execution, Ran
@@ -139,7 +138,7 @@ def _action_of(at: Place, call: ToolCall, context: RuntimeSessionContext | None,
     place, of_node = place_of(config), str(at.metadata.get("langgraph_checkpoint_ns") or "")
     if of_node and place.startswith(of_node):  # where the call is a task of the engine within the node's
         place = of_node
-    return action_of(request_of(call, context, config, place, view_digest, labels_of(at.messages)), config)
+    return action_of(request_of(call, context, config, place, view_digest), config)
 
 
 def _never(arguments: Mapping[str, Any]) -> Any:
@@ -156,8 +155,6 @@ def _executed(call: ToolCall, carried: Carried) -> Executed | Answer:
     message = ran.kept["message"]
     if message is not None and message.content != outcome.content:  # the policy has changed it
         message = message.model_copy(update={"content": outcome.content, "artifact": None})
-    if message is not None:
-        message = labelled(message, outcome.labels)
     return Executed(message, {**ran.kept, "message": message}, ran.error)
 
 

@@ -23,7 +23,6 @@ from stategraph.errors import MissingPackageError
 from stategraph.governance import session
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor, action_of
-from stategraph.governance.gates.labels import labels_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of
 from stategraph.governance.pipeline.action import Action
@@ -136,8 +135,7 @@ class _Calls:
         context = self._context or session.context_of(runtime.context)
         # The answer is decided about in one node, and its calls are executed in others.
         place = f"answer:{answer.id if answer is not None else ''}"
-        labels = labels_of(state.get("messages") or ())
-        return action_of(request_of(call, context, config, place, self._view_digest, labels), config)
+        return action_of(request_of(call, context, config, place, self._view_digest), config)
 
 
 def _last_answer(state: State) -> AIMessage | None:

@@ -20,7 +20,6 @@ def request_of(
     config: RunnableConfig,
     place: str,
     view_digest: str | None = None,
-    labels: frozenset[str] = frozenset(),
 ) -> ActionRequest:
     """Return the request of a call.
 
@@ -30,7 +29,6 @@ def request_of(
         config: Of the task that makes it.
         place: Where, so that the id of the call is unique.
         view_digest: The digest of the capabilities that the model was shown; None: not known.
-        labels: Labels of what the model had read.
     """
     return ActionRequest(
         call["name"],
@@ -40,7 +38,6 @@ def request_of(
         context,
         place,
         view_digest,
-        labels,
     )
 
 

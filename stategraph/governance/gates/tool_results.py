@@ -11,7 +11,6 @@ from langchain_core.messages import ToolCall, ToolMessage
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.tools import tool_result
 from stategraph.governance.canonical import same_json
-from stategraph.governance.gates.labels import labelled
 from stategraph.governance.pipeline.action import Carried, Execution, Ran
 from stategraph.governance.pipeline.approvals import Cleared
 
@@ -118,11 +117,9 @@ def _output(call: ToolCall, carried: Carried) -> Output:
         message = _own_message(call, output)
         if message is None:
             return output
-        changed = labelled(message, outcome.labels)
-        if message.content != outcome.content:  # the policy has changed it
-            changed = changed.model_copy(update={"content": outcome.content, "artifact": None})
-        if changed is message:
+        if message.content == outcome.content:
             return output
+        changed = message.model_copy(update={"content": outcome.content, "artifact": None})  # by the policy
         return changed if output is message else _replaced(output, message, changed)
     went_well = outcome.status in ("completed", "answered")
     content = outcome.content if isinstance(outcome.content, str | list) else compact_json(outcome.content)

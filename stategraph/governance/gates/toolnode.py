@@ -27,7 +27,6 @@ from stategraph.constants import CONF, CONFIG_KEY_SCRATCHPAD
 from stategraph.governance import session
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor, action_of, place_of
-from stategraph.governance.gates.labels import labels_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of, by_call
 from stategraph.governance.pipeline.action import Action
@@ -141,8 +140,7 @@ class ToolCallGate:
     def _action(self, request: NodeRequest, call: ToolCall) -> Action:
         config: RunnableConfig = request.runtime.config
         context = self._context or session.context_of(request.runtime.context)
-        labels = labels_of(self._messages(request))
-        return action_of(request_of(call, context, config, place_of(config), self._view_digest, labels), config)
+        return action_of(request_of(call, context, config, place_of(config), self._view_digest), config)
 
     def _messages(self, request: NodeRequest) -> Sequence[AnyMessage]:
         state = request.state

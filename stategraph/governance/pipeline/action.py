@@ -109,7 +109,6 @@ class Action:
         ran: Its result; None: it was not executed.
         replayed: Whether that is the result of an earlier execution of the same call.
         elapsed_ms: How long that took; None: it was not executed.
-        labels: Labels of information flow that its result carries on.
     """
 
     request: ActionRequest
@@ -126,7 +125,6 @@ class Action:
     ran: Ran | None = None
     replayed: bool = False
     elapsed_ms: float | None = None
-    labels: frozenset[str] = frozenset()
 
     @property
     def found(self) -> Capability:

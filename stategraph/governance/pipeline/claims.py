@@ -276,7 +276,6 @@ def _outcome(action: Action, status: ActionStatus, content: Any, reason: str | N
         None if action.ran is None else action.ran.artifact,
         telling.verdict_of(action),
         action.elapsed_ms,
-        action.labels,
     )
 
 

@@ -119,7 +119,7 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
         policy, InterventionPoint.PRE_TOOL_CALL, snapshot, UNIDENTIFIED if services.audit is None else points.OWN
     )
     verdict = evaluation.verdict
-    action = replace(action, evaluation=evaluation, labels=verdict.labels)
+    action = replace(action, evaluation=evaluation)
     if telling.is_worth_telling(verdict):
         yield from telling.told(services, action, AuditEventType.POLICY_DECIDED, telling.decision_data(action))
     if verdict.enforced and verdict.decision is Decision.DENY:
@@ -179,7 +179,7 @@ def again(services: Services, action: Action) -> Steps[Action]:
     Raises:
         Refused: It is refused.
     """
-    fresh = replace(action, arguments=action.asked, capability=None, evaluation=None, labels=frozenset())
+    fresh = replace(action, arguments=action.asked, capability=None, evaluation=None)
     return (yield from through(BEFORE, services, fresh))
 
 

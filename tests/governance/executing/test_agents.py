@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import InvalidAnswerError
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.gates.agents import ActionGate
+from stategraph.governance.labels import SqlLabels
 from stategraph.governance.session import Session
 from stategraph.run.run import Run
 from stategraph.testing import script
@@ -245,10 +246,13 @@ async def test_an_approval_that_expired_before_the_restart_is_asked_for_again(pl
 
 async def test_what_a_model_has_read_counts_for_its_later_calls_in_another_process_too(place: Place) -> None:
     mail = calls(("send_mail", {"to": "ann"}))
-    run, first = await place.run(mail, calls(("look_up", {"order": "7"})), "Read it.", text=FLOW)
+    before, after = (
+        place.stack.enter_context(closing(SqlLabels.from_url(f"sqlite:///{place.folder / 'labels.db'}"))) for _ in "ab"
+    )
+    run, first = await place.run(mail, calls(("look_up", {"order": "7"})), "Read it.", text=FLOW, labels=before)
     await run.process_stream({"messages": [("user", "go")]}, THREAD)
     assert first.office.done == [("send_mail", "ann", ""), ("look_up", "7")]
-    run, second = await place.run(mail, "Done.", text=FLOW)
+    run, second = await place.run(mail, "Done.", text=FLOW, labels=after)
     await run.process_stream({"messages": [("user", "now send it")]}, THREAD)
     assert results(run)[-1][0].startswith("Not executed (secret_read_before): ")
     assert second.office.done == []

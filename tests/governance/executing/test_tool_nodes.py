@@ -19,6 +19,7 @@ from stategraph import AgentRuntime
 from stategraph.governance.gates.agents import ActionGate
 from stategraph.governance.gates.middleware import action_middleware
 from stategraph.governance.gates.toolnode import ToolCallGate
+from stategraph.governance.labels import SqlLabels
 from stategraph.governance.session import Session
 from stategraph.run.graphs.tool_hooks import ToolDeniedError, run_tool
 from stategraph.run.run import Run
@@ -116,7 +117,8 @@ def test_a_react_agent_acts_through_its_tool_node(worlds: Any, go: Any, version:
 
 def test_labels_of_what_was_read_count_for_later_calls(worlds: Any, go: Any) -> None:
     made = worlds()
-    gate = ToolCallGate(made.executor(FLOW))
+    labels = SqlLabels.from_url(f"sqlite:///{made.folder / 'labels.db'}")
+    gate = ToolCallGate(made.executor(FLOW, labels=labels))
     builder = StateGraph(MessagesState)
     node = ToolNode(tools_of(made), wrap_tool_call=gate.wrap, awrap_tool_call=gate.awrap)
     builder.add_node("read", node)
@@ -127,6 +129,7 @@ def test_labels_of_what_was_read_count_for_later_calls(worlds: Any, go: Any) -> 
     assert results(state)[0] == "7: on its way"
     assert results(state)[1].startswith("Not executed (secret_read_before): ")
     assert made.office.done == [("look_up", "7")]
+    labels.close()
 
 
 def test_edits_reach_the_tool(worlds: Any, go: Any) -> None:
