@@ -136,12 +136,12 @@ class Action:
     def key(self) -> str:
         """The name of the effect: what the capability says, or the call."""
         capability, request = self.found, self.request
+        name = capability.id.rpartition("@")[0]
         if capability.effect_key is not None:
-            name = capability.id.rpartition("@")[0]
             return f"{name}:{capability.effect_key.format_map(_Fields(self.arguments, capability.effect_key))}"
         # A task of a graph is the same when it runs again, in whichever run; elsewhere ids of calls are the run's.
         owner = request.run.scope if request.place else request.run.run_id
-        return f"call:{owner}:{request.place}:{request.call_id}"
+        return f"call:{owner}:{request.place}:{request.call_id}:{name}"
 
     @property
     def unnamed(self) -> str | None:

@@ -186,7 +186,7 @@ def claim(services: Services, action: Action) -> Steps[Action]:
         action = replace(action, elapsed_ms=dispatch.elapsed_ms)
         if isinstance(error, Exception):  # of an effect with a key of its own
             raise Ended(action, _ending(services, action, dispatch, error)) from error
-        yield _uncut(_torn_off(services, action, error))
+        yield uncut(_torn_off(services, action, error))
         raise
     if dispatch.ran is not None:
         return replace(action, ran=dispatch.ran, elapsed_ms=dispatch.elapsed_ms)
@@ -318,12 +318,17 @@ def log_untold(action: Action, outcome: ActionOutcome) -> None:
     )
 
 
-def _uncut(steps: Steps[None]) -> Step:
-    """Return a step that takes others, and is not cancelled meanwhile."""
+def uncut(steps: Steps[None]) -> Step:
+    """Return a step that takes others to their end, also if its caller is cancelled meanwhile."""
 
     async def later() -> None:
+        taking = asyncio.create_task(atake(steps))
         with anyio.CancelScope(shield=True):
-            await atake(steps)
+            try:
+                await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                await asyncio.wait((taking,))
+                raise
 
     return Step(lambda: take(steps), later)
 

@@ -19,6 +19,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -58,7 +59,11 @@ def review(services: Services, action: Action) -> Steps[Action]:
     ran = action.ran
     if ran is None:
         return action
-    content = yield from _reviewed_content(services, action, ran.content, failed=ran.error is not None)
+    try:
+        content = yield from _reviewed_content(services, action, ran.content, failed=ran.error is not None)
+    except asyncio.CancelledError:
+        yield from _ended(services, action, claims.completed(services, action))
+        raise
     return action if content is ran.content else replace(action, ran=Ran(content, None, ran.kept, ran.error))
 
 
@@ -124,6 +129,15 @@ def _carried_on(services: Services, action: Action, labels: frozenset[str]) -> S
         yield blocking(services.labels.add, context.tenant, context.session_id, brought)
 
 
+def _ended(services: Services, action: Action, outcome: ActionOutcome) -> Steps[None]:
+    """Tell of the end of an action; a log is told to the end, also where the caller is cancelled."""
+    end = claims.end(services, action, outcome)
+    if services.audit is None:
+        yield from end
+    else:
+        yield claims.uncut(end)
+
+
 def _kept_back(reason: str, why: str) -> str:
     return f"It was executed. Its result is not shown ({reason}): {why}"
 
@@ -157,7 +171,7 @@ def run(services: Services, action: Action) -> Steps[Carried]:
             action, outcome = ended.action, (yield from _reviewed(services, ended.action, ended.outcome))
     except claims.Ended as ended:
         action, outcome = ended.action, (yield from _reviewed(services, ended.action, ended.outcome))
-    yield from claims.end(services, action, outcome)
+    yield from _ended(services, action, outcome)
     if outcome.status == "rejected" and services.on_error == "raise":
         raise raised or ActionRejected(str(outcome.content), outcome.reason or Reason.POLICY_DENIED)
     return Carried(outcome, action.ran)

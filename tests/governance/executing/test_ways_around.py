@@ -114,6 +114,46 @@ def test_an_audit_log_that_fails_inside_of_a_tool_does_not_undo_its_effect(offic
     assert done == ["7"]
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("at", ["policy.decided", "action.completed"])
+async def test_the_end_of_an_executed_action_is_told_where_the_caller_is_cancelled(office: World, at: str) -> None:
+    entered, goes_on, record = asyncio.Event(), asyncio.Event(), office.log.record_sync
+
+    async def recording(event: Any, /, *, durable: bool = False) -> None:
+        if event.type == at:
+            entered.set()
+            await goes_on.wait()
+        record(event, durable=durable)
+
+    office.log.record = recording  # type: ignore[method-assign]
+    acting = asyncio.create_task(office.executor(MASK).act(asked("send_mail", to="ann")))
+    await asyncio.wait_for(entered.wait(), 60)
+    acting.cancel()
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.wait([acting], timeout=60)
+    assert acting.cancelled()
+    assert office.log.types[-1] == "action.completed"
+
+
+@pytest.mark.parametrize("risk", ["write", "destructive"])
+def test_the_id_of_an_executed_call_says_nothing_of_another_capability(office: World, act: Any, risk: Any) -> None:
+    def archive(id: int) -> str:
+        """Archive."""
+        return "archived"
+
+    def delete(id: int) -> str:
+        """Delete."""
+        return "deleted"
+
+    offers = (offer(each, Traits(source="office", risk=risk)) for each in (archive, delete))
+    made = office.executor(FREE, registry=Registry(*offers))
+    assert act(made, asked("archive", id=1)).content == "archived"
+    assert act(made, asked("delete", id=1)).content == "deleted"
+    strict = office.executor(ASK, registry=Registry(offer(delete, Traits(source="office", risk="destructive"))))
+    assert act(strict, asked("delete", "call-2", id=1)).status == "rejected"
+
+
 # The pass that a gate gives the tool which it executes is for that very action.
 
 
