@@ -295,13 +295,17 @@ def _name(error: BaseException) -> str:
 
 
 def end(services: Services, action: Action, outcome: ActionOutcome) -> Steps[None]:
-    """Give back what was held, and tell the log and the metrics."""
+    """Give back what was held, and tell the log and the metrics.
+
+    What is in doubt is stored before anybody hears of it: who heard does not ask again, and nothing else tells of it.
+    """
     if services.budgets is not None:
         executed = outcome.status not in ("rejected", "answered") and not action.replayed
         services.budgets.end_action(action.reservation, executed=executed)
     data = telling.outcome_data(services, action, outcome)
     try:
-        yield from telling.told(services, action, telling.OUTCOMES[outcome.status], data)
+        doubtful = outcome.status == "in_doubt"
+        yield from telling.told(services, action, telling.OUTCOMES[outcome.status], data, durable=doubtful)
     except AuditUnavailable:
         if outcome.status in ("rejected", "answered"):
             return  # nothing was done

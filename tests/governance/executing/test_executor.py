@@ -129,6 +129,8 @@ def test_a_call_that_was_torn_off_is_in_doubt_and_stays_so(office: World, act: A
     office.office.raises = None
     outcome = act(office.executor(None), asked("send_mail", to="ann"))
     assert (outcome.status, outcome.reason) == ("in_doubt", Reason.IN_DOUBT)
+    # Stored before it is answered: a process killed then would leave no event of it, and nobody calls again.
+    assert (office.log.types[-1], office.log.durable[-1]) == ("action.in_doubt", office.log.events[-1].id)
     assert "Do not call it again" in outcome.content
     assert office.office.done == []
 
