@@ -19,6 +19,7 @@ from stategraph.governance.skills.registry import SkillRegistry
 from tests.cli.programs import ROOT, stategraph
 from tests.governance.capabilities.given import offered
 from tests.governance.skills.folders import skill
+from tests.sqlite import connection
 
 PROGRAM = '''
 from stategraph.agent.settings.inputs import AgentInputs
@@ -82,6 +83,17 @@ def test_what_is_in_quarantine_is_shown_and_released(folder: Path) -> None:
     assert done.returncode == 0 and [each["released_by"] for each in json.loads(done.stdout)] == ["first", "ann"]
     done = stategraph(folder, "capabilities", "desk:registry", "--release", "x@1")
     assert done.returncode == 2 and "SqliteVersions(FILE)" in done.stderr
+
+
+def test_a_database_of_something_else_stays_as_it_is(folder: Path) -> None:
+    with connection(folder / "other.db") as made:
+        made.execute("CREATE TABLE t (x)")
+    before = (folder / "other.db").read_bytes()
+    for words in ((), ("--release", "x@1")):
+        done = stategraph(folder, "capabilities", "other.db", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "'other.db' has no versions of capabilities: name the file" in done.stderr
+    assert (folder / "other.db").read_bytes() == before
 
 
 def test_skills_are_listed(folder: Path) -> None:

@@ -198,9 +198,10 @@ class SqliteVersions:
 
     Args:
         path: The file, which is made if it is not there; `:memory:` keeps versions as long as this object.
+        create: Whether the file, and the table in it, may be made; if not, both have to be there.
 
     Raises:
-        ConfigurationError: The file cannot be opened, or is no database.
+        ConfigurationError: The file cannot be opened, is no database, or has no versions and none may be kept there.
     """
 
     _TABLE = """
@@ -222,10 +223,24 @@ class SqliteVersions:
             raise self._unusable(error) from error
         try:
             self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.execute(self._TABLE)
+            if create:
+                self._connection.execute(self._TABLE)
+            else:
+                self._require_table()
         except sqlite3.Error as error:
             self._connection.close()
             raise self._unusable(error) from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _require_table(self) -> None:
+        table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sg_capability_version'"
+        if self._connection.execute(table).fetchone() is None:
+            raise ConfigurationError(
+                f"The database '{self.path}' has no versions of capabilities: name the file that the registry was "
+                "given, as SqliteVersions(FILE)"
+            )
 
     def close(self) -> None:
         """Close the file."""
