@@ -74,7 +74,8 @@ def months_before(storage: AuditStorage, limit: datetime) -> list[str]:
     """Return the months that are over at a time, and for a day, and have rows."""
     limit = min(limit, datetime.now(UTC) - _OVER)
     with storage.reading() as reading:
-        return [month for month in reading.months() if month < f"{limit:%Y-%m}"]
+        first = limit.date().isoformat()[:7]  # `%Y` has three digits before the year 1000
+        return [month for month in reading.months() if month < first]
 
 
 def archive(

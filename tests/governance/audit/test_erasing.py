@@ -203,6 +203,10 @@ def test_months_are_archived_in_order_when_they_are_over(long_log: AuditStorage,
     check(long_log)
 
 
+def test_no_month_is_older_than_a_thousand_years(long_log: AuditStorage) -> None:
+    assert archiving.months_before(long_log, datetime(31, 1, 1, tzinfo=UTC)) == []
+
+
 def test_a_month_that_does_not_verify_stays(long_log: AuditStorage, tmp_path: Path) -> None:
     with long_log.transaction(["acme"]) as session:
         session.head("acme")
