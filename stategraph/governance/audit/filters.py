@@ -9,15 +9,28 @@ from typing import Any, Final
 from stategraph.governance.audit.event import Severity
 from stategraph.governance.audit.record import Row, microseconds
 
-#: The columns that are compared as a whole, or by their beginning if the filter ends with `*`.
+#: The columns of texts.
 _TEXTS: Final = ("id", "run_id", "thread_id", "call_id", "principal", "capability_id", "decision", "trace_id")
+
+#: Those of them in which `*` at the end of the filter stands for any end: their names are not made up by users.
+_PATTERNS: Final = frozenset({"type", "capability_id"})
+
+
+class Prefix(str):
+    """A beginning, for a filter that chooses all texts that begin so: `AuditFilter(run_id=Prefix("nightly-"))`.
+
+    A `*` in it is one.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
     """Chooses rows; what is None, or empty, chooses all.
 
-    Texts are compared as a whole; one that ends with `*` is compared by its beginning, as in `mcp:github/*`.
+    Texts are compared as a whole: the user `ann*` is one user. A `Prefix` chooses by a beginning; in `types` and
+    `capability_id` so does a text that ends with `*`, as in `mcp:github/*`.
 
     Attributes:
         types: Types of events, such as `action.started` or `approval.*`.
@@ -89,9 +102,9 @@ class AuditFilter:
         """Return whether a row is chosen."""
         for name in _TEXTS:
             wanted = getattr(self, name)
-            if wanted is not None and not _matches(getattr(row, name), wanted):
+            if wanted is not None and not _matches(name, getattr(row, name), wanted):
                 return False
-        if self.types and not any(_matches(row.type, str(each)) for each in self.types):
+        if self.types and not any(_matches("type", row.type, str(each)) for each in self.types):
             return False
         if self.severity is not None and row.severity < self.severity:
             return False
@@ -104,12 +117,20 @@ ALL: Final = AuditFilter()
 
 
 def _condition(column: str, value: str, mark: str) -> tuple[str, list[Any]]:
-    if value.endswith("*"):
-        return f"substr({column}, 1, {len(value) - 1}) = {mark}", [value[:-1]]
+    if (prefix := _prefix(column, value)) is not None:
+        return f"substr({column}, 1, {len(prefix)}) = {mark}", [prefix]
     return f"{column} = {mark}", [value]
 
 
-def _matches(value: str | None, wanted: str) -> bool:
+def _matches(column: str, value: str | None, wanted: str) -> bool:
     if value is None:
         return False
-    return value.startswith(wanted[:-1]) if wanted.endswith("*") else value == wanted
+    prefix = _prefix(column, wanted)
+    return value == wanted if prefix is None else value.startswith(prefix)
+
+
+def _prefix(column: str, wanted: str) -> str | None:
+    """Return the beginning that a filter chooses by; None: it is compared as a whole."""
+    if isinstance(wanted, Prefix):
+        return str(wanted)
+    return wanted[:-1] if column in _PATTERNS and wanted.endswith("*") else None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from stategraph.agent.messages.encodable import encodable
 from stategraph.errors import ConfigurationError
 from stategraph.governance.audit.event import AuditEvent, AuditEventType
 from stategraph.governance.audit.record import Record, make_record
@@ -65,7 +66,7 @@ def prepare_any(event: AuditEvent, redactor: Redactor, keyring: Keyring | None, 
         event.trace_id,
     )
     data = redactor.clean_json(event.data, most) if event.data else ""
-    return make_record(event, _cleaned(texts, redactor), _utf8(data), keyring)
+    return make_record(event, _cleaned(texts, redactor), encodable(data), keyring)
 
 
 def _is_name(value: Any) -> bool:

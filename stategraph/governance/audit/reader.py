@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import IO, Any, Final, Literal, TypeAlias
 
+from stategraph.agent.messages.encodable import encodable_value
 from stategraph.errors import ConfigurationError
 from stategraph.governance.audit import erasing, verification
 from stategraph.governance.audit.event import AuditEvent, Severity
@@ -238,7 +239,7 @@ def entry(row: Row, keyring: Keyring | None) -> AuditEntry:
     unreadable = None
     try:
         plain = plain_data(row, keyring)
-        data = json.loads(plain[SALT_BYTES:]) if plain is not None else {}
+        data = _json(plain[SALT_BYTES:]) if plain is not None else {}
     except KeyUnavailable as error:
         unreadable = str(error)
     except ValueError:
@@ -262,6 +263,12 @@ def entry(row: Row, keyring: Keyring | None) -> AuditEntry:
     return AuditEntry(
         row.seq, moment(row.stored), event, row.hash.hex(), row.data is None and _had_data(row), unreadable
     )
+
+
+def _json(text: bytes) -> Any:
+    """Read data; halves of characters, which earlier versions recorded as escapes, are replaced."""
+    data = json.loads(text)
+    return encodable_value(data) if b"\\ud" in text else data
 
 
 def _had_data(row: Row) -> bool:

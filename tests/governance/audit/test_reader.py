@@ -9,9 +9,10 @@ import json
 import pytest
 
 from stategraph.errors import ConfigurationError
+from stategraph.governance.audit import preparing
 from stategraph.governance.audit.event import Severity
-from stategraph.governance.audit.filters import AuditFilter
-from stategraph.governance.audit.reader import AuditAccess, AuditReader
+from stategraph.governance.audit.filters import AuditFilter, Prefix
+from stategraph.governance.audit.reader import FORMATS, AuditAccess, AuditReader
 from stategraph.governance.audit.storage import AuditStorage
 from stategraph.governance.context import Principal
 from stategraph.governance.errors import AuditDenied
@@ -82,6 +83,27 @@ def test_everybody_may_read_their_own_events_if_that_is_said(storage: AuditStora
         reader.page(AuditFilter(principal="acme/*"))
 
 
+def test_a_user_whose_name_ends_in_a_star_is_one_user(storage: AuditStorage) -> None:
+    names = ["acme/ann", "acme/an*", "acme/*", "acme/anna"]
+    store(storage, [event(principal=name, run_id=name) for name in names])
+    for name in names:
+        user = Principal("acme", name.partition("/")[2])
+        own = AuditReader(storage, user, access=AuditAccess(own=True))
+        assert [each.event.principal for each in own.entries()] == [name]
+        assert [each.event.principal for each in own.entries(AuditFilter(capability_id="mcp:*"))] == [name]
+    reader = AuditReader(storage, AUDITOR)
+    assert [each.seq for each in reader.entries(AuditFilter(run_id="acme/an*"))] == [2]
+    assert [each.seq for each in reader.entries(AuditFilter(run_id=Prefix("acme/an")))] == [1, 2, 4]
+    assert [each.seq for each in reader.entries(AuditFilter(run_id=Prefix("acme/*")))] == [3]
+
+
+def test_the_data_of_a_user_whose_name_ends_in_a_star_are_erased_alone(storage: AuditStorage) -> None:
+    store(storage, [event(principal=name) for name in ("acme/ann", "acme/an*", "acme/anna")])
+    officer = AuditReader(storage, Principal("acme", "olga", frozenset({"privacy-officer"})))
+    assert officer.erase(AuditFilter(principal="acme/an*"), reason="r") == 1
+    assert [row.data is None for row in rows(storage)[:3]] == [False, True, False]
+
+
 def test_only_privacy_officers_erase(storage: AuditStorage) -> None:
     fill(storage, 1)
     with pytest.raises(AuditDenied, match="privacy-officer"):
@@ -100,6 +122,22 @@ def test_events_are_exported_as_lines_and_the_log_tells_of_it(storage: AuditStor
     assert [each["seq"] for each in lines] == [1, 2, 3]
     assert lines[0]["data"].keys() == {"number"}
     assert (rows(storage)[-1].type, rows(storage)[-1].principal) == ("audit.exported", "acme/otto")
+
+
+def test_halves_of_characters_are_replaced_when_they_are_recorded_and_when_they_are_read(
+    storage: AuditStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"data": {"\ud800": ["a\udfff", "\ud83d\ude00"]}}
+    store(storage, [event(**made)])
+    monkeypatch.setattr(preparing, "encodable", preparing._utf8)  # as earlier versions recorded them
+    store(storage, [event(**made)])
+    assert b"\\ud800" in (rows(storage)[1].data or b"")
+    for format in FORMATS:
+        file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
+        assert AuditReader(storage, AUDITOR).export(file, AuditFilter(types=("action.*",)), format=format) == 2
+        file.flush()
+    found = [each.event.data for each in AuditReader(storage, AUDITOR).entries(AuditFilter(types=("action.*",)))]
+    assert found == [{"\ufffd": ["a\ufffd", "\U0001f600"]}] * 2
 
 
 def test_events_are_exported_as_csv_without_formulas(storage: AuditStorage) -> None:
