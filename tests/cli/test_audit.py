@@ -14,6 +14,7 @@ import pytest
 
 from stategraph.cli import main
 from stategraph.governance.audit.log import AuditLog
+from stategraph.governance.audit.reader import AuditEntry
 from stategraph.governance.keyring import Keyring
 from tests.cli.programs import stategraph
 from tests.governance.audit.events import event
@@ -134,6 +135,11 @@ def test_heads_that_were_kept_elsewhere_prove_an_end(folder: Path, capsys: pytes
         (["erase", "--tenant", "acme", "--reason", "r", *LOG], "needs to know what"),
         (["rekey", "--tenant", "acme", *LOG], "no key to encrypt with"),
         (["query", "--tenant", "acme", *LOG, "--keys", "none.json"], "cannot be read"),
+        (["query", "--tenant", "\udcff", *LOG], r"--tenant is '\udcff', which is no text in UTF-8"),
+        (["query", "--tenant", "acme", *LOG, "--type", "a", "--type", "\udcff"], "--type is"),
+        (["verify", "--tenant", "\udcff", *LOG], "--tenant is"),
+        (["erase", "--tenant", "acme", *LOG, "--run", "r7", "--reason", "\udcff"], "--reason is"),
+        (["export", "--tenant", "acme", *LOG, "--as", "\udcff"], "--as is"),
     ],
 )
 def test_what_does_not_work_is_said_in_a_sentence(
@@ -163,3 +169,57 @@ def test_rows_are_encrypted_with_a_new_key(folder: Path, capsys: pytest.CaptureF
     new.without_key("k1").write("keys.json")
     assert main(["audit", "verify", *LOG, "--keys", "keys.json"]) == 0
     assert Keyring.from_file("keys.json").ids == ("k2",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["query", "--tenant", "acme", "--since", "99999999999d", *LOG],
+        ["query", "--tenant", "acme", "--until", f"{'9' * 400}d", *LOG],
+        ["archive", "--older-than", "99999999999d", "--delete", *LOG],
+    ],
+)
+def test_an_age_of_more_years_than_there_are_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit", *words])
+    assert "longer ago than the year 1" in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["audit", "export", "--tenant", "acme", *LOG, "--output", "out.jsonl"]
+    Path("real.jsonl").write_text("before")
+    Path("out.jsonl").symlink_to("real.jsonl")
+    there = sorted(Path().iterdir())
+
+    def full(self: AuditEntry) -> dict[str, object]:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AuditEntry, "facts", full)
+        assert main(words) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert Path("real.jsonl").read_text() == "before"
+    assert sorted(Path().iterdir()) == there
+    assert main(words) == 0
+    assert len(Path("real.jsonl").read_text().splitlines()) == 7
+    assert Path("out.jsonl").is_symlink()
+    assert Path("real.jsonl").stat().st_mode & 0o777 == 0o600
+    assert main([*words[:-1], "/dev/null"]) == 0
+
+
+def test_names_cannot_break_out_of_their_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = AuditLog("sqlite:///audit.db")
+    tenant = "a\x1b[31mb\nacme: verified"
+    store(log.storage, [event(tenant=tenant, principal="x\x1b[2J\nX\u202e", run_id="\u200fr", decision="a\tb")])
+    log.close()
+    assert main(["audit", "query", "--tenant", tenant, *LOG]) == 0
+    _, line, *rest = capsys.readouterr().out.splitlines()
+    assert rest == []
+    for shown in (r"x\u001b[2J\u000aX\u202e", r"\u200fr", r"a\u0009b"):
+        assert shown in line
+    assert main(["audit", "verify", "--tenant", tenant, *LOG]) == 0
+    assert capsys.readouterr().out.startswith(r"a\u001b[31mb\u000aacme: verified: verified, 1 row")

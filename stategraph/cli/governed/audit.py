@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-from contextlib import closing
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast
@@ -17,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 from stategraph.cli import pruning
 from stategraph.cli.output import NOTHING_DONE, STOPPED, Output, counted, expected, positive, table, write
 from stategraph.cli.parser import Parser
+from stategraph.cli.style import harmless
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,6 +40,12 @@ _SEVERITIES: Final = ("debug", "info", "warning", "error", "critical")
 _ALGORITHMS: Final = ("AES-256-GCM", "ChaCha20-Poly1305")
 _SHOWN: Final = 20
 """Findings of a tenant that are printed."""
+
+_WORDS: Final = ("tenant", "types", "run_", "thread", "call", "principal", "capability", "decision", "trace", "id")
+"""Arguments that are compared with what the log has; beside them `user` and `reason` are written to it."""
+
+_ENDS: Final = re.compile(r"[\t\n\r\u061c\u200e\u200f\u2028\u2029]")
+"""Ends of lines and of columns, and marks of direction that `harmless` lets through."""
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +76,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
     archive = add("archive", "Write months that are over to files, and delete them from the log.", _archive)
     archive.add_argument(
-        "--older-than", type=pruning.age, required=True, metavar="AGE", help="only months so long ago, as in 365d"
+        "--older-than", type=_age, required=True, metavar="AGE", help="only months so long ago, as in 365d"
     )
     target = archive.add_mutually_exclusive_group(required=True)
     target.add_argument("--to", metavar="FOLDER", help="for the files; made if it is not there")
@@ -133,13 +143,27 @@ def _moment(text: str) -> datetime:
     Raises:
         ArgumentTypeError: It is neither.
     """
-    from datetime import UTC, datetime, timedelta
+    from datetime import UTC, datetime
 
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        return datetime.now(UTC) - timedelta(seconds=pruning.age(text))
+        return _age(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _age(text: str) -> datetime:
+    """Read an age, and return the time that is so long ago.
+
+    Raises:
+        ArgumentTypeError: It is none, or longer than there are years.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    try:
+        return datetime.now(UTC) - timedelta(seconds=pruning.age(text))
+    except OverflowError:
+        raise argparse.ArgumentTypeError(f"'{text}' is longer ago than the year 1: write a shorter age") from None
 
 
 def _filter(arguments: argparse.Namespace) -> AuditFilter:
@@ -169,6 +193,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = Output(as_json=arguments.json, store=arguments.log or "")
     output.log_to_stderr()
     try:
+        _check_words(arguments)
         code: int = arguments.act(arguments, output)
     except KeyboardInterrupt:
         return STOPPED
@@ -179,6 +204,28 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         return output.fail(known)
     return code
+
+
+def _check_words(arguments: argparse.Namespace) -> None:
+    """Return if all that is compared with the log, or written to it, is text.
+
+    Raises:
+        ConfigurationError: Something has bytes that are no UTF-8.
+    """
+    from stategraph.agent.messages.encodable import is_encodable
+    from stategraph.errors import ConfigurationError
+
+    for name in (*_WORDS, "user", "reason"):
+        value = getattr(arguments, name, None) or ()
+        for each in [value] if isinstance(value, str) else value:
+            if not is_encodable(each):
+                option = {"types": "type", "user": "as"}.get(name, name.rstrip("_"))
+                raise ConfigurationError(f"--{option} is {each!a}, which is no text in UTF-8")
+
+
+def _in_a_cell(text: str | None) -> str:
+    """Return a text for a column of a table, whatever is in it: recorded names come from anywhere."""
+    return _ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", harmless(text or ""))
 
 
 def _storage(arguments: argparse.Namespace) -> AuditStorage:
@@ -224,11 +271,11 @@ def _query(arguments: argparse.Namespace, output: Output) -> int:
         (
             f"{each.seq}",
             f"{each.event.at:%Y-%m-%d %H:%M:%S}",
-            each.event.type,
-            each.event.principal or "",
-            each.event.capability_id or "",
-            each.event.decision or "",
-            each.event.run_id or "",
+            _in_a_cell(each.event.type),
+            _in_a_cell(each.event.principal),
+            _in_a_cell(each.event.capability_id),
+            _in_a_cell(each.event.decision),
+            _in_a_cell(each.event.run_id),
         )
         for each in found
     ]
@@ -264,7 +311,7 @@ def _verify(arguments: argparse.Namespace, output: Output) -> int:
         }
         for each in found
     ]
-    output.show(facts, "\n".join(line for each in found for line in _told(each)) or "There are no rows.")
+    output.show(facts, "\n".join(_in_a_cell(line) for each in found for line in _told(each)) or "There are no rows.")
     return 0 if all(each.ok for each in found) else NOTHING_DONE
 
 
@@ -307,11 +354,32 @@ def _export(arguments: argparse.Namespace, output: Output) -> int:
         if arguments.output == "-":
             reader.export(cast("IO[str]", _Stdout()), where, format=arguments.format)
             return 0
-        with open(arguments.output, "w", encoding="utf-8", newline="") as file:
-            os.chmod(arguments.output, 0o600)
+        with _whole(arguments.output) as file:
             number = reader.export(file, where, format=arguments.format)
     output.show({"events": number, "file": arguments.output}, f"{counted(number, 'event')} in {arguments.output}.")
     return 0
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[IO[str]]:
+    """Open a file that is there when the block has ended well, for its owner alone; else all is as it was before.
+
+    What is no file, such as a pipe, is written to at once.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            yield file
+        return
+    real = os.path.realpath(path)  # a link stays one
+    number, name = tempfile.mkstemp(dir=os.path.dirname(real), prefix=f".{os.path.basename(real)[:100]}.")
+    try:
+        with open(number, "w", encoding="utf-8", newline="") as file:
+            yield file
+        os.replace(name, real)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
 
 
 class _Stdout:
@@ -336,13 +404,12 @@ def _erase(arguments: argparse.Namespace, output: Output) -> int:
 
 def _archive(arguments: argparse.Namespace, output: Output) -> int:
     from dataclasses import asdict
-    from datetime import UTC, datetime, timedelta
 
     from stategraph.governance.audit.archiving import archive, months_before
 
     by, keyring = _principal(arguments, "operator"), _keyring(arguments)
     with closing(_storage(arguments)) as storage:
-        months = months_before(storage, datetime.now(UTC) - timedelta(seconds=arguments.older_than))
+        months = months_before(storage, arguments.older_than)
         if not months or arguments.dry_run:
             text = f"Would be archived: {', '.join(months)}." if months else "No month is so old."
             output.show({"months": months, "dry_run": arguments.dry_run}, text)
