@@ -96,7 +96,7 @@ def main() -> None:
         call = script.call("send_mail", {"to": "ann@example.com", "api_key": "sk-live-0123456789abcdef"}, id="call_1")
         asyncio.run(turn(folder, "first process", ScriptedChatModel(replies=[script.reply("", call)])))
         print("first process: ended, nothing sent", flush=True)
-        subprocess.run([sys.executable, __file__, name], check=True)
+        subprocess.run([sys.executable, __file__, "second", name], check=True)
         storage = storage_at(f"sqlite:///{folder / 'audit.db'}")
         reader = AuditReader(storage, Principal("acme", "auditor", frozenset({"auditor"})))
         told = [str(entry.event.type) for entry in reader.entries()]
@@ -105,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    second(Path(sys.argv[1])) if len(sys.argv) > 1 else main()
+    second(Path(sys.argv[2])) if sys.argv[1:2] == ["second"] else main()
