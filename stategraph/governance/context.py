@@ -15,6 +15,11 @@ from stategraph.errors import ConfigurationError
 from stategraph.governance.capability import RISKS, Risk
 
 
+def _check_text(owner: str, name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be a text that is not empty")
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The authenticated caller, as the host knows it; never taken from what a model or a client sent.
@@ -36,9 +41,11 @@ class Principal:
 
     def __post_init__(self) -> None:
         for name in ("org_id", "user_id"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise ConfigurationError(f"Principal: {name} is {value!r}; it must be a text that is not empty")
+            _check_text("Principal", name, getattr(self, name))
+        if isinstance(self.roles, str):
+            raise ConfigurationError(
+                f"Principal: roles is the text {self.roles!r}; expected several: frozenset({{{self.roles!r}}})"
+            )
         object.__setattr__(self, "roles", frozenset(self.roles))
         object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
 
@@ -66,6 +73,9 @@ class AgentRef:
 
     id: str
     version: str = ""
+
+    def __post_init__(self) -> None:
+        _check_text("AgentRef", "id", self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,9 @@ class RuntimeSessionContext:
     locale: str | None = None
     trace: str | None = None
     approver: Principal | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("RuntimeSessionContext", "session_id", self.session_id)
 
     @property
     def tenant(self) -> str:

@@ -22,11 +22,24 @@ def test_a_context_is_refused_wherever_it_would_be_stored(store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("org", "user", "field"), [("", "ann", "org_id"), ("acme", "", "user_id"), (None, "ann", "org_id")]
+    ("org", "user", "field"),
+    [("", "ann", "org_id"), ("acme", "", "user_id"), (None, "ann", "org_id"), (" ", "ann", "org_id")],
 )
 def test_a_principal_without_a_tenant_or_a_user_is_refused(org, user, field) -> None:
     with pytest.raises(ConfigurationError, match=field):
         Principal(org, user)
+
+
+def test_roles_that_are_one_text_are_refused_with_the_form_that_is_expected() -> None:
+    with pytest.raises(ConfigurationError, match=r"roles is the text 'support'; expected several: frozenset\("):
+        Principal("acme", "ann", "support")  # type: ignore[arg-type]
+
+
+def test_an_agent_and_a_session_without_an_id_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="AgentRef: id is ''"):
+        AgentRef("")
+    with pytest.raises(ConfigurationError, match="RuntimeSessionContext: session_id is ''"):
+        RuntimeSessionContext(ANN, AgentRef("desk"), "")
 
 
 def test_claims_cannot_be_changed_afterwards_and_are_not_printed() -> None:
