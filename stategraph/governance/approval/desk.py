@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 
 import anyio.to_thread
 
-from stategraph.governance.approval.machine import ApprovalState
+from stategraph.governance.approval.events import decision_event
 from stategraph.governance.approval.port import Approval, ApprovalStore, VoteWord
-from stategraph.governance.audit.event import AuditEvent, AuditEventType, AuditSink, Severity
+from stategraph.governance.audit.event import AuditSink
 from stategraph.governance.context import Principal
+from stategraph.governance.errors import AuditUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class ApprovalDesk:
 
     Attributes:
         store: Keeps the requests.
-        audit: Is told what is granted and denied; None: nobody is.
+        audit: Is told what is granted and denied; None: the executor tells its own log when the run goes on.
     """
 
     store: ApprovalStore
@@ -45,47 +44,25 @@ class ApprovalDesk:
         """
         act = partial(self.store.vote, voter.org_id, id, voter, word, comment)
         found = await anyio.to_thread.run_sync(act)
-        event = _event(found, voter)
+        event = decision_event(found)
         if self.audit is not None and event is not None:
-            await self.audit.record(event, durable=True)
+            note = partial(self.store.note_told, found.tenant, found.id, found.state)
+            if await anyio.to_thread.run_sync(note):
+                try:
+                    await self.audit.record(event, durable=True)
+                except AuditUnavailable:
+                    await anyio.to_thread.run_sync(partial(note, told=False))
+                    raise
         return found
 
     def vote_sync(self, id: str, voter: Principal, word: VoteWord, comment: str | None = None) -> Approval:
         """Count a vote, as `vote` does, in a thread without an event loop."""
         found = self.store.vote(voter.org_id, id, voter, word, comment)
-        event = _event(found, voter)
-        if self.audit is not None and event is not None:
-            self.audit.record_sync(event, durable=True)
+        event = decision_event(found)
+        if self.audit is not None and event is not None and self.store.note_told(found.tenant, found.id, found.state):
+            try:
+                self.audit.record_sync(event, durable=True)
+            except AuditUnavailable:
+                self.store.note_told(found.tenant, found.id, found.state, told=False)
+                raise
         return found
-
-
-_TYPES = {
-    ApprovalState.APPROVED: AuditEventType.APPROVAL_GRANTED,
-    ApprovalState.DENIED: AuditEventType.APPROVAL_DENIED,
-}
-
-
-def _event(approval: Approval, voter: Principal) -> AuditEvent | None:
-    """Return the event of a decision; None: nothing is decided yet."""
-    type = _TYPES.get(approval.state)
-    if type is None:
-        return None
-    return AuditEvent(
-        type,
-        approval.tenant,
-        datetime.now(UTC),
-        uuid.uuid4().hex,
-        Severity.INFO if type is AuditEventType.APPROVAL_GRANTED else Severity.WARNING,
-        run_id=approval.run_id,
-        thread_id=approval.thread_id,
-        call_id=approval.call_id,
-        principal=voter.name,
-        capability_id=approval.capability_id,
-        data={
-            "approval": approval.id,
-            "identity": approval.identity,
-            "votes": [
-                {"approver": vote.approver, "word": vote.word, "comment": vote.comment} for vote in approval.votes
-            ],
-        },
-    )

@@ -172,6 +172,19 @@ class ApprovalStore(Protocol):
     def supersede(self, tenant: str, id: str, /) -> bool:
         """Set aside a request that waits or is approved; return whether this call did."""
 
+    def note_told(self, tenant: str, id: str, state: ApprovalState, /, *, told: bool = True) -> bool:
+        """Note that the audit log is told of a decision, so that it is told once.
+
+        Args:
+            tenant: The organisation.
+            id: The request.
+            state: The decision: `approved` or `denied`.
+            told: False takes the note back, as the log could not take the event.
+
+        Returns:
+            Whether this call changed it; whoever notes it first tells the log.
+        """
+
     def expire(self, tenant: str | None = None, /) -> int:
         """Mark requests whose time has come, and return how many."""
 

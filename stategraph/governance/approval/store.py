@@ -187,6 +187,13 @@ class SqlApprovals:
         with self._database.transaction() as session:
             return bool(session.change(self._sql.move[Move.REPLACE], (self._now(session), tenant, id)))
 
+    def note_told(self, tenant: str, id: str, state: ApprovalState, /, *, told: bool = True) -> bool:
+        """Note that the audit log is told of a decision; see `ApprovalStore.note_told`."""
+        self.set_up()
+        statement = self._sql.note_told if told else self._sql.forget_told
+        with self._database.transaction() as session:
+            return bool(session.change(statement, (tenant, id, str(state))))
+
     def expire(self, tenant: str | None = None, /) -> int:
         """Mark requests whose time has come, and return how many."""
         self.set_up()

@@ -1,4 +1,4 @@
-"""The tables of requests and votes, in the words that SQLite and PostgreSQL share."""
+"""The tables of requests, of votes, and of what the audit log was told, in the words that SQLite and PostgreSQL share."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ _TABLES: Final = (
         comment TEXT,
         at {real} NOT NULL,
         PRIMARY KEY (tenant, approval_id, approver)
+    )""",
+    """CREATE TABLE IF NOT EXISTS sg_approval_told (
+        tenant TEXT NOT NULL,
+        approval_id TEXT NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (tenant, approval_id, state)
     )""",
 )
 
@@ -128,6 +134,10 @@ class Statements:
             "ON CONFLICT (tenant, approval_id, approver) DO UPDATE SET word = excluded.word, roles = excluded.roles, "
             "comment = excluded.comment, at = excluded.at"
         )
+        self.note_told = spell(
+            "INSERT INTO sg_approval_told (tenant, approval_id, state) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        )
+        self.forget_told = spell("DELETE FROM sg_approval_told WHERE tenant = ? AND approval_id = ? AND state = ?")
 
 
 def _from(move: Move) -> str:

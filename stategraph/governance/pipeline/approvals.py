@@ -28,6 +28,7 @@ from stategraph.engine.compile.task_functions import start_task
 from stategraph.errors import ConfigurationError, InvalidAnswerError, mark_invalid_resume
 from stategraph.governance.actions import ActionOutcome, ActionStatus, Reason
 from stategraph.governance.approval import voting
+from stategraph.governance.approval.events import approval_data, decision_event
 from stategraph.governance.approval.machine import OPEN, ApprovalState
 from stategraph.governance.approval.port import Approval, ApprovalStore, VoteWord
 from stategraph.governance.approval.preview import restored
@@ -98,7 +99,7 @@ def approve(services: Services, action: Action) -> Steps[Action]:
             if (yield blocking(store.consume, tenant, approval.id, identity, _user_of(services, action))):
                 action = replace(action, approval=approval)
                 yield from telling.told(
-                    services, action, AuditEventType.APPROVAL_CONSUMED, telling.approval_data(approval)
+                    services, action, AuditEventType.APPROVAL_CONSUMED, approval_data(approval)
                 )
                 return action
         elif approval.state is ApprovalState.DENIED:
@@ -205,9 +206,10 @@ def _standing(services: Services, action: Action) -> Steps[Approval]:
     for each in equal:
         # Another call id is no other action; a call of the same answer has a request of its own.
         if each.call_id not in action.siblings and not _differences(services, action, each):
+            yield from _told_decision(services, action, each)
             return each
     if known and known[-1].state is ApprovalState.EXPIRED:
-        yield from telling.told(services, action, AuditEventType.APPROVAL_EXPIRED, telling.approval_data(known[-1]))
+        yield from telling.told(services, action, AuditEventType.APPROVAL_EXPIRED, approval_data(known[-1]))
     return (yield from _requested(services, action, len(known)))
 
 
@@ -217,13 +219,14 @@ def _is_for(services: Services, action: Action, approval: Approval) -> Steps[boo
         return (
             approval.used_by == action.key and approval.identity == identity_of(action) and _is_kept(services, action)
         )
+    yield from _told_decision(services, action, approval)
     different = _differences(services, action, approval)
     if approval.state is ApprovalState.DENIED:
         return not different
     if approval.state not in OPEN:
         return False
     if different and (yield blocking(_store(services).supersede, approval.tenant, approval.id)):
-        data = {**telling.approval_data(approval), "different": different}
+        data = {**approval_data(approval), "different": different}
         yield from telling.told(services, action, AuditEventType.APPROVAL_SUPERSEDED, data)
     return not different
 
@@ -284,7 +287,7 @@ def _requested(services: Services, action: Action, number: int) -> Steps[Approva
     except (ApprovalError, ConfigurationError) as error:
         raise ActionRejected(f"Approval cannot be asked for: {error}", Reason.APPROVAL_UNAVAILABLE) from error
     if is_new:
-        data = {**telling.approval_data(approval), "arguments": dict(approval.preview)}
+        data = {**approval_data(approval), "arguments": dict(approval.preview)}
         yield from telling.told(services, action, AuditEventType.APPROVAL_REQUESTED, data)
     kept: Approval = approval
     return kept
@@ -450,12 +453,26 @@ def _vote(services: Services, action: Action, id: str, word: VoteWord, comment: 
         row: Approval = yield blocking(_store(services).vote, tenant, id, _voter(action), word, comment)
     except ApprovalError:
         return
-    type = {
-        ApprovalState.APPROVED: AuditEventType.APPROVAL_GRANTED,
-        ApprovalState.DENIED: AuditEventType.APPROVAL_DENIED,
-    }
-    if row.state in type:
-        yield from telling.told(services, action, type[row.state], telling.approval_data(row))
+    yield from _told_decision(services, action, row)
+
+
+def _told_decision(services: Services, action: Action, approval: Approval) -> Steps[None]:
+    """Tell the log that a request is approved or denied, unless it was told by whoever counted the vote.
+
+    Raises:
+        AuditUnavailable: The log cannot take it; it is told when the request is looked at again.
+    """
+    audit, event = services.audit, decision_event(approval, action.request.context.trace)
+    if audit is None or event is None:
+        return
+    note = partial(_store(services).note_told, approval.tenant, approval.id, approval.state)
+    if not (yield blocking(note)):
+        return
+    try:
+        yield Step(partial(audit.record_sync, event), partial(audit.record, event))
+    except AuditUnavailable:
+        yield blocking(partial(note, told=False))
+        raise
 
 
 # Answers.

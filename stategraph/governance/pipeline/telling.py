@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stategraph.governance.actions import ActionOutcome, Reason
-from stategraph.governance.approval.port import Approval
 from stategraph.governance.approval.preview import preview
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, Severity
 from stategraph.governance.pipeline.action import Action, Services
@@ -143,19 +142,6 @@ def decision_data(action: Action) -> dict[str, Any]:
 def is_worth_telling(verdict: Verdict) -> bool:
     """Return whether a decision has an event of its own; a plain `allow` is part of the action's events."""
     return verdict.decision is not Decision.ALLOW or not verdict.enforced or bool(verdict.matched)
-
-
-def approval_data(approval: Approval) -> dict[str, Any]:
-    """Return what the log is told of a request for approval."""
-    found = {
-        "approval": approval.id,
-        "identity": approval.identity,
-        "rule": approval.rule,
-        "approvers": list(approval.terms.approvers),
-        "quorum": approval.terms.quorum,
-        "votes": [{"approver": vote.approver, "word": vote.word, "comment": vote.comment} for vote in approval.votes],
-    }
-    return {name: each for name, each in found.items() if each not in (None, [])}
 
 
 def outcome_data(services: Services, action: Action, outcome: ActionOutcome) -> dict[str, Any]:

@@ -111,6 +111,9 @@ async def test_all_calls_of_an_answer_are_asked_about_together_and_answered_afte
     told = [*first.log.types, *second.log.types]
     assert told.count("approval.requested") == 2
     assert told.count("approval.consumed") == told.count("approval.granted") == told.count("approval.denied") == 1
+    (granted,) = second.log.of("approval.granted")
+    assert (granted.principal, granted.capability_id) == ("acme/bob", "function:office/send_mail@1")
+    assert (granted.decision, granted.data["requesters"]) == ("escalate", ["ann"])
     assert told.count("action.started") == told.count("action.completed") == 2
     assert told.count("action.rejected") == 2
 

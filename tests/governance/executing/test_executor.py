@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from stategraph.governance.actions import Reason
+from stategraph.governance.approval.desk import ApprovalDesk
 from stategraph.governance.approval.machine import ApprovalState
 from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.part import RunBudget
 from stategraph.governance.context import Budget
-from stategraph.governance.errors import ActionRejected
+from stategraph.governance.errors import ActionRejected, AuditUnavailable
 from stategraph.governance.executor import ActionExecutor
 from stategraph.governance.policy.combination import Policies
 from stategraph.workers.ledger.effects import EffectFailed
@@ -257,6 +258,52 @@ def test_a_denial_holds_and_its_comment_is_told(office: World, act: Any) -> None
     assert (denied.status, denied.reason) == ("rejected", Reason.APPROVAL_DENIED)
     assert "'bob' denied it: ask the customer first" in denied.content
     assert len(office.approvals.newest("acme")) == 1
+
+
+@pytest.mark.parametrize(("word", "type"), [("approve", "approval.granted"), ("deny", "approval.denied")])
+def test_a_vote_by_the_store_is_told_once_with_the_approver_as_principal(
+    office: World, act: Any, word: Any, type: str
+) -> None:
+    act(office.executor(), asked("refund", order="7", cents=500))
+    (request,) = office.approvals.newest("acme")
+    office.approvals.vote("acme", request.id, BOB, word)
+    act(office.executor(), asked("refund", order="7", cents=500))
+    act(office.executor(), asked("refund", order="7", cents=500))
+    (told,) = office.log.of(type)
+    assert (told.principal, told.capability_id) == ("acme/bob", "function:office/refund@1")
+    assert (told.decision, told.run_id, told.call_id) == ("escalate", "run-1", "call-1")
+    assert told.data["requesters"] == ["ann"]
+    if word == "approve":
+        types = office.log.types
+        assert types.index("approval.granted") < types.index("approval.consumed") < types.index("action.started")
+
+
+def test_a_decision_that_the_desk_told_is_not_told_again(office: World, act: Any) -> None:
+    act(office.executor(), asked("refund", order="7", cents=500))
+    (request,) = office.approvals.newest("acme")
+    desk = ApprovalDesk(office.approvals, office.log)
+    office.log.full = True
+    with pytest.raises(AuditUnavailable):
+        desk.vote_sync(request.id, BOB, "approve")
+    office.log.full = False
+    assert asyncio.run(desk.vote(request.id, BOB, "deny")).state is ApprovalState.DENIED
+    act(office.executor(), asked("refund", order="7", cents=500))
+    (denied,) = office.log.of("approval.denied")
+    assert (denied.principal, denied.decision) == ("acme/bob", "escalate")
+
+
+def test_a_grant_that_the_log_could_not_take_is_told_when_the_action_is_asked_for_again(
+    office: World, act: Any
+) -> None:
+    act(office.executor(), asked("refund", order="7", cents=500))
+    (request,) = office.approvals.newest("acme")
+    office.log.full = True
+    with pytest.raises(AuditUnavailable):
+        ApprovalDesk(office.approvals, office.log).vote_sync(request.id, BOB, "approve")
+    assert act(office.executor(), asked("refund", order="7", cents=500)).reason == Reason.AUDIT_UNAVAILABLE
+    office.log.full = False
+    assert act(office.executor(), asked("refund", order="7", cents=500)).status == "completed"
+    assert len(office.log.of("approval.granted")) == 1
 
 
 def test_without_a_store_nothing_that_needs_approval_is_done(office: World, act: Any) -> None:
