@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -43,6 +44,8 @@ from stategraph.prebuilt.steps import Step, Steps, atake, take
 from stategraph.run import questions
 from stategraph.run.questions import Approve, Edit, Reject, Respond, Review
 from stategraph.workers.registry.port import StoreUnavailableError
+
+_log = logging.getLogger(__name__)
 
 _NAMESPACE: Final = uuid.UUID("6f1c1d0e-6f0a-5b0c-9d7e-2f5f0a4d9a11")
 
@@ -156,6 +159,7 @@ def _look(services: Services, action: Action, tells: bool) -> Steps[Cleared]:
             return Cleared(action.request.call_id, "pass", given)
         approval = yield from _standing(services, action)
     except decisions.Refused as refused:
+        yield from set_aside(services, refused.action)
         return (yield from _refused(services, refused.action, refused.refusal, given, tells))
     except ActionRejected as refusal:
         return (yield from _refused(services, action, refusal, given, tells))
@@ -229,6 +233,25 @@ def _is_for(services: Services, action: Action, approval: Approval) -> Steps[boo
         data = {**approval_data(approval), "different": different}
         yield from telling.told(services, action, AuditEventType.APPROVAL_SUPERSEDED, data)
     return not different
+
+
+def set_aside(services: Services, action: Action) -> Steps[None]:
+    """Supersede the open requests about a call that the policy denies by now; a refused action stays refused anyway."""
+    verdict, request = telling.verdict_of(action), action.request
+    if services.approvals is None or verdict is None or not verdict.enforced or verdict.decision is not Decision.DENY:
+        return
+    store, tenant = services.approvals, request.context.tenant
+    try:
+        known = yield blocking(store.of_call, tenant, request.run.scope, request.place, request.call_id)
+        for each in known:
+            if each.state not in OPEN:
+                continue
+            yield from _told_decision(services, action, each)
+            if (yield blocking(store.supersede, tenant, each.id)):
+                data = {**approval_data(each), "different": ["policy"]}
+                yield from telling.told(services, action, AuditEventType.APPROVAL_SUPERSEDED, data)
+    except (StoreUnavailableError, AuditUnavailable) as error:
+        _log.warning("Requests about the denied action %s could not be set aside: %s", request.call_id, error)
 
 
 def _is_kept(services: Services, action: Action) -> bool:

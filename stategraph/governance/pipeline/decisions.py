@@ -104,7 +104,7 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
     """Ask the policy about the action, and apply what it changes.
 
     Raises:
-        ActionRejected: The policy denies it.
+        Refused: The policy denies it; the action has its verdict.
     """
     policy = policy_of(services, action)
     if policy is None:
@@ -124,7 +124,7 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
         yield from telling.told(services, action, AuditEventType.POLICY_DECIDED, telling.decision_data(action))
     if verdict.enforced and verdict.decision is Decision.DENY:
         message = verdict.message or f"The policy does not allow '{action.found.name}' with these arguments"
-        raise ActionRejected(message, verdict.reason or Reason.POLICY_DENIED)
+        raise Refused(action, ActionRejected(message, verdict.reason or Reason.POLICY_DENIED))
     if evaluation.transformed:
         action = validate(services, replace(action, arguments=evaluation.target))
     return action

@@ -165,6 +165,7 @@ def run(services: Services, action: Action) -> Steps[Carried]:
         outcome = claims.completed(services, action)
     except decisions.Refused as refused:
         action, raised = refused.action, refused.refusal
+        yield from approvals.set_aside(services, action)
         try:
             outcome = yield from claims.refused(services, action, refused.refusal)
         except claims.Ended as ended:

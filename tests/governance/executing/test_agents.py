@@ -118,6 +118,16 @@ async def test_all_calls_of_an_answer_are_asked_about_together_and_answered_afte
     assert told.count("action.rejected") == 2
 
 
+async def test_an_answer_that_a_tighter_policy_overtakes_leaves_no_request_open(place: Place) -> None:
+    run, first = await place.run(calls(("send_mail", {"to": "ann"})))
+    await run.process_stream({"messages": [("user", "go")]}, THREAD)
+    run, second = await place.run("Done.", context=session(ANN, approver=BOB), text=STRICT)
+    await run.resume([APPROVE], THREAD)
+    assert results(run)[0][0].startswith("Not executed (mail_is_off): ")
+    assert [str(each.state) for each in second.approvals.newest("acme")] == ["superseded"]
+    assert second.office.done == []
+
+
 async def test_the_requester_may_not_approve_and_the_question_stays_open(place: Place) -> None:
     ask = calls(("send_mail", {"to": "ann"}))
     run, _ = await place.run(ask)

@@ -306,6 +306,26 @@ def test_a_grant_that_the_log_could_not_take_is_told_when_the_action_is_asked_fo
     assert len(office.log.of("approval.granted")) == 1
 
 
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_request_is_superseded_when_a_tighter_policy_denies_its_action(
+    office: World, act: Any, is_approved: bool
+) -> None:
+    act(office.executor(), asked("send_mail", to="ann"))
+    (request,) = office.approvals.newest("acme")
+    if is_approved:
+        office.approvals.vote("acme", request.id, BOB, "approve")
+    denied = act(office.executor(STRICT), asked("send_mail", to="ann"))
+    assert (denied.status, denied.reason) == ("rejected", "mail_is_off")
+    assert [each.state for each in office.approvals.newest("acme")] == [ApprovalState.SUPERSEDED]
+    assert len(office.log.of("approval.granted")) == is_approved
+    (superseded,) = office.log.of("approval.superseded")
+    assert (superseded.data["approval"], superseded.data["different"]) == (request.id, ["policy"])
+    assert office.log.events[-1].decision == "deny"
+    act(office.executor(), asked("send_mail", to="ann"))
+    assert [each.state for each in office.approvals.newest("acme")][:1] == [ApprovalState.REQUESTED]
+    assert office.office.done == []
+
+
 def test_without_a_store_nothing_that_needs_approval_is_done(office: World, act: Any) -> None:
     outcome = act(office.executor(approvals=None), asked("refund", order="7", cents=500))
     assert (outcome.status, outcome.reason) == ("rejected", Reason.APPROVAL_UNAVAILABLE)
