@@ -116,6 +116,44 @@ def test_an_error_names_the_file_the_rule_and_the_field(spec, says) -> None:
 
 
 @pytest.mark.parametrize(
+    ("condition", "says"),
+    [
+        ("args.cents <= data.smal", "there is no 'data.smal'; did you mean 'data.small'?"),
+        ('data["smal"] == 1', "there is no 'data.smal'; did you mean"),
+        ("data.limits.x > 1", "there is no 'data.limits.x'; 'data.limits' has day"),
+        ('tool.nam == "refund"', "there is no 'tool.nam'; did you mean 'tool.name'?"),
+        ('tool.nam.startsWith("re")', "there is no 'tool.nam'"),
+        ('args.a == "x" || !("x" in principal.role)', "there is no 'principal.role'; did you mean"),
+        ("has(agent.name)", "there is no 'agent.name'; 'agent' has id, version"),
+        ("args.to.exists(t, t == session.user)", "there is no 'session.user'"),
+    ],
+)
+def test_a_name_that_a_fixed_part_cannot_have_is_an_error_of_the_file(condition, says) -> None:
+    text = rule(f"at: [pre_tool_call], when: {json.dumps(condition)}, then: {{decision: deny}}")
+    assert f"p.yaml: rule 'mail': when: {says}" in refused(f"data: {DATA}\n{text}")
+
+
+DATA = "{small: 5, known: [{to: eve}], limits: {day: 5}}"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "args.data.smal == 1 && args.tool.nam == 2",
+        "data.limits.day > 1 && data.known[0].address == 1",
+        "principal.claims.team.name == 'a' && principal.on_behalf_of.exists(p, p.user_id == 'ann')",
+        "args.rows.exists(tool, tool.nam == 1)",
+        "'data.smal' == args.x // tool.nam",
+        "tool.name.startsWith('a') && resource.x.y && annotations.z && tool[args.field] == 'a'",
+        "data.known.all(each, each.to != args.to)",
+    ],
+)
+def test_names_that_may_exist_are_no_error_of_the_file(condition) -> None:
+    text = rule(f"at: [pre_tool_call], when: {json.dumps(condition)}, then: {{decision: deny}}")
+    assert policy(f"data: {DATA}\n{text}").document.rules[0].when == condition
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "p.yaml: is empty; expected an object with fields"),

@@ -101,9 +101,7 @@ def approve(services: Services, action: Action) -> Steps[Action]:
         if approval.state is ApprovalState.APPROVED:
             if (yield blocking(store.consume, tenant, approval.id, identity, _user_of(services, action))):
                 action = replace(action, approval=approval)
-                yield from telling.told(
-                    services, action, AuditEventType.APPROVAL_CONSUMED, approval_data(approval)
-                )
+                yield from telling.told(services, action, AuditEventType.APPROVAL_CONSUMED, approval_data(approval))
                 return action
         elif approval.state is ApprovalState.DENIED:
             raise ActionRejected(_denial(approval), Reason.APPROVAL_DENIED)

@@ -37,7 +37,7 @@ _FIELDS: Final = {"id": 0, "name": 1, "risk": 2}
 def terms(source: str) -> list[str]:
     """Return the terms of a conjunction; of any other expression, the expression itself."""
     depth, begin, found = 0, 0, list[str]()
-    for kind, text, at in _tokens(source):
+    for kind, text, at in tokens(source):
         if kind != "sign":
             continue
         if text in _UNSURE:
@@ -79,7 +79,7 @@ def matches(patterns: tuple[str, ...], id: str) -> bool:
 
 def _of_term(term: str) -> Excludes | None:
     """Return the test for `tool.name == "x"`, `tool.name in ["x", "y"]` or `tool.id.startsWith("x")`."""
-    match [text for _, text, _ in _tokens(term)]:
+    match [text for _, text, _ in tokens(term)]:
         case ["tool", ".", field, "==", text] if field in _FIELDS and _PLAIN.fullmatch(text):
             return _one_of(_FIELDS[field], frozenset({text[1:-1]}))
         case ["tool", ".", field, "in", "[", *items, "]"] if field in _FIELDS and _is_list(items):
@@ -103,7 +103,8 @@ def _begins(place: int, text: str) -> Excludes:
     return lambda *tool: not tool[place].startswith(text)
 
 
-def _tokens(source: str) -> list[tuple[Any, str, int]]:
+def tokens(source: str) -> list[tuple[Any, str, int]]:
+    """Return the tokens of an expression: the kind, the text and the place of each, without spaces and comments."""
     return [
         (each.lastgroup, each.group(), each.start()) for each in _TOKEN.finditer(source) if each.lastgroup != "space"
     ]

@@ -7,7 +7,7 @@ matches: what it would have decided is not known. After the first match rules ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stategraph.governance.capability import RISKS
@@ -17,6 +17,7 @@ from stategraph.governance.policy import cel, limits, paths
 from stategraph.governance.policy.conditions import Excludes, exclusion, matches
 from stategraph.governance.policy.document import Outcome, PolicyDocument, Rule
 from stategraph.governance.policy.flow import VIOLATION
+from stategraph.governance.policy.names import unknown_name
 from stategraph.governance.policy.reasons import DENIED_BY_DEFAULT, DecisionFailed, RuntimeReason, known_point
 from stategraph.governance.policy.snapshot import COMMON, FIELDS, TARGETS, TOOL_POINTS, tool_key
 from stategraph.governance.policy.verdict import (
@@ -53,7 +54,7 @@ class CompiledRule:
 
     __slots__ = ("excludes", "program", "rule")
 
-    def __init__(self, rule: Rule, source: str) -> None:
+    def __init__(self, rule: Rule, source: str, data: Mapping[str, Any]) -> None:
         self.rule = rule
         self.excludes: Excludes | None = exclusion(rule.when, rule.tools)
         self.program: cel.Program | None = None
@@ -62,6 +63,8 @@ class CompiledRule:
                 self.program = cel.compile(rule.when, variables_at(rule.at))
             except ValueError as error:
                 raise PolicyError(f"{source}: rule {rule.name!r}: when: {error}") from None
+            if (unknown := unknown_name(rule.when, data)) is not None:
+                raise PolicyError(f"{source}: rule {rule.name!r}: when: {unknown}")
 
     def for_tool(self, id: str) -> bool:
         """Return whether the rule is for a tool, by its patterns."""
@@ -84,7 +87,7 @@ class RulePolicy:
         document: What its file says.
 
     Raises:
-        PolicyError: A condition cannot be compiled, or a rule redacts and `redact` is None.
+        PolicyError: A condition cannot be compiled or reads a name that cannot exist, or a rule redacts and `redact` is None.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class RulePolicy:
                         f"{document.source}: rule {rule.name!r}: then.with: the policy was loaded without a function "
                         "that redacts; pass redact="
                     )
-        compiled = [CompiledRule(rule, document.source) for rule in document.rules]
+        compiled = [CompiledRule(rule, document.source, document.data) for rule in document.rules]
         self._at = {point: tuple(each for each in compiled if point in each.rule.at) for point in InterventionPoint}
         self._for_tool: dict[tuple[InterventionPoint, str, str, str], tuple[CompiledRule, ...]] = {}
 
