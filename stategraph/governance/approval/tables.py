@@ -1,4 +1,4 @@
-"""The tables of requests, of votes, and of what the audit log was told, in the words that SQLite and PostgreSQL share."""
+"""The tables of requests, votes, and what the audit log was told, in the words that SQLite and PostgreSQL share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Check of the names that a condition reads below parts whose fields are known when the file is loaded.
 
-`tool`, `principal` and the other parts that `snapshot` makes have fixed fields, and `data` is written in the file itself.
+`tool`, `principal` and the other parts that `snapshot` makes have fixed fields, and `data` is written in the file.
 A name that they cannot have would make the condition undecidable in every call, so it is an error of the file. What
 `args`, `resource`, `annotations`, claims and messages have is known only when the policy is asked.
 """
@@ -50,10 +50,11 @@ def unknown_name(source: str, data: Mapping[str, Any]) -> str | None:
     bound = set(_bound(texts))
     roots: Mapping[str, Any] = {**FIXED, "data": data}
     for at, (kind, text) in enumerate(texts):
-        is_root = kind == "word" and text in roots and text not in bound
-        if is_root and (at == 0 or texts[at - 1][1] != "."):
-            if (problem := _missing(text, roots[text], list(_steps(texts, at + 1)))) is not None:
-                return problem
+        if kind != "word" or text not in roots or text in bound or (at and texts[at - 1][1] == "."):
+            continue
+        problem = _missing(text, roots[text], list(_steps(texts, at + 1)))
+        if problem is not None:
+            return problem
     return None
 
 

@@ -87,7 +87,8 @@ class RulePolicy:
         document: What its file says.
 
     Raises:
-        PolicyError: A condition cannot be compiled or reads a name that cannot exist, or a rule redacts and `redact` is None.
+        PolicyError: A condition cannot be compiled or reads a name that cannot exist, or a rule redacts and `redact` is
+            None.
     """
 
     def __init__(

@@ -119,7 +119,7 @@ async def test_all_calls_of_an_answer_are_asked_about_together_and_answered_afte
 
 
 async def test_an_answer_that_a_tighter_policy_overtakes_leaves_no_request_open(place: Place) -> None:
-    run, first = await place.run(calls(("send_mail", {"to": "ann"})))
+    run, _ = await place.run(calls(("send_mail", {"to": "ann"})))
     await run.process_stream({"messages": [("user", "go")]}, THREAD)
     run, second = await place.run("Done.", context=session(ANN, approver=BOB), text=STRICT)
     await run.resume([APPROVE], THREAD)
