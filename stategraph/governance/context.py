@@ -42,9 +42,10 @@ class Principal:
     def __post_init__(self) -> None:
         for name in ("org_id", "user_id"):
             _check_text("Principal", name, getattr(self, name))
-        if isinstance(self.roles, str):
+        roles: object = self.roles
+        if isinstance(roles, str):
             raise ConfigurationError(
-                f"Principal: roles is the text {self.roles!r}; expected several: frozenset({{{self.roles!r}}})"
+                f"Principal: roles is the text {roles!r}; expected several: frozenset({{{roles!r}}})"
             )
         object.__setattr__(self, "roles", frozenset(self.roles))
         object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
