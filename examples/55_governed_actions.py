@@ -96,7 +96,10 @@ def main() -> None:
         call = script.call("send_mail", {"to": "ann@example.com", "api_key": "sk-live-0123456789abcdef"}, id="call_1")
         asyncio.run(turn(folder, "first process", ScriptedChatModel(replies=[script.reply("", call)])))
         print("first process: ended, nothing sent", flush=True)
-        subprocess.run([sys.executable, __file__, "second", name], check=True)
+        restarted = subprocess.run(
+            [sys.executable, __file__, "second", name], check=True, stdout=subprocess.PIPE, text=True
+        )
+        print(restarted.stdout, end="")
         storage = storage_at(f"sqlite:///{folder / 'audit.db'}")
         reader = AuditReader(storage, Principal("acme", "auditor", frozenset({"auditor"})))
         told = [str(entry.event.type) for entry in reader.entries()]
