@@ -36,8 +36,8 @@ from stategraph.governance.approval.preview import restored
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.canonical import digest, same_json
 from stategraph.governance.context import Principal
-from stategraph.governance.errors import ActionRejected, ApprovalError, AuditUnavailable, GovernanceError
-from stategraph.governance.pipeline import claims, decisions, telling
+from stategraph.governance.errors import ActionRejected, ApprovalError, AuditUnavailable
+from stategraph.governance.pipeline import beside, claims, decisions, telling
 from stategraph.governance.pipeline.action import Action, Services, blocking
 from stategraph.governance.policy.verdict import ApprovalTerms, Decision
 from stategraph.prebuilt.steps import Step, Steps, atake, take
@@ -84,6 +84,8 @@ def approve(services: Services, action: Action) -> Steps[Action]:
         ActionRejected: It is not approved, or nobody can be asked.
         Ended: A person answered in its place.
     """
+    if action.asks and action.execution is None and _is_escalated(action):
+        yield from beside.refuse_several(services, action)
     while _is_escalated(action):
         (cleared,) = yield from clear(services, [action], tells=False)
         if cleared.kind == "answer":
@@ -123,7 +125,13 @@ def clear(services: Services, actions: Sequence[Action], *, tells: bool) -> Step
 
     Raises:
         GraphInterrupt: People are asked.
+        GovernanceError: Other actions of the task are looked at, or wait for an answer.
     """
+    with beside.turn(actions[0]) as turn:
+        return (yield from _cleared(services, actions, tells, turn))
+
+
+def _cleared(services: Services, actions: Sequence[Action], tells: bool, turn: beside.Turn) -> Steps[list[Cleared]]:
     actions = [replace(action, siblings=frozenset(each.request.call_id for each in actions)) for action in actions]
     asks = actions[0].asks
     cleared: list[Cleared] = yield from _as_task(asks, _looked, look_task, look_task_sync, services, actions, tells)
@@ -131,6 +139,7 @@ def clear(services: Services, actions: Sequence[Action], *, tells: bool) -> Step
         if not asks:
             return [each if each.kind != "wait" else _unasked(each) for each in cleared]
         rows = yield from _rows(services, actions, cleared)
+        turn.check()
         answers = _ask(actions, cleared, rows)
         cleared = yield from _as_task(
             asks, _decided, decide_task, decide_task_sync, services, actions, tells, cleared, answers
@@ -562,10 +571,7 @@ def _as_task(
     cleared = [Cleared(**each) for each in found]
     if [each.call_id for each in cleared] != [action.request.call_id for action in actions]:
         # Calls beside each other in one task of the engine, which began in another order than before.
-        raise GovernanceError(
-            "Calls beside each other in one task cannot each ask for approval: have them asked about together, "
-            "by a gate or a wrapper of stategraph.governance.gates"
-        )
+        raise beside.confused()
     return cleared
 
 
