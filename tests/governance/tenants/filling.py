@@ -179,5 +179,6 @@ def _governance(place: Place, tenant: str) -> None:
     ledger.close()
     approvals = SqlApprovals(TenantDatabase(open_database(place.as_app), tenant))
     made, _ = approvals.request(approval(tenant))
-    approvals.vote(tenant, made.id, Principal(tenant, "bob"), "deny")  # a vote keeps the roles of who votes
+    denied = approvals.vote(tenant, made.id, Principal(tenant, "bob"), "deny")  # a vote keeps the roles of who votes
+    approvals.note_told(tenant, made.id, denied.state)
     approvals.close()
