@@ -223,3 +223,36 @@ def test_names_cannot_break_out_of_their_line(folder: Path, capsys: pytest.Captu
         assert shown in line
     assert main(["audit", "verify", "--tenant", tenant, *LOG]) == 0
     assert capsys.readouterr().out.startswith(r"a\u001b[31mb\u000aacme: verified: verified, 1 row")
+
+
+def test_a_tenant_that_the_log_does_not_have_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["audit", "verify", *LOG, "--tenant", "acme", "--tenant", "amce"]
+    assert main(words) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "amce: MISSING, 0 rows, 0 to 0",
+        "  the log has no such tenant; it has: acme",
+    ]
+    assert main([*words, "--json"]) == 1
+    assert [each["ok"] for each in json.loads(capsys.readouterr().out)] == [True, False]
+
+
+def test_a_row_that_was_changed_is_a_sentence_for_those_who_read_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(sqlite3.connect("audit.db")) as connection, connection:
+        connection.execute("UPDATE sg_audit_2026_01 SET hash = CAST(hash AS TEXT) WHERE seq = 2")
+    for action in (["query"], ["export", "--output", "out.jsonl"]):
+        assert main(["audit", *action, "--tenant", "acme", *LOG]) == 2
+        assert "Row 2 of tenant 'acme' was changed, and cannot be read" in capsys.readouterr().err
+    for where in (["--to", "old"], ["--delete"]):
+        assert main(["audit", "archive", "--older-than", "60d", *LOG, *where]) == 2
+        assert capsys.readouterr().err == (
+            "stategraph: The rows of 2026-01 cannot be read: a text has bytes that are no UTF-8\n"
+        )
+    assert not list(Path("old").iterdir())
+    with contextlib.closing(sqlite3.connect("audit.db")) as connection, connection:
+        connection.execute("UPDATE sg_audit_2026_01 SET hash = 'text' WHERE seq = 2")
+    assert main(["audit", "archive", "--older-than", "60d", *LOG, "--to", "old"]) == 2
+    assert "Nothing was archived: row 2 of tenant 'acme' was changed" in capsys.readouterr().err
+    assert main(["audit", "verify", *LOG]) == 1
+    assert "row 2: it was changed" in capsys.readouterr().out

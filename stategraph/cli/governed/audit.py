@@ -295,6 +295,8 @@ def _verify(arguments: argparse.Namespace, output: Output) -> int:
         heads = _heads(arguments.heads)
         with closing(_storage(arguments)) as storage:
             found = verify(storage, arguments.tenant, keyring=keyring, heads=heads)
+            if arguments.tenant:
+                found = _with_missing(storage, found)
     facts = [
         {
             "tenant": each.tenant,
@@ -315,10 +317,23 @@ def _verify(arguments: argparse.Namespace, output: Output) -> int:
     return 0 if all(each.ok for each in found) else NOTHING_DONE
 
 
+def _with_missing(storage: AuditStorage, found: list[Verification]) -> list[Verification]:
+    """Return outcomes in which a tenant that the log does not have is a finding: a name is easily mistyped."""
+    from dataclasses import replace
+
+    from stategraph.governance.audit.verification import Finding
+
+    with storage.reading() as reading:
+        there = reading.tenants()
+    missing = Finding(None, f"the log has no such tenant; it has: {', '.join(there) or 'none'}")
+    return [replace(each, findings=(*each.findings, missing)) if each.tenant not in there else each for each in found]
+
+
 def _told(found: Verification) -> list[str]:
     """Return the outcome of verifying a tenant, for people."""
     rows = counted(found.rows, "row")
-    lines = [f"{found.tenant}: {'verified' if found.ok else 'CHANGED'}, {rows}, {found.first} to {found.last}"]
+    outcome = "verified" if found.ok else "CHANGED" if found.rows else "MISSING"
+    lines = [f"{found.tenant}: {outcome}, {rows}, {found.first} to {found.last}"]
     if found.first > 1:
         lines.append(f"  rows before {found.first} are in archives")
     if found.erased:

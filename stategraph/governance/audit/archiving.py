@@ -157,6 +157,16 @@ def _check(found: Verification, month: str) -> None:
         raise AuditTampered(f"The month {month} was not archived, and stays where it is. {error}") from None
 
 
+def _line(row: Row) -> bytes:
+    try:
+        return f"{row_line(row)}\n".encode()
+    except (TypeError, AttributeError, ValueError) as error:
+        raise AuditTampered(
+            f"Nothing was archived: row {row.seq!r} of tenant '{row.tenant}' was changed, and cannot be written: "
+            f"{type(error).__name__}"
+        ) from error
+
+
 def _write(path: Path, rows: Iterable[Row]) -> tuple[int, str]:
     """Write rows to a file, all of them or none; returns their number and the hash of the file."""
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
@@ -166,7 +176,7 @@ def _write(path: Path, rows: Iterable[Row]) -> tuple[int, str]:
             os.chmod(new, 0o600)
             with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
                 for row in rows:
-                    packed.write(f"{row_line(row)}\n".encode())
+                    packed.write(_line(row))
                     number += 1
             raw.flush()
             os.fsync(raw.fileno())

@@ -18,7 +18,7 @@ from stategraph.governance.audit.own_events import tell_exported
 from stategraph.governance.audit.record import NO_DATA, SALT_BYTES, Row, moment, plain_data
 from stategraph.governance.audit.storage import AuditStorage
 from stategraph.governance.context import Principal
-from stategraph.governance.errors import AuditDenied
+from stategraph.governance.errors import AuditDenied, AuditTampered
 from stategraph.governance.keyring import Keyring, KeyUnavailable
 from stategraph.savers.methods import in_thread
 
@@ -234,7 +234,21 @@ class AuditReader:
 
 
 def entry(row: Row, keyring: Keyring | None) -> AuditEntry:
-    """Return a row as an entry; data that cannot be read are left out, and why is said."""
+    """Return a row as an entry; data that cannot be read are left out, and why is said.
+
+    Raises:
+        AuditTampered: The row has values of other types than were stored.
+    """
+    try:
+        return _entry(row, keyring)
+    except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise AuditTampered(
+            f"Row {row.seq!r} of tenant '{row.tenant}' was changed, and cannot be read: {type(error).__name__}. Verify "
+            "the log"
+        ) from error
+
+
+def _entry(row: Row, keyring: Keyring | None) -> AuditEntry:
     data: dict[str, Any] = {}
     unreadable = None
     try:

@@ -21,11 +21,16 @@ from stategraph.governance.audit import chain
 from stategraph.governance.audit.chain import Head, SignedHead
 from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.record import Record, Row, moment
+from stategraph.governance.errors import AuditTampered
 from stategraph.governance.keyring import Keyring
 
 
+class Damaged(AuditTampered, ValueError):
+    """A table, a file or a line of a log is not there, or not as it was made."""
+
+
 class AuditReading(Protocol):
-    """A log as it was at one moment."""
+    """A log as it was at one moment. A `ValueError` says that something of it was damaged, such as `Damaged`."""
 
     def tenants(self) -> list[str]:
         """Return the tenants that have rows, in order."""

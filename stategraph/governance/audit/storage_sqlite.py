@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +24,19 @@ from stategraph.errors import ConfigurationError
 from stategraph.governance.audit.chain import Head, SignedHead, genesis
 from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.record import COLUMNS, Row
-from stategraph.governance.audit.storage import checked_month
+from stategraph.governance.audit.storage import Damaged, checked_month
 from stategraph.savers.sqlite_files import explain, named
 
 BUSY_S: Final = 5.0
 """Time that a transaction waits for the write lock; after that the log tries again."""
 
 _logger = logging.getLogger("stategraph.governance.audit")
+
+_NOT_AS_MADE: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT})
+"""Kinds of errors about a table that is not there, or has other columns, and about pages that make no sense."""
+
+_ANY_TEXT: Final = partial(str, encoding="utf-8", errors="surrogateescape")
+"""Reads text that was put there from outside and may be none in UTF-8; it takes twice as long as to read text."""
 
 _PREFIX: Final = "sg_audit_"
 _COLUMNS: Final = ", ".join(COLUMNS)
@@ -123,7 +130,7 @@ class SqliteAuditStorage:
         with named(self._path), closing(self._connect(create=False)) as connection:
             connection.execute("PRAGMA query_only=ON")
             connection.execute("BEGIN")
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sg_audit_head'").fetchone() is None:
+            if not _tables(connection):
                 raise ConfigurationError(f"There is no audit log in the database '{self._path}': check the address")
             yield _Reading(connection)
 
@@ -267,29 +274,34 @@ class _Reading:
         self._connection = connection
 
     def tenants(self) -> list[str]:
-        tables = ("sg_audit_head", "sg_audit_signed_head", *map(_table, self.months()))
-        return sorted({tenant for table in tables for tenant in self._tenants_in(table)})
+        return sorted({tenant for table in _tables(self._connection) for tenant in self._tenants_in(table)})
 
     def _tenants_in(self, table: str) -> Iterator[str]:
         """Yield the tenants of a table, by steps in its key."""
-        last = ""
+        last: bytes | None = b""
+        step = (
+            f"SELECT CAST(min(tenant) AS BLOB) FROM {table} WHERE typeof(tenant) = 'text' AND tenant > CAST(? AS TEXT)"
+        )
         while True:
-            (found,) = self._connection.execute(f"SELECT min(tenant) FROM {table} WHERE tenant > ?", (last,)).fetchone()
-            if found is None:
+            (last,) = self._connection.execute(step, (last,)).fetchone()
+            if last is None:
                 return
-            yield (last := found)
+            with suppress(UnicodeDecodeError):  # else it was changed, and is missing in the chain that it was in
+                yield last.decode()
 
     def months(self) -> list[str]:
         return _months(self._connection)
 
     def head(self, tenant: str) -> Head:
-        found = self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone()
+        with _damage("The end of the chain"):
+            found = self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone()
         return genesis(tenant) if found is None else Head(*found)
 
     def signed_heads(self, tenant: str) -> list[SignedHead]:
-        found = self._connection.execute(
-            "SELECT * FROM sg_audit_signed_head WHERE tenant = ? ORDER BY seq, at", (tenant,)
-        )
+        with _damage("The signed heads"):
+            found = self._connection.execute(
+                "SELECT * FROM sg_audit_signed_head WHERE tenant = ? ORDER BY seq, at", (tenant,)
+            ).fetchall()
         return [SignedHead(*each) for each in found]
 
     def rows(
@@ -311,19 +323,63 @@ class _Reading:
         for month in reversed(self.months()) if newest else self.months():
             if left == 0:
                 return
-            found = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM {_table(month)} WHERE {' AND '.join(clauses)} "
-                f"ORDER BY seq {'DESC' if newest else 'ASC'} LIMIT ?",
-                (*parameters, left),
-            )
-            with closing(found):
-                for each in found:
-                    left -= 1
-                    yield Row._make(each)
+            rest = f"WHERE {' AND '.join(clauses)} ORDER BY seq {'DESC' if newest else 'ASC'}"
+            for row in self._whatever_they_are(month, rest, parameters, left):
+                left -= 1
+                yield row
 
     def month(self, month: str) -> Iterator[Row]:
-        with closing(self._connection.execute(f"SELECT {_COLUMNS} FROM {_table(month)} ORDER BY tenant, seq")) as found:
+        with self._selected(month, "ORDER BY tenant, seq") as found:
             yield from map(Row._make, found)
+
+    def _whatever_they_are(self, month: str, rest: str, parameters: Sequence[object], limit: int) -> Iterator[Row]:
+        """Yield rows, also those that have texts of bytes that are none: reading goes on where it failed."""
+        done = 0
+        while True:
+            try:
+                with self._selected(month, f"{rest} LIMIT ? OFFSET ?", (*parameters, limit - done, done)) as found:
+                    for each in found:
+                        done += 1
+                        yield Row._make(each)
+                return
+            except Damaged as error:
+                if self._connection.text_factory is _ANY_TEXT or not _is_undecodable(error.__cause__):
+                    raise
+                self._connection.text_factory = _ANY_TEXT
+
+    @contextmanager
+    def _selected(self, month: str, rest: str, parameters: Sequence[object] = ()) -> Iterator[sqlite3.Cursor]:
+        with _damage(f"The rows of {month}"):
+            found = self._connection.execute(f"SELECT {_COLUMNS} FROM {_table(month)} {rest}", parameters)
+            try:
+                yield found
+            finally:
+                with suppress(sqlite3.ProgrammingError):  # who read rows failed, and has closed the connection
+                    found.close()
+
+
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Raise `Damaged` in place of an error of sqlite3 about tables and pages that are not as they were made."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_AS_MADE and not _is_undecodable(error):
+            raise
+        why = "a text has bytes that are no UTF-8" if _is_undecodable(error) else error  # it quotes what was stored
+        raise Damaged(f"{what} cannot be read: {why}") from error
+
+
+def _is_undecodable(error: BaseException | None) -> bool:
+    """Return whether an error is of the module `sqlite3` itself, which could not read bytes as text."""
+    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the tables of a log that are there: months, and those of heads."""
+    heads = ("sg_audit_head", "sg_audit_signed_head")
+    there = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)", heads)
+    return [name for (name,) in there] + [_table(month) for month in _months(connection)]
 
 
 def _months(connection: sqlite3.Connection) -> list[str]:

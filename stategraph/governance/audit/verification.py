@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from stategraph.governance.audit.chain import Head, SignedHead, genesis, row_hash
@@ -31,6 +31,9 @@ from stategraph.governance.audit.record import NO_DATA, SALT_BYTES, Row, header_
 from stategraph.governance.audit.storage import AuditReading, AuditStorage
 from stategraph.governance.errors import AuditTampered
 from stategraph.governance.keyring import Keyring, KeyUnavailable
+
+_HEAD: Final = (str, int, bytes, int, str, bytes)
+"""The types of the fields of a signed head."""
 
 FINDINGS: Final = 100
 """Findings of a tenant that are told; there may be more."""
@@ -130,7 +133,7 @@ def verify(
 
 def _verify(reading: AuditReading, tenant: str, keyring: Keyring | None, heads: list[SignedHead]) -> Verification:
     chain = ChainVerifier(tenant, keyring)
-    heads = [*chain.unless_damaged(lambda: reading.signed_heads(tenant), []), *heads]
+    heads = [*chain.whole(chain.unless_damaged(lambda: reading.signed_heads(tenant), [])), *heads]
     end = chain.unless_damaged(lambda: reading.head(tenant), None)
     chain.wanted = {head.seq for head in heads}
     try:
@@ -186,6 +189,16 @@ class ChainVerifier:
             self.find(None, str(error))
             return otherwise
 
+    def whole(self, heads: Iterable[SignedHead]) -> list[SignedHead]:
+        """Return the signed heads whose fields have the types that they were stored with; another one is a finding."""
+        found = []
+        for head in heads:
+            if tuple(map(type, astuple(head))) == _HEAD:
+                found.append(head)
+            else:
+                self.find(None, "a signed head was changed, and cannot be read")
+        return found
+
     def row(self, row: Row) -> None:
         """Verify the next row."""
         self._rows += 1
@@ -208,18 +221,19 @@ class ChainVerifier:
                 self._data(row)
             if row.type[:6] == "audit.":
                 self._own(row)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
             self.find(seq, f"it was changed, and cannot be read: {type(error).__name__}")
         if seq in self.wanted:
             self._hashes[seq] = row.hash
-        self.last, self.hash = seq, row.hash
+        self.last, self.hash = seq, _bytes(row.hash)
 
     def _begin(self, row: Row) -> None:
         self.first = row.seq
         if row.seq == 1:
             self.last = 0
         else:
-            self.last, self.hash, self.before = row.seq - 1, row.prev_hash, row.prev_hash
+            self.last = row.seq - 1
+            self.hash = self.before = _bytes(row.prev_hash)
 
     def _find_gap(self, seq: int) -> None:
         expected = self.last + 1
@@ -255,7 +269,7 @@ class ChainVerifier:
             return
         facts: Mapping[str, Any] = json.loads(row.data[SALT_BYTES:])
         if row.type == AuditEventType.AUDIT_ERASED:
-            self._erased += [(begin, end) for begin, end in facts["ranges"]]
+            self._erased += [(int(begin), int(end)) for begin, end in facts["ranges"]]
         elif row.type == AuditEventType.AUDIT_ARCHIVED:
             self._archived.add((facts["up_to"], facts["hash"]))
 
@@ -312,7 +326,7 @@ class ChainVerifier:
         else:
             try:
                 known = self._keyring.is_signature(head.key_id, head.signature, head.statement)
-            except KeyUnavailable as error:
+            except (KeyUnavailable, ValueError) as error:
                 self.find(head.seq, f"the signed head of row {head.seq} cannot be checked: {error}")
                 return False
             if not known:
@@ -327,6 +341,11 @@ class ChainVerifier:
             self.find(head.seq, "it is not the row that a signed head was made of: the chain was written anew")
             return known and False
         return known
+
+
+def _bytes(value: bytes) -> bytes:
+    """Return a hash; an empty one, which no row has, if the storage has it as something else."""
+    return value if type(value) is bytes else b""
 
 
 def _rows(first: int, last: int) -> str:

@@ -213,6 +213,62 @@ def test_changes_by_sql_are_found(tmp_path: Path, change: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        *(
+            f"UPDATE {{month}} SET {column} = CAST({column} AS {type}) WHERE seq = 3 AND tenant = 'acme'"
+            for column in ("data", "data_hash", "prev_hash", "hash", "id", "principal", "type")
+            for type in ("TEXT", "BLOB")
+            if (type == "TEXT") == (column not in ("id", "principal", "type"))
+        ),
+        *(
+            f"UPDATE {{month}} SET {column} = {column} || x'ff' WHERE seq = 1 AND tenant = 'acme'"
+            for column in ("seq", "at", "stored", "severity", "type", "id", "hash", "prev_hash")
+        ),
+        "UPDATE {month} SET type = 'audit.erased' WHERE seq = 3 AND tenant = 'acme'",
+        "UPDATE sg_audit_head SET hash = CAST(hash AS TEXT), seq = 'x' WHERE tenant = 'acme'",
+        "UPDATE sg_audit_signed_head SET hash = CAST(hash AS TEXT) WHERE tenant = 'acme'",
+        "UPDATE sg_audit_signed_head SET seq = 'x' WHERE tenant = 'acme'",
+        "UPDATE sg_audit_signed_head SET key_id = x'ff' WHERE tenant = 'acme'",
+        "UPDATE sg_audit_signed_head SET at = 9e15 WHERE tenant = 'acme'",
+        "UPDATE {month} SET tenant = CAST(tenant AS BLOB) WHERE seq = 3 AND tenant = 'acme'",
+        "UPDATE {month} SET tenant = CAST(x'ff' AS TEXT) WHERE seq = 3 AND tenant = 'acme'",
+    ],
+)
+@pytest.mark.parametrize("keyring", [None, KEYS], ids=["plain", "encrypted"])
+def test_values_of_another_type_are_found_and_other_tenants_verified(
+    tmp_path: Path, change: str, keyring: Keyring | None
+) -> None:
+    storage = SqliteAuditStorage(str(tmp_path / "audit.db"))
+    for tenant in ("acme", "beta"):
+        fill(storage, 5, tenant=tenant, keyring=keyring)
+        sign_heads(storage, [tenant], KEYS, NOW)
+    assert all(each.ok for each in verify(storage, keyring=KEYS))
+    storage.close()
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as connection, connection:
+        assert connection.execute(change.format(month="sg_audit_2026_11")).rowcount == 1
+    assert [(each.tenant, each.ok) for each in verify(storage, keyring=KEYS)] == [("acme", False), ("beta", True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("DROP TABLE sg_audit_head", "The end of the chain cannot be read: no such table: sg_audit_head"),
+        ("DROP TABLE sg_audit_signed_head", "The signed heads cannot be read: no such table: sg_audit_signed_head"),
+        ("ALTER TABLE sg_audit_2026_11 DROP COLUMN decision", "The rows of 2026-11 cannot be read: no such column"),
+    ],
+)
+def test_a_table_that_is_missing_or_changed_is_a_finding(tmp_path: Path, change: str, said: str) -> None:
+    storage = SqliteAuditStorage(str(tmp_path / "audit.db"))
+    fill(storage, 5, keyring=KEYS)
+    storage.close()
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as connection, connection:
+        connection.execute(change)
+    (found,) = verify(storage)
+    assert any(said in each.message for each in found.findings), found.findings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         "UPDATE sg_audit SET principal = 'acme/eve' WHERE seq = 2",
         "UPDATE sg_audit SET at = at + interval '1 microsecond' WHERE seq = 2",
         "UPDATE sg_audit SET data = set_byte(data, 20, get_byte(data, 20) # 1) WHERE seq = 5",
