@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from stategraph.errors import ConfigurationError
 from stategraph.governance.capability import RISKS, Risk
@@ -108,6 +109,14 @@ class CapabilitySelector:
             object.__setattr__(self, name, tuple(patterns))
 
 
+_ON_LIMIT: Final = ("interrupt", "deny", "raise")
+
+_WHOLE: Final = frozenset({"tokens", "tool_calls"})
+
+LARGEST_LIMITS: Final[Mapping[str, int]] = {"tokens": 10**18, "usd": 10**9, "tool_calls": 10**18, "wall_s": 10**15}
+"""The most that each limit of a budget may be: a ledger stores 64 bits, of US dollars billionths."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Limits over the whole tree of a run: its agents, their subagents, and runs that they start elsewhere.
@@ -121,6 +130,10 @@ class Budget:
         wall_s: Seconds from the start of the root run, without the time in which it waits for a person.
         on_limit: `interrupt` asks a person, who may raise the limit; `deny` refuses the action with a reason for the
             model; `raise` ends the run with `BudgetExceeded`.
+
+    Raises:
+        ConfigurationError: A limit is no number, is below 0, or above `LARGEST_LIMITS`; `tokens` or
+            `tool_calls` is no whole number; `on_limit` is something else.
     """
 
     tokens: int | None = None
@@ -128,6 +141,25 @@ class Budget:
     tool_calls: int | None = None
     wall_s: float | None = None
     on_limit: Literal["interrupt", "deny", "raise"] = "interrupt"
+
+    def __post_init__(self) -> None:
+        for name, most in LARGEST_LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not _is_limit(value, most, whole=name in _WHOLE):
+                what = "a whole number" if name in _WHOLE else "a number"
+                raise ConfigurationError(
+                    f"Budget: {name} is {value!r}; it must be {what} from 0 to {most}, or None for no limit"
+                )
+        if self.on_limit not in _ON_LIMIT:
+            raise ConfigurationError(f"Budget: on_limit is {self.on_limit!r}; it must be one of {', '.join(_ON_LIMIT)}")
+
+
+def _is_limit(value: object, most: int, *, whole: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float | Decimal):
+        return False
+    if isinstance(value, Decimal) and not value.is_finite():
+        return False
+    return 0 <= value <= most
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from decimal import Decimal
 
 import pytest
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from stategraph.errors import ConfigurationError
 from stategraph.governance.capability import Capability, capability_id, without_version
-from stategraph.governance.context import AgentRef, CapabilitySelector, Principal, RuntimeSessionContext
+from stategraph.governance.context import AgentRef, Budget, CapabilitySelector, Principal, RuntimeSessionContext
 
 ANN = Principal("acme", "ann", frozenset({"support"}))
 CONTEXT = RuntimeSessionContext(ANN, AgentRef("desk"), "thread-1")
@@ -40,6 +41,26 @@ def test_an_agent_and_a_session_without_an_id_are_refused() -> None:
         AgentRef("")
     with pytest.raises(ConfigurationError, match="RuntimeSessionContext: session_id is ''"):
         RuntimeSessionContext(ANN, AgentRef("desk"), "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("tokens", each) for each in (-1, "300", 1.5, True, float("nan"), 10**40)),
+        *(("usd", each) for each in (-0.01, "5", float("nan"), float("inf"), Decimal("NaN"), Decimal(-1), 10**40)),
+        *(("tool_calls", each) for each in (-1, True, "3")),
+        *(("wall_s", each) for each in ("1h", -1, float("nan"), float("inf"))),
+        *(("on_limit", each) for each in ("ask", None)),
+    ],
+)
+def test_a_budget_is_checked_where_it_is_made(field, value) -> None:
+    with pytest.raises(ConfigurationError, match=f"Budget: {field} is .*; it must be "):
+        Budget(**{field: value})
+
+
+def test_a_budget_takes_every_number_that_is_a_limit() -> None:
+    assert Budget(tokens=0, usd=Decimal("0.5"), tool_calls=10**18, wall_s=0.25, on_limit="deny").usd == Decimal("0.5")
+    assert Budget() == Budget(None, None, None, None)
 
 
 def test_claims_cannot_be_changed_afterwards_and_are_not_printed() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final, Literal, TypedDict
 
@@ -12,6 +11,7 @@ from stategraph.engine.tasks.interrupts import answers_so_far as answers_so_far
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import InvalidAnswerError
 from stategraph.governance.budget.port import Asked, Tree
+from stategraph.governance.context import LARGEST_LIMITS
 
 BUDGET_REACHED: Final = "budget_reached"
 
@@ -72,7 +72,7 @@ def read_answer(question: BudgetQuestion, answer: object) -> float | None:
 
     Args:
         question: What was asked.
-        answer: `{"type": "raise", "to": ...}`, more than the cap, or `{"type": "end"}`.
+        answer: `{"type": "raise", "to": ...}`, more than the cap and within `LARGEST_LIMITS`, or `{"type": "end"}`.
 
     Returns:
         What is allowed from now on; None: no more.
@@ -84,11 +84,18 @@ def read_answer(question: BudgetQuestion, answer: object) -> float | None:
         if answer.get("type") == "end":
             return None
         to = answer.get("to")
-        is_number = isinstance(to, int | float) and not isinstance(to, bool)
-        if answer.get("type") == "raise" and is_number and question["cap"] < float(str(to)) < math.inf:
-            return float(str(to))
-    found = repr(answer)[:100]
+        is_raise = answer.get("type") == "raise" and not isinstance(to, bool)
+        if is_raise and isinstance(to, int | float) and question["cap"] < to <= LARGEST_LIMITS[question["unit"]]:
+            return float(to)
+    found = _shown(answer)
     raise InvalidAnswerError(
         f"The answer about the budget of {question['unit']} is {found}; expected {{'type': 'raise', 'to': n}} with n "
-        f"above {question['cap']:g}, or {{'type': 'end'}}"
+        f"above {question['cap']:g} and up to {LARGEST_LIMITS[question['unit']]:g}, or {{'type': 'end'}}"
     )
+
+
+def _shown(answer: object) -> str:
+    try:
+        return repr(answer)[:100]
+    except ValueError:  # a whole number of more digits than Python prints
+        return f"a {type(answer).__name__} with a number that is too large"

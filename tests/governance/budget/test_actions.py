@@ -11,11 +11,13 @@ from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
 from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.errors import InvalidAnswerError
 from stategraph.governance import session as sessions
 from stategraph.governance.actions import ActionOutcome, ActionRequest
 from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.part import RunBudget
 from stategraph.governance.budget.port import BudgetUnit
+from stategraph.governance.budget.questions import BudgetQuestion, read_answer
 from stategraph.governance.capabilities.functions import capability, offer
 from stategraph.governance.context import Budget
 from stategraph.governance.executor import ActionExecutor
@@ -122,8 +124,21 @@ def test_a_person_is_asked_for_more_actions(part: RunBudget) -> None:
         await run.process_stream({"outcomes": []}, THREAD)
         (asked,) = run.get_interrupts()
         assert (asked.payload["unit"], asked.payload["cap"], asked.payload["spent"]) == ("tool_calls", 2, 2)
+        for senseless in (1e40, 10**19, float("inf"), float("nan"), True, 2):
+            await run.resume({"type": "raise", "to": senseless}, THREAD)
+            (again,) = run.get_interrupts()
+            assert "expected {'type': 'raise', 'to': n} with n above 2 and up to 1e+18" in again.payload["problem"]
         await run.resume({"type": "raise", "to": 10}, THREAD)
         assert run.graph.values["outcomes"] == ["completed"] * 3
         assert spent(part)[1] == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("unit", ["tokens", "usd", "tool_calls", "wall_s"])
+def test_a_raise_that_no_ledger_can_store_is_no_answer(unit: str) -> None:
+    question = BudgetQuestion(type="budget_reached", unit=unit, cap=5, spent=5, rootRunId="r")
+    for to in (10**40, 10**400, 10**5000, 1e40, 10**18 + 1, float("nan"), True, "9", 5):
+        with pytest.raises(InvalidAnswerError, match=r"'to': n\} with n above 5 and up to 1e"):
+            read_answer(question, {"type": "raise", "to": to})
+    assert read_answer(question, {"type": "raise", "to": 6}) == 6
