@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.governance.tenants import drift
 from stategraph.governance.tenants.binding import LABEL_SETTING, TENANT_SETTING
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.sql import Composed
 
-POLICY: Final = "sg_tenant"
+POLICY: Final = drift.POLICY
 WORKERS_POLICY: Final = "sg_workers"
 
 _TENANT: Final = f"nullif(current_setting('{TENANT_SETTING}', true), '')"
@@ -74,10 +75,16 @@ _REGISTRY: Final = ("sg_run", "sg_event", "sg_thread_fence", "sg_effect", "sg_wo
 _FUNCTION: Final = """CREATE OR REPLACE FUNCTION sg_own_thread(number BIGINT) RETURNS BOOLEAN
 LANGUAGE plpgsql VOLATILE AS $$ BEGIN RETURN EXISTS (SELECT 1 FROM sg_threads WHERE id = number); END $$"""
 
+#: Notes in each policy what it says, so that a change of it is seen.
+_NOTE: Final = f"""DO $do$ DECLARE made RECORD; BEGIN
+FOR made IN SELECT c.relname, {drift.DIGEST} AS digest FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+    WHERE p.polname = '{POLICY}' AND c.relnamespace = current_schema()::regnamespace
+LOOP EXECUTE format('COMMENT ON POLICY {POLICY} ON %I IS %L', made.relname, made.digest); END LOOP; END $do$"""
+
 _TABLES: Final = """SELECT c.relname, c.relrowsecurity, c.relispartition,
     EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped),
     EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'sg_tenant'),
-    has_table_privilege(%s, c.oid, 'SELECT, INSERT, UPDATE, DELETE'), pg_get_userbyid(c.relowner)
+    has_table_privilege(%s, c.oid, 'SELECT, INSERT, UPDATE, DELETE'), pg_get_userbyid(c.relowner), c.oid
     FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
     AND (c.relname LIKE 'sg\\_%%' OR c.relname = ANY(%s))
     AND (c.relname NOT LIKE 'store%%' OR c.relname LIKE '%%migrations' OR EXISTS (
@@ -99,6 +106,7 @@ class Table:
         has_policy: Whether it has the policy of tenants.
         is_open: Whether the app role may read or write it.
         owner: The role that owns it.
+        oid: Its number in the database.
     """
 
     name: str
@@ -108,6 +116,7 @@ class Table:
     has_policy: bool
     is_open: bool
     owner: str
+    oid: int
 
     @property
     def condition(self) -> str | None:
@@ -115,6 +124,13 @@ class Table:
         if self.name in _OWN:
             return _OWN[self.name]
         return f"tenant = {_TENANT}" if self.has_tenant and self.name not in _CLOSED else None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the app role writes none of it: rows of the audit log, and versions of tables."""
+        return (
+            self.name in _SHARED or self.name in _READ_ONLY or (self.is_partition and self.name.startswith("sg_audit"))
+        )
 
 
 class RowSecurity:
@@ -173,7 +189,9 @@ class RowSecurity:
         for has, what in zip(role, ("is a superuser", "has BYPASSRLS", "may make roles"), strict=True):
             if has:
                 found.append(f"The role '{self.app_role}' {what}: policies do not keep it from anything")
-        for table in self.tables(connection):
+        tables = self.tables(connection)
+        found += drift.of_roles(connection, self.app_role, sorted({table.owner for table in tables}))
+        for table in tables:
             if table.owner == self.app_role:
                 found.append(f"The role '{self.app_role}' owns the table '{table.name}': give it to another one")
             if table.name in _SHARED or not table.is_open:
@@ -182,6 +200,10 @@ class RowSecurity:
                 found.append(f"The table '{table.name}' has no row-level security: call RowSecurity.apply")
             elif table.condition is not None and not table.has_policy:
                 found.append(f"The table '{table.name}' has no policy: call RowSecurity.apply")
+        writable = {table.oid: not table.is_read_only for table in tables}
+        found += drift.of_rights(connection, self.app_role, writable)
+        found += drift.of_policies(connection, self.app_role, list(writable))
+        found += drift.of_views(connection, self.app_role, list(writable))
         return found
 
     def _statements(self, tables: Sequence[Table]) -> Iterator[Composed]:
@@ -191,13 +213,12 @@ class RowSecurity:
         app = self._sql.Identifier(self.app_role)
         for table in tables:
             name = self._sql.Identifier(table.name)
+            yield self._sql.SQL("REVOKE ALL ON {} FROM {}, PUBLIC").format(name, app)
             if table.name in _SHARED:
                 yield self._sql.SQL("GRANT SELECT ON {} TO {}").format(name, app)
                 continue
             yield self._sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(name)
             yield self._sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(self._sql.Identifier(POLICY), name)
-            if table.condition is None or table.is_partition:
-                yield self._sql.SQL("REVOKE ALL ON {} FROM {}").format(name, app)
             if table.condition is not None:
                 yield self._sql.SQL("CREATE POLICY {} ON {} TO {} USING ({}) WITH CHECK ({})").format(
                     self._sql.Identifier(POLICY), name, app, *[self._sql.SQL(table.condition)] * 2
@@ -205,6 +226,7 @@ class RowSecurity:
                 if not table.is_partition:
                     rights = "SELECT" if table.name in _READ_ONLY else "SELECT, INSERT, UPDATE, DELETE"
                     yield self._sql.SQL(f"GRANT {rights} ON {{}} TO {{}}").format(name, app)
+        yield self._sql.SQL(_NOTE).format()
         yield from self._for_workers(names)
 
     def _for_workers(self, names: set[str]) -> Iterator[Composed]:

@@ -261,3 +261,79 @@ def test_the_check_finds_what_is_open(place: Place, connections: Any) -> None:
         assert not any('"store"' in each for each in security.apply(owner))
     assert security.apply(owner)  # once more changes nothing
     assert security.problems(owner) == []
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (["CREATE POLICY debug ON sg_budget USING (true)"], "'sg_budget' has the policy 'debug' for the role"),
+        (["CREATE POLICY debug ON sg_budget TO {app} USING (true)"], "DROP POLICY debug ON sg_budget"),
+        (["ALTER POLICY sg_tenant ON sg_audit USING (true)"], "policy of the table 'sg_audit' is not as"),
+        (["ALTER POLICY sg_tenant ON sg_audit TO PUBLIC"], "policy of the table 'sg_audit' is not as"),
+        (["GRANT {workers} TO {app}"], "has the policy 'sg_workers' for the role"),
+        (["CREATE ROLE {app}_b BYPASSRLS", "GRANT {app}_b TO {app}"], "is a member of '{app}_b', which policies"),
+        (["CREATE ROLE {app}_s SUPERUSER", "GRANT {app}_s TO {app}"], "is a member of '{app}_s', which policies"),
+        (
+            ["CREATE ROLE {app}_o", "ALTER TABLE sg_budget OWNER TO {app}_o", "GRANT {app}_o TO {app}"],
+            "is a member of '{app}_o', which owns tables",
+        ),
+        (["ALTER ROLE {app} SUPERUSER"], "'{app}' is a superuser"),
+        (
+            ["CREATE VIEW v AS SELECT * FROM sg_audit", "GRANT SELECT ON v TO {app}"],
+            "The view 'v' reads with the rights",
+        ),
+        (
+            ["CREATE VIEW u AS TABLE sg_run", "CREATE VIEW v AS TABLE u", "GRANT SELECT ON v TO PUBLIC"],
+            "The view 'v' reads with the rights",
+        ),
+        (
+            ["CREATE MATERIALIZED VIEW v AS TABLE sg_run", "GRANT SELECT ON v TO {app}"],
+            "The view 'v' holds a copy of rows",
+        ),
+        (["GRANT INSERT ON sg_audit TO {app}"], "may write the table 'sg_audit'"),
+        (["GRANT UPDATE (tenant) ON sg_audit_head TO {app}"], "may write the table 'sg_audit_head'"),
+        (["GRANT DELETE ON sg_audit_signed_head TO PUBLIC"], "may write the table 'sg_audit_signed_head'"),
+        (["GRANT UPDATE ON sg_schema TO {app}"], "may write the table 'sg_schema'"),
+        (["GRANT TRUNCATE ON sg_budget TO {app}"], "may TRUNCATE the table 'sg_budget'"),
+        (["GRANT TRUNCATE ON sg_worker TO PUBLIC"], "may TRUNCATE the table 'sg_worker'"),
+    ],
+)
+def test_the_check_finds_what_makes_policies_useless(
+    place: Place, connections: Any, statements: list[str], words: str
+) -> None:
+    owner, _ = connections
+    security = RowSecurity(place.app, worker_role=place.workers)
+    names = {"app": place.app, "workers": place.workers}
+    with owner.transaction(force_rollback=True):
+        for statement in statements:
+            owner.execute(statement.format(**names))
+        found = security.problems(owner)
+    assert any(words.format(**names) in each for each in found), found
+    assert security.problems(owner) == []
+
+
+def test_a_view_that_asks_the_policies_of_who_reads_it_is_no_problem(place: Place, connections: Any) -> None:
+    owner, _ = connections
+    with owner.transaction(force_rollback=True):
+        owner.execute("CREATE VIEW v WITH (security_invoker = true) AS TABLE sg_audit")
+        owner.execute("CREATE VIEW closed AS TABLE sg_audit")
+        owner.execute(f"GRANT SELECT ON v TO {place.app}")
+        assert RowSecurity(place.app).problems(owner) == []
+
+
+def test_the_app_role_is_left_with_the_rights_that_it_should_have(place: Place, connections: Any) -> None:
+    owner, app = connections
+    security = RowSecurity(place.app, worker_role=place.workers)
+    with owner.transaction(force_rollback=True):
+        owner.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {place.app}, PUBLIC")
+        owner.execute(f"GRANT UPDATE (tenant) ON sg_audit TO {place.app}")
+        assert len([each for each in security.problems(owner) if "may TRUNCATE" in each]) > 10
+        security.apply(owner)
+        assert security.problems(owner) == []
+        for right in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
+            ask = "SELECT has_table_privilege(%s, 'sg_audit', %s)"
+            assert owner.execute(ask, (place.app, right)).fetchone() == (False,)
+        assert owner.execute("SELECT has_table_privilege(%s, 'sg_run', 'UPDATE')", (place.workers,)).fetchone() == (
+            True,
+        )
+    app.rollback()
