@@ -30,7 +30,7 @@ from stategraph.governance.approval.voting import Directory
 from stategraph.governance.audit.event import AuditSink
 from stategraph.governance.capability import Capability
 from stategraph.governance.labels import LabelStore
-from stategraph.governance.pipeline import approvals, claims, stages
+from stategraph.governance.pipeline import approvals, claims, hiding, stages
 from stategraph.governance.pipeline.action import Action, Carried, Services
 from stategraph.governance.pipeline.approvals import Cleared
 from stategraph.governance.pipeline.current import capability_inside
@@ -54,7 +54,8 @@ class ActionExecutor:
         ledger: Claims effects, so that none is done twice; None: a call that a crash has torn off is made again if its
             run goes on.
         audit: Takes events; None: nothing is told.
-        redactor: Hides secrets in what people and models are shown.
+        redactor: Hides secrets in what people and models are shown: arguments, results of tools, texts of errors. Of
+            results, personal data stay; a policy hides them.
         budgets: Admits actions to the budgets of trees of runs; the same part that sessions have.
         metrics: Counts actions.
         resources: Returns facts of the host about what is acted on, as `resource` of what policies decide on.
@@ -135,6 +136,7 @@ class ActionExecutor:
         action = replace(_action(request), capability=capability)
         execution = claims.own_execution(self.services, action)
         ran = yield Step(partial(execution.now, request.arguments), partial(execution.later, request.arguments))
+        ran = hiding.result(self.services, ran)
         return ActionOutcome("completed", ran.content, None, capability.id, ran.artifact)
 
     # For ways in, as procedures whose steps a sync or an async caller takes.

@@ -10,6 +10,8 @@ Rules
   own, only `EffectFailed` says that it has not happened: any other error leaves it in doubt.
 * A time limit, a lost connection or a cancellation leaves it in doubt. What is idempotent is failed then, and may be
   repeated.
+* Secrets are taken out of results and of texts of errors before these are stored, decided about or told; out of a
+  result that was stored before, when it is used.
 * A result that cannot be stored is used, and not kept: a repetition is told that the call was executed.
 """
 
@@ -31,7 +33,7 @@ from stategraph.governance.actions import ActionOutcome, ActionStatus, Reason
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.capabilities.port import CapabilityCall, CapabilityResult
 from stategraph.governance.errors import ActionRejected, AuditUnavailable
-from stategraph.governance.pipeline import telling
+from stategraph.governance.pipeline import hiding, telling
 from stategraph.governance.pipeline.action import Action, Execution, Ran, Services, blocking
 from stategraph.governance.pipeline.current import executing
 from stategraph.prebuilt.steps import Step, Steps, atake, take
@@ -119,7 +121,7 @@ class _Dispatch:
 
     def _returned(self, ran: Ran) -> Mapping[str, Any]:
         self.elapsed_ms = (time.perf_counter() - self.began) * 1000
-        self.ran = ran
+        self.ran = ran = hiding.result(self.services, ran)
         if ran.error is not None:
             self._fail(ran.error)
         return self._storable(ran)
@@ -135,9 +137,12 @@ class _Dispatch:
     def _said(self, error: BaseException) -> BaseException:
         """Return the error with which the ledger is told how the call ended."""
         self.error = error
+        if isinstance(error, EffectFailed):
+            hiding.error(self.services, error)
         passes = isinstance(error, GraphBubbleUp | EffectFailed) or is_invalid_resume(error)
         if passes or not isinstance(error, Exception):
             return error
+        hiding.error(self.services, error)
         capability = self.action.found
         if isinstance(error, UNKNOWN):
             return Repeatable(str(error)) if capability.idempotent else error
@@ -190,7 +195,12 @@ def claim(services: Services, action: Action) -> Steps[Action]:
         raise
     if dispatch.ran is not None:
         return replace(action, ran=dispatch.ran, elapsed_ms=dispatch.elapsed_ms)
-    return replace(action, ran=Ran(stored["content"], stored["artifact"], stored["kept"]), replayed=True)
+    return replace(action, ran=_stored(services, stored), replayed=True)
+
+
+def _stored(services: Services, stored: Mapping[str, Any]) -> Ran:
+    """Return the result of an earlier execution, which may have been stored before there was a redactor."""
+    return hiding.result(services, Ran(stored["content"], stored["artifact"], stored["kept"]))
 
 
 def _claimed(services: Services, action: Action, dispatch: _Dispatch) -> Step:
@@ -248,8 +258,7 @@ def refused(services: Services, action: Action, refusal: ActionRejected) -> Step
     if ledger is not None and capability is not None and capability.risk != "read" and capability.effect_key is None:
         row = yield from _row(ledger, tenant, action.key)
         if row is not None and row.state is EffectState.COMMITTED and row.result is not None:
-            known = ledger.load(row.result)
-            ran = Ran(known["content"], known["artifact"], known["kept"])
+            ran = _stored(services, ledger.load(row.result))
             raise Ended(replace(action, ran=ran, replayed=True), _outcome(action, "completed", ran.content, None))
         if row is not None and row.state in (EffectState.CLAIMED, EffectState.IN_DOUBT):
             text = telling.failure(Reason.IN_DOUBT, f"an earlier execution of '{capability.name}' was torn off")
