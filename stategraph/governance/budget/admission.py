@@ -160,11 +160,12 @@ class Admission:
         """Raise caps as a person has said about later calls of the node, which runs again from its start."""
         answers = questions.answers_so_far()
         for question in earlier:
-            if question.position < len(answers):
+            for answer in answers[question.position :]:  # one that makes no sense was asked again
                 with suppress(InvalidAnswerError):
-                    to = questions.read_answer(questions.question_of(self.tree, question), answers[question.position])
+                    to = questions.read_answer(questions.question_of(self.tree, question), answer)
                     if to is not None:
                         yield partial(self.ledger.raise_sync, self.tree, question.unit, to)
+                    break
 
     def _answered(self, question: Asked) -> Steps[None]:
         """Ask a person, and raise the cap as they say."""
