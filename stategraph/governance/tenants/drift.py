@@ -1,4 +1,4 @@
-"""What makes row-level security useless although it is on: roles, rights, policies and views beside those of `apply`.
+"""Checks of row-level security that is on: roles, rights, policies and views that undo it.
 
 Functions of the owner with `SECURITY DEFINER`, and rights to roles that only write files, are not looked at.
 """
@@ -15,7 +15,7 @@ POLICY: Final = "sg_tenant"
 
 DIGEST: Final = """md5(concat_ws(chr(10), p.polcmd, p.polpermissive, p.polroles::regrole[]::text,
     pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)))"""
-"""What a policy `p` says, in SQL; `apply` notes it as the comment of each policy."""
+"""The digest of a policy `p`, in SQL; `apply` notes it as the comment of each policy."""
 
 _MEMBERS: Final = """SELECT r.rolname, r.rolsuper OR r.rolbypassrls FROM pg_roles r, pg_roles app
     WHERE app.rolname = %s AND r.oid <> app.oid AND NOT app.rolsuper AND pg_has_role(app.oid, r.oid, 'MEMBER')
