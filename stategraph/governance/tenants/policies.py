@@ -127,7 +127,7 @@ class Table:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the app role writes none of it: rows of the audit log, and versions of tables."""
+        """True if the app role writes none of it: rows of the audit log, and versions of tables."""
         return (
             self.name in _SHARED or self.name in _READ_ONLY or (self.is_partition and self.name.startswith("sg_audit"))
         )
