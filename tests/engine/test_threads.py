@@ -269,7 +269,8 @@ def test_finish_waits_for_a_thread_that_is_being_started(monkeypatch: pytest.Mon
     starting = threading.Thread(target=lambda: pool._threads.discard(starting))
     pool._threads = {starting}
     # It starts while the exit waits for that: the exit has seen it, and has not joined it.
-    monkeypatch.setattr(threads, "time", SimpleNamespace(sleep=lambda _: starting.start()))
+    clock = SimpleNamespace(sleep=lambda _: starting.start())
+    monkeypatch.setattr(threads, "environment", SimpleNamespace(SYSTEM=SimpleNamespace(clock=clock)))
     assert finishes(pool)
     assert pool.thread_count() == 0
 

@@ -22,12 +22,13 @@ import atexit
 import itertools
 import os
 import threading
-import time
 from collections.abc import Callable, Sized
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, Protocol, TypeVar
+
+from stategraph.engine.config import environment
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,7 +121,7 @@ class Pool(Executor):
                 if thread.is_alive():
                     thread.join(_CLOSING_S)
                 elif thread in self._threads:  # it is being started, and cannot be joined yet
-                    time.sleep(_CLOSING_S)
+                    environment.SYSTEM.clock.sleep(_CLOSING_S)
 
     def _start_thread(self) -> None:
         name = f"stategraph_{next(self._numbers)}"
