@@ -52,8 +52,10 @@ _NEWS: Final = ("BudgetExceeded(", "GraphInterrupt(")
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Return whether a warning of LangChain about a callback is about anything else than a refusal of ours."""
-    name, *_, error = record.args if isinstance(record.args, tuple) and record.args else ("", "")
-    return not (str(name) in ("_First", "_Second", "_Last") and str(error).startswith(_NEWS))
+    told = record.args
+    if not isinstance(told, tuple) or len(told) < 2:  # of a coroutine, LangChain names the error alone
+        return True
+    return not (str(told[0]) in ("_First", "_Second", "_Last") and str(told[-1]).startswith(_NEWS))
 
 
 logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_news)
