@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -20,6 +21,16 @@ from tests.savers.test_upkeep import chain  # noqa: E402
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 BROKEN = r"'t' was erased .* of 'messages' only .*begin the run anew"
 HI: Any = {"messages": [HumanMessage("hi", id="hi")]}
+
+
+def erase_once_stored(postgres: str) -> None:
+    """Erase the thread as another process would, after the first of its checkpoints has reached the database."""
+    with PostgresSaver.from_conn_string(postgres) as elsewhere:
+        deadline = time.monotonic() + 60
+        while not list(elsewhere.list(at("t"))):
+            assert time.monotonic() < deadline, "no checkpoint was stored"
+            time.sleep(0.002)
+        elsewhere.delete_thread("t")
 
 
 def graph_on(saver: Any, erase: Any) -> Any:
@@ -46,11 +57,7 @@ def test_a_run_fails_and_leaves_nothing(postgres: str, mode: Any, durability: An
         saver.setup()
         chain(saver, "other", 2)
 
-        def erase() -> None:
-            with PostgresSaver.from_conn_string(postgres) as elsewhere:
-                elsewhere.delete_thread("t")
-
-        graph = graph_on(saver, erase)
+        graph = graph_on(saver, lambda: erase_once_stored(postgres))
         with pytest.raises(psycopg.IntegrityError, match=BROKEN):
             graph.invoke(HI, THREAD, durability=durability)
         assert list(saver.list(at("t"))) == []
@@ -63,12 +70,9 @@ def test_an_async_run_fails_and_leaves_nothing(postgres: str, mode: Any) -> None
         async with AsyncPostgresSaver.from_conn_string(postgres, mode=mode) as saver:
             await saver.setup()
 
-            def erase() -> None:
-                with PostgresSaver.from_conn_string(postgres) as elsewhere:
-                    elsewhere.delete_thread("t")
-
+            graph = graph_on(saver, lambda: erase_once_stored(postgres))
             with pytest.raises(psycopg.IntegrityError, match=BROKEN):
-                await graph_on(saver, erase).ainvoke(HI, THREAD, durability="sync")
+                await graph.ainvoke(HI, THREAD, durability="sync")
 
     asyncio.run(run())
 
