@@ -272,12 +272,12 @@ def without_ids(log: Log) -> list[Any]:
 
 
 def with_one_in_a_thread(drawings: list[tuple[str, str, bool]]) -> list[tuple[str, str, bool]]:
-    """Have at most one handler told in a thread, if one of them ends the run: nothing waits for the others then."""
-    if not any(breaks and raises for _, breaks, raises in drawings):
+    """Have no handler told in a thread if another one ends the run: nothing waits for it then."""
+    ends = [place for place, (_, breaks, raises) in enumerate(drawings) if breaks and raises]
+    if not ends:
         return drawings
-    ends = next((place for place, (kind, *fails) in enumerate(drawings) if kind == "sync" and all(fails)), None)
     return [
-        ("async" if kind == "sync" and place != ends else kind, breaks, raises)
+        ("async" if kind == "sync" and ends != [place] else kind, breaks, raises)
         for place, (kind, breaks, raises) in enumerate(drawings)
     ]
 
