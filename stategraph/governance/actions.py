@@ -18,6 +18,7 @@ class Reason(StrEnum):
     CAPABILITY_GONE = "capability_gone"
     CAPABILITY_CHANGED = "capability_changed"
     CAPABILITY_QUARANTINED = "capability_quarantined"
+    CAPABILITY_NOT_A_TOOL = "capability_not_a_tool"
     VIEW_CHANGED = "view_changed"
     ARGUMENTS_INVALID = "arguments_invalid"
     POLICY_DENIED = "policy_denied"

@@ -133,10 +133,15 @@ class CapabilityView:
             arguments: As the model gave them.
 
         Raises:
-            CapabilityDenied: It is not in this view.
+            CapabilityDenied: It is not in this view, or is the name of a skill, which is read with `read_skill`.
         """
         if name != READ_SKILL or READ_SKILL in self.names:
-            return self.get(name), arguments
+            found = self.get(name)
+            if name in self.names and is_readable_skill(found):
+                raise CapabilityDenied(
+                    f"{name!r} is a skill, and no tool: {self._way_to_call(found)}", Reason.CAPABILITY_NOT_A_TOOL
+                )
+            return found, arguments
         skill = arguments.get("skill")
         for each in self.skills():
             if skill in (self.name_of(each), each.name, each.id):
@@ -231,16 +236,28 @@ class CapabilityView:
         absent = self._absent.get(name_or_id)
         key = without_version(name_or_id)
         if absent is not None:
-            left = [name for name, each in self.names.items() if each.source == absent.source] or list(self.names)
+            tools = self._callable()
+            left = [name for name in tools if name in self.names and self.names[name].source == absent.source] or tools
             return CapabilityDenied(f"{name_or_id!r} cannot be used: {absent.why} {_there(left)}", absent.reason)
         if (newest := self._by_id.get(key)) is not None:
             why = f"{name_or_id!r} is not the version that is used now: it is {newest.id}."
-            return CapabilityDenied(f"{why} Call {self.name_of(newest)!r}", Reason.CAPABILITY_CHANGED)
-        near = difflib.get_close_matches(name_or_id, self.names, n=2, cutoff=0.6)
+            way = self._way_to_call(newest)
+            return CapabilityDenied(f"{why} {way[0].upper()}{way[1:]}", Reason.CAPABILITY_CHANGED)
+        tools = self._callable()
+        near = difflib.get_close_matches(name_or_id, tools, n=2, cutoff=0.6)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         return CapabilityDenied(
-            f"There is no capability {name_or_id!r}.{hint} {_there(list(self.names))}", Reason.CAPABILITY_UNKNOWN
+            f"There is no capability {name_or_id!r}.{hint} {_there(tools)}", Reason.CAPABILITY_UNKNOWN
         )
+
+    def _callable(self) -> list[str]:
+        """Return the names of tools: skills are read with one tool for all of them."""
+        tools = [name for name, each in self.names.items() if not is_readable_skill(each)]
+        return tools if len(tools) == len(self.names) else [*tools, READ_SKILL]
+
+    def _way_to_call(self, capability: Capability) -> str:
+        name = self.name_of(capability)
+        return f"read it with {READ_SKILL}(skill={name!r})" if is_readable_skill(capability) else f"call {name!r}"
 
 
 class _Allowed(NamedTuple):
