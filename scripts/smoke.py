@@ -40,6 +40,7 @@ EXTRAS = {
     "postgres": ("langgraph.checkpoint.postgres", "psycopg", "psycopg_pool"),
     "prices": ("genai_prices",),
     "remote": ("langgraph_sdk",),
+    "server": ("a2a", "ag_ui", "croniter", "grpc", "jwt"),
 }
 """Packages that come with an extra only. The others add nothing that our modules import."""
 

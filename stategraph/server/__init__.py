@@ -8,7 +8,7 @@
 
 What threads and runs are is `stategraph.dev`'s to know, whose endpoints these are. It must never know how the command
 line spells its options, and whoever has the token may do everything: users are the backend's business. Needs the
-extra `dev` (Starlette and uvicorn).
+extra `server`.
 """
 
 from stategraph.server.serving import serve

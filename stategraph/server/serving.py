@@ -53,7 +53,7 @@ def serve(
     Raises:
         ConfigurationError: The target cannot be used, a token is missing or short, the port is in use, or the host is
             not this machine.
-        MissingPackageError: The extra `dev` is not installed.
+        MissingPackageError: The extra `server` is not installed.
     """
     try:
         import uvicorn
@@ -66,7 +66,7 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
-        raise MissingPackageError("stategraph[dev]", "The server of the run API") from error
+        raise MissingPackageError("stategraph[server]", "The server") from error
 
     if token is None and not listening.is_loopback(host):
         raise ConfigurationError(f"Other machines reach {host!r}, so the server needs a token that requests have")
