@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ENDS: Final = ("success", "error", "timeout", "cancelled", "dead", "interrupted")
 
 _UNITS: Final = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_LONGEST_S: Final = 365_250 * _UNITS["d"]
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +48,16 @@ def age(text: str) -> float:
     """Read an age, in seconds.
 
     Raises:
-        ArgumentTypeError: It is none.
+        ArgumentTypeError: It is none, or longer than 1,000 years.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", text.strip())
     if found is None or found[2] not in _UNITS:
         units = ", ".join(_UNITS)
         raise argparse.ArgumentTypeError(f"'{text}' is no age: write a number and a unit ({units}), as in 30d")
-    return float(found[1]) * _UNITS[found[2]]
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"'{text}' is longer than 1,000 years: write a shorter age")
+    return seconds
 
 
 async def prune(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:

@@ -11,8 +11,16 @@ from functools import lru_cache
 
 from stategraph.core.task import Task, Write
 
+_MOST_BITS = 256
 _SHOWN_NAMES = 12
 """How many names a message lists."""
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it, also a whole number of more digits than Python writes."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a whole number of {value.bit_length():,} bits"
+    return repr(value)
 
 
 def add_words(error: BaseException, words: str) -> None:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, Literal, NoReturn
 
+from stategraph.core import explain
 from stategraph.errors import ConfigurationError
 from stategraph.governance.capability import RISKS, Risk
 
@@ -143,15 +144,30 @@ class Budget:
     on_limit: Literal["interrupt", "deny", "raise"] = "interrupt"
 
     def __post_init__(self) -> None:
-        for name, most in LARGEST_LIMITS.items():
+        for name in LARGEST_LIMITS:
             value = getattr(self, name)
-            if value is not None and not _is_limit(value, most, whole=name in _WHOLE):
-                what = "a whole number" if name in _WHOLE else "a number"
-                raise ConfigurationError(
-                    f"Budget: {name} is {value!r}; it must be {what} from 0 to {most}, or None for no limit"
-                )
+            if value is not None:
+                check_amount(f"Budget: {name}", name, value, ", or None for no limit")
         if self.on_limit not in _ON_LIMIT:
             raise ConfigurationError(f"Budget: on_limit is {self.on_limit!r}; it must be one of {', '.join(_ON_LIMIT)}")
+
+
+def check_amount(what: str, unit: str, value: object, otherwise: str = "") -> None:
+    """Check an amount of a budget.
+
+    Args:
+        what: What it is called in the message.
+        unit: Its unit, by its field of `Budget`.
+        value: The amount.
+        otherwise: What else it may be, for the message.
+
+    Raises:
+        ConfigurationError: It is no number, below 0, above `LARGEST_LIMITS`, or has to be a whole number and is not.
+    """
+    most, whole = LARGEST_LIMITS[unit], unit in _WHOLE
+    if not _is_limit(value, most, whole=whole):
+        kind = "a whole number" if whole else "a number"
+        raise ConfigurationError(f"{what} is {explain.shown(value)}; it must be {kind} from 0 to {most}{otherwise}")
 
 
 def _is_limit(value: object, most: int, *, whole: bool) -> bool:

@@ -23,6 +23,7 @@ from stategraph.agent.mcp import elicitation
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.field_types import Flag
 from stategraph.agent.settings.validation import Settings
+from stategraph.engine.checkpoints import serializability
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, InvalidAnswerError
 
@@ -284,11 +285,16 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Any], Any]] = {
 
 
 def check_answer(payload: Any, answer: object) -> None:
-    """See whether an answer fits what was asked; questions of other kinds take any answer.
+    """See whether an answer fits what was asked; questions of other kinds take any answer that can be stored.
 
     Raises:
         InvalidAnswerError: It does not.
     """
+    if serializability.has_large_integer(answer):
+        raise InvalidAnswerError(
+            "The answer has a whole number of more than 64 bits, which cannot be stored; expected one from -2**63 to "
+            "2**64 - 1, or a text"
+        )
     kind = payload.get("type") if isinstance(payload, Mapping) else None
     reader = _READERS.get(kind) if isinstance(kind, str) else None
     if reader is not None:

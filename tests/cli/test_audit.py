@@ -184,7 +184,7 @@ def test_an_age_of_more_years_than_there_are_is_refused(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["audit", *words])
-    assert "longer ago than the year 1" in capsys.readouterr().err
+    assert "longer than 1,000 years" in capsys.readouterr().err
 
 
 def test_an_export_that_fails_leaves_the_file_as_it_was(

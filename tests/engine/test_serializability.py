@@ -55,6 +55,13 @@ def test_the_innermost_value_is_named_by_its_path(value: object, path: str) -> N
     assert f"The value at {path}, of type {__name__}.Engine, was written to channel 'key'" in explained(("key", value))
 
 
+def test_the_way_out_of_a_number_that_is_too_large_is_a_text() -> None:
+    words = explained(("key", {"n": 2**70}))
+    assert words.startswith("not stored. The value at key['n'], of type builtins.int, was written to channel 'key'")
+    assert words.endswith("Whole numbers are stored from -2**63 to 2**64 - 1; give a greater one as a text.")
+    assert JsonPlusSerializer().dumps_typed([-(2**63), 2**64 - 1])
+
+
 def test_a_value_that_holds_itself_is_followed_for_24_levels() -> None:
     value: list[Any] = []
     value.append(value)

@@ -123,6 +123,15 @@ def test_questions_of_other_kinds_take_any_answer(payload: Any) -> None:
     questions.check_answer(payload, object())
 
 
+def test_an_answer_that_no_checkpoint_holds_is_refused() -> None:
+    itself: list[Any] = [2**64 - 1, -(2**63)]
+    itself.append(itself)
+    questions.check_answer(None, {"to": itself})
+    for large in (2**64, -(2**63) - 1, 10**5000):
+        with pytest.raises(InvalidAnswerError, match="more than 64 bits"):
+            questions.check_answer(None, {"to": [1, {"n": large}]})
+
+
 def asked(monkeypatch: pytest.MonkeyPatch, question: Any, **options: Any) -> Any:
     """The payload that a question is asked with."""
     shown: list[Any] = []

@@ -13,6 +13,23 @@ from typing import Any, Final
 from stategraph.core import explain
 
 _DEPTH: Final = 24
+_LEAST_STORED: Final = -(2**63)
+_MOST_STORED: Final = 2**64 - 1
+
+
+def has_large_integer(value: Any) -> bool:
+    """Return whether JSON has an integer of more than 64 bits, so that no checkpoint can store it."""
+    left: list[Any] = [value]
+    seen: set[int] = set()  # a value may hold itself
+    while left:
+        each = left.pop()
+        if isinstance(each, int):
+            if not _LEAST_STORED <= each <= _MOST_STORED:
+                return True
+        elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:
+            seen.add(id(each))
+            left.extend(each.values() if isinstance(each, Mapping) else each)
+    return False
 
 
 def explain_failure(
@@ -37,11 +54,18 @@ def explain_failure(
             explain.add_words(
                 error,
                 f"The value at {path}, of type {kind.__module__}.{kind.__qualname__}, was written{by} to channel "
-                f"'{channel}' and cannot be stored in a checkpoint. Return plain data, a dataclass or a pydantic model "
-                "instead, keep the object out of the state (in the run's context, say), or declare the key as an "
-                "UntrackedValue.",
+                f"'{channel}' and cannot be stored in a checkpoint. {_way_out(what)}",
             )
             return
+
+
+def _way_out(value: object) -> str:
+    if isinstance(value, int) and has_large_integer(value):
+        return "Whole numbers are stored from -2**63 to 2**64 - 1; give a greater one as a text."
+    return (
+        "Return plain data, a dataclass or a pydantic model instead, keep the object out of the state (in the run's "
+        "context, say), or declare the key as an UntrackedValue."
+    )
 
 
 def _can_store(serde: Any, value: Any) -> bool:

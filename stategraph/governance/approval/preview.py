@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from stategraph.engine.checkpoints import serializability
 from stategraph.governance.canonical import same_json
 
 MOST_BYTES: Final = 4096
@@ -69,7 +70,7 @@ def _shown(value: Any, level: int, most_text: int, most_items: int) -> Any:
         left_out = len(value) - most_text
         return value if left_out <= 0 else value[:most_text] + _MORE.format(left_out)
     if value is None or isinstance(value, bool | int | float):
-        return value
+        return _shown_number(value)
     if not isinstance(value, Mapping | list | tuple):
         return _shown(str(value), level, most_text, most_items)
     if level > MOST_LEVELS:
@@ -87,6 +88,12 @@ def _shown(value: Any, level: int, most_text: int, most_items: int) -> Any:
         return shown
     each_shown = [_shown(each, level + 1, most_text, most_items) for each in value[:most_items]]
     return each_shown if len(value) <= most_items else [*each_shown, f"… {len(value) - most_items} more"]
+
+
+def _shown_number(value: int | float | None) -> object:
+    if isinstance(value, int) and serializability.has_large_integer(value):
+        return f"a whole number of {value.bit_length():,} bits"  # Python writes none of more than 4,300 digits
+    return value
 
 
 def restored(edited: Any, shown: Any, original: Any) -> Any:

@@ -26,6 +26,7 @@ from stategraph.governance.budget.amounts import Unit
 from stategraph.governance.budget.port import Amounts, Asked, BudgetUnit, BudgetUsage, Reservation, Tree
 from stategraph.governance.budget.rows import LIVES_S, BudgetObserver, TreeRows, milliseconds
 from stategraph.governance.budget.tables import BUDGET, BudgetSql
+from stategraph.governance.context import check_amount
 from stategraph.governance.errors import BudgetExceeded
 from stategraph.governance.tenants.binding import bind
 from stategraph.workers.registry.databases import open_database
@@ -174,7 +175,18 @@ class SqlBudgetLedger:
     # Persons.
 
     def raise_sync(self, tree: Tree, unit: BudgetUnit, cap: float) -> None:
-        """Raise a cap; one that is as high already stays as it is."""
+        """Raise a cap; one that is as high already stays as it is.
+
+        Args:
+            tree: Of which budget.
+            unit: The unit.
+            cap: What is allowed from now on.
+
+        Raises:
+            ConfigurationError: The cap is none that a `Budget` may have.
+        """
+        unit = BudgetUnit(unit)
+        check_amount(f"The raised cap of {unit}", unit, cap)
         number = rules.stored(unit, cap)
 
         def act(session: Session, rows: TreeRows) -> None:
@@ -231,7 +243,12 @@ class SqlBudgetLedger:
         self._transact(tenant, act)
 
     def prune_sync(self, tenant: str, older_than_s: float) -> int:
-        """Delete the trees of a tenant of which nothing has moved for so many seconds; return how many those were."""
+        """Delete the trees of a tenant of which nothing has moved for so many seconds; return how many those were.
+
+        Raises:
+            ConfigurationError: That is no number of seconds from 0 to 10**15.
+        """
+        check_amount("older_than_s", BudgetUnit.WALL_S, older_than_s)
         count = 0
         while roots := self._look(tenant, self._sql.old, (tenant, older_than_s)):
             for (root,) in roots:

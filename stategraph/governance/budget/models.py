@@ -89,7 +89,7 @@ class Estimates:
             when = environment.current().datetime()
             self.prices.check(provider, model, when)
             cost = self.prices.most(provider, model, tokens_read, tokens_written, when)
-        return Amounts(tokens_read + tokens_written, cost or Decimal(0))
+        return Amounts.reported(tokens_read + tokens_written, cost or Decimal(0))
 
     def _known(self, tokens: float) -> int:
         return self.assumed_tokens if math.isinf(tokens) else int(tokens)
@@ -104,7 +104,7 @@ class Estimates:
         cost = None
         if self.prices is not None:
             cost = self.prices.cost(call.provider, call.model, used, environment.current().datetime())
-        return Amounts(used.total_tokens, call.reservation.amounts.usd if cost is None else cost)
+        return Amounts.reported(used.total_tokens, call.reservation.amounts.usd if cost is None else cost)
 
 
 @dataclass(frozen=True, slots=True)

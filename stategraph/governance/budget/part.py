@@ -21,9 +21,9 @@ from stategraph.governance.budget import models
 from stategraph.governance.budget.admission import Admission
 from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.models import Estimates, ModelBudget
-from stategraph.governance.budget.port import NOTHING, ONE_ACTION, Reservation, Tree
+from stategraph.governance.budget.port import NOTHING, ONE_ACTION, BudgetUnit, Reservation, Tree
 from stategraph.governance.budget.rows import LIVES_S
-from stategraph.governance.context import Budget
+from stategraph.governance.context import Budget, check_amount
 from stategraph.governance.session import ActiveSession
 from stategraph.workers.registry.port import StoreUnavailableError
 
@@ -43,6 +43,9 @@ class RunBudget:
         holds_s: Seconds after which the reservation of a call that is not settled counts as spent: more than any call
             takes.
         audit: Is told of caps that are reached; None: nobody is.
+
+    Raises:
+        ConfigurationError: A number is none that it may be.
     """
 
     ledger: SqlBudgetLedger
@@ -51,6 +54,11 @@ class RunBudget:
     wait_s: float = 60.0
     holds_s: float = 600.0
     audit: AuditSink | None = None
+
+    def __post_init__(self) -> None:
+        check_amount("RunBudget: assumed_tokens", BudgetUnit.TOKENS, self.assumed_tokens)
+        check_amount("RunBudget: wait_s", BudgetUnit.WALL_S, self.wait_s)
+        check_amount("RunBudget: holds_s", BudgetUnit.WALL_S, self.holds_s)
 
     # Actions.
 

@@ -20,7 +20,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
-from stategraph.governance.context import Budget
+from stategraph.governance.context import LARGEST_LIMITS, Budget, check_amount
 
 
 class BudgetUnit(StrEnum):
@@ -40,11 +40,24 @@ class Amounts:
         tokens: Tokens read and written.
         usd: US dollars.
         tool_calls: Actions that are executed.
+
+    Raises:
+        ConfigurationError: An amount is no number from 0 to that of `LARGEST_LIMITS`.
     """
 
     tokens: int = 0
     usd: Decimal = Decimal(0)
     tool_calls: int = 0
+
+    def __post_init__(self) -> None:
+        for unit, amount in self.items():
+            check_amount(f"Amounts: {unit}", unit, amount)
+
+    @classmethod
+    def reported(cls, tokens: int, usd: Decimal) -> Amounts:
+        """Return what a provider says that a call took, within what may be stored."""
+        most = LARGEST_LIMITS
+        return cls(max(0, min(tokens, most["tokens"])), max(Decimal(0), min(usd, Decimal(most["usd"]))))
 
     def items(self) -> Iterator[tuple[BudgetUnit, int | Decimal]]:
         """Yield the units of which it is something."""

@@ -14,6 +14,8 @@ from stategraph.workers.registry.port import Session
 LIVES_S: Final = 60.0
 """Seconds after its last sign of life at which the time of an execution stops running."""
 
+_MOST: Final = 9 * 10**18
+
 _HELD: Final = (BudgetUnit.TOKENS, BudgetUnit.USD, BudgetUnit.TOOL_CALLS, BudgetUnit.WALL_S)
 
 
@@ -99,10 +101,12 @@ class TreeRows:
         """Add amounts to what is reserved and to what was spent, so many times each."""
         for unit, amount in amounts.items():
             state = self.units[unit]
-            state.reserved += reserved * amount
-            state.spent += spent * amount
-            self._session.change(self._sql.move, (reserved * amount, spent * amount, *self.at, str(unit)))
-            self.moves.append((unit, reserved * amount, spent * amount))
+            held = _within(state.reserved, reserved * amount)
+            taken = _within(state.spent, spent * amount)
+            state.reserved += held
+            state.spent += taken
+            self._session.change(self._sql.move, (held, taken, *self.at, str(unit)))
+            self.moves.append((unit, held, taken))
 
     def release(self, hold: Hold) -> None:
         """Take away a hold and what it counts as; the time of an execution counts as nothing until it ends."""
@@ -126,6 +130,11 @@ class TreeRows:
             wall = took.get(BudgetUnit.WALL_S, 0)
             self._session.change(self._sql.lapse, (wall, *self.at, hold.key, hold.id))
             self.lapsed += took.items()
+
+
+def _within(before: int, change: int) -> int:
+    """Return a change as far as its sum fits into 64 bits, and is not below 0."""
+    return max(0, min(before + change, _MOST)) - before
 
 
 def _hold(row: list[object] | tuple[object, ...]) -> Hold:

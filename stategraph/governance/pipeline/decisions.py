@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from stategraph.agent.output.checks import Check, InvalidOutput, SchemaCheck
+from stategraph.engine.checkpoints import serializability
 from stategraph.errors import ConfigurationError
 from stategraph.governance.actions import Reason
 from stategraph.governance.audit.event import AuditEventType
@@ -188,6 +189,8 @@ _KEPT: Final = 1024
 
 def _problem(capability: Capability, arguments: Mapping[str, Any]) -> str | None:
     """Return why arguments do not fit; None: they do."""
+    if serializability.has_large_integer(arguments):
+        return "a whole number has more than 64 bits, and cannot be stored; where a text is taken, give it as one"
     try:
         _check_of(capability).typed(dict(arguments))
     except InvalidOutput as error:

@@ -28,12 +28,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from stategraph.core import explain
 from stategraph.engine.tasks import threads
+from stategraph.errors import ConfigurationError
 from stategraph.governance.errors import GovernanceError
 from stategraph.governance.skills import loader
 from stategraph.governance.skills.skill import Skill
@@ -67,6 +69,9 @@ class SandboxUnavailable(GovernanceError):
     """The sandbox cannot be used on this machine; the message says why, and a way out."""
 
 
+_LARGEST: Final = 2**40
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of a script.
@@ -79,6 +84,9 @@ class Limits:
         scratch_bytes: Size of `/work` and of `/tmp`, in the sandbox.
         processes: Its processes at once; the kernel keeps this limit for those who are not root.
         output_bytes: Bytes of its output and of its errors that are read; with more it is ended.
+
+    Raises:
+        ConfigurationError: A limit is no number above 0, or all but `wall_s` no whole number.
     """
 
     wall_s: float = 30.0
@@ -88,6 +96,15 @@ class Limits:
     scratch_bytes: int = 64 * 1024 * 1024
     processes: int = 64
     output_bytes: int = 256 * 1024
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value: object = getattr(self, each.name)
+            kinds, kind = ((int, float), "a number") if each.name == "wall_s" else ((int,), "a whole number")
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value <= _LARGEST:
+                raise ConfigurationError(
+                    f"Limits: {each.name} is {explain.shown(value)}; it must be {kind} above 0, up to 2**40"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from stategraph.workers.ledger import machine
 from stategraph.workers.ledger.machine import Claimant, Decision, EffectRow, EffectState
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import ConflictError, Session
+from stategraph.workers.registry.pruning import check_age
 from stategraph.workers.registry.values import Lease
 
 T = TypeVar("T")
@@ -107,7 +108,11 @@ class EffectBook:
 
         Returns:
             How many were deleted. A run that asks for one of them again makes the call again.
+
+        Raises:
+            ValueError: The age is no number of seconds.
         """
+        check_age(older_than_s)
         self._store.set_up()
         database, deleted = self._store.database, 0
         last: tuple[Any, ...] = ("", "")

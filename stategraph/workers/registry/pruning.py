@@ -15,12 +15,12 @@ Rules
 from __future__ import annotations
 
 import json
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from stategraph.core import explain
 from stategraph.workers.leases import ENDED, RunStatus
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import Session
@@ -46,6 +46,23 @@ class Pruned:
 
     runs: int = 0
     events: int = 0
+
+
+LONGEST_AGE_S: Final = 10**15
+"""What databases can take away from a time, and more than anything is old."""
+
+
+def check_age(older_than_s: float) -> None:
+    """Check an age from which on rows are deleted.
+
+    Raises:
+        ValueError: It is no number of seconds from 0 to `LONGEST_AGE_S`.
+    """
+    is_number = isinstance(older_than_s, int | float) and not isinstance(older_than_s, bool)
+    if not is_number or not 0 <= older_than_s <= LONGEST_AGE_S:
+        raise ValueError(
+            f"older_than_s is {explain.shown(older_than_s)}; expected a number of seconds from 0 to {LONGEST_AGE_S:g}"
+        )
 
 
 class Pruning:
@@ -74,8 +91,7 @@ class Pruning:
         *,
         dry_run: bool = False,
     ) -> None:
-        if not isinstance(older_than_s, int | float) or not 0 <= older_than_s < math.inf:
-            raise ValueError(f"older_than_s is {older_than_s!r}; expected a number of seconds of at least 0")
+        check_age(older_than_s)
         if isinstance(statuses, str):
             raise ValueError(f"statuses is {str(statuses)!r}, a text; expected a list of statuses: [{str(statuses)!r}]")
         wanted = ENDED if statuses is None else {RunStatus(each) for each in statuses}

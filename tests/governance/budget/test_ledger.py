@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stategraph.errors import ConfigurationError
 from stategraph.governance.budget.ledger import SqlBudgetLedger
+from stategraph.governance.budget.part import RunBudget
 from stategraph.governance.budget.port import NOTHING, ONE_ACTION, Amounts, BudgetUnit, Reservation, Tree
 from stategraph.governance.context import Budget
 from stategraph.governance.errors import BudgetExceeded
@@ -274,3 +276,50 @@ def test_threads_beside_each_other_never_pass_the_cap_by_more_than_one_reservati
     assert over
     assert max(over) < most
     ledger.close()
+
+
+NO_AMOUNTS: list[Any] = [-1, True, float("nan"), float("inf"), Decimal("NaN"), 10**18 + 1, 10**5000, "9", None]
+
+
+@pytest.mark.parametrize("cap", NO_AMOUNTS, ids=list("abcdefghi"))
+def test_a_cap_that_is_no_amount_is_refused_and_changes_nothing(ledger: SqlBudgetLedger, cap: Any) -> None:
+    mine = tree(tokens=10)
+    for unit, most in (("tokens", 10**18), ("usd", 10**9), ("wall_s", 10**15)):
+        with pytest.raises(ConfigurationError, match=f"The raised cap of {unit} is .*; it must be .* from 0 to {most}"):
+            ledger.raise_sync(mine, BudgetUnit(unit), cap)
+    with pytest.raises(ConfigurationError, match=r"The raised cap of tokens is 1\.5; it must be a whole number"):
+        ledger.raise_sync(mine, BudgetUnit.TOKENS, 1.5)
+    ledger.raise_sync(mine, BudgetUnit.TOKENS, 10**18)
+    assert state(ledger)[0] == 10**18
+
+
+@pytest.mark.parametrize("amount", NO_AMOUNTS[:-1], ids=list("abcdefgh"))
+def test_amounts_of_calls_are_numbers_that_can_be_stored(amount: Any) -> None:
+    for unit in ("tokens", "usd", "tool_calls"):
+        with pytest.raises(ConfigurationError, match=f"Amounts: {unit} is "):
+            Amounts(**{unit: amount})
+
+
+def test_what_a_provider_reports_is_stored_as_far_as_it_can_be(ledger: SqlBudgetLedger) -> None:
+    mine = tree(tokens=100)
+    held = [ledger.reserve_sync(mine, Amounts(tokens=1), key=f"m{number}") for number in range(12)]
+    for each in held:
+        ledger.settle_sync(each, Amounts.reported(10**40, Decimal(-1)))
+    assert state(ledger) == (100, 0, 9 * 10**18)
+    with pytest.raises(BudgetExceeded):
+        ledger.reserve_sync(mine, Amounts(tokens=1), key="next")
+
+
+@pytest.mark.parametrize("older_than_s", [*NO_AMOUNTS[:5], 10**16, 10**5000], ids=list("abcdefg"))
+def test_an_age_that_is_none_prunes_nothing(ledger: SqlBudgetLedger, older_than_s: Any) -> None:
+    ledger.settle_sync(ledger.reserve_sync(tree(tokens=10), Amounts(tokens=1), key="m"), Amounts(tokens=1))
+    with pytest.raises(ConfigurationError, match=r"older_than_s is .*; it must be a number from 0 to"):
+        ledger.prune_sync("acme", older_than_s)
+    assert ledger.prune_sync("acme", 10**15) == 0
+    assert state(ledger) == (10, 0, 1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("wait_s", -1), ("holds_s", float("nan")), ("assumed_tokens", 1.5)])
+def test_settings_that_make_no_sense_are_refused(ledger: SqlBudgetLedger, name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"RunBudget: {name} is "):
+        RunBudget(ledger, **{name: value})

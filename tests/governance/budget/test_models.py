@@ -18,7 +18,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
-from stategraph.errors import ConfigurationError
+from stategraph.errors import ConfigurationError, InvalidAnswerError
 from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.part import RunBudget
 from stategraph.governance.budget.port import Amounts, BudgetUnit, Tree
@@ -136,14 +136,15 @@ TREE = Tree("r", "acme", Budget(tokens=50))
 def test_a_person_refuses(ledger: SqlBudgetLedger) -> None:
     async def main() -> None:
         ledger.settle_sync(ledger.reserve_sync(TREE, Amounts(tokens=60), key="before"), Amounts(tokens=60))
-        run = await create_run(
-            run_id="r", graph=make_graph(), session=session(ledger, tokens=50), checkpointer=in_memory_saver()
-        )
+        saver = in_memory_saver()
+        run = await create_run(run_id="r", graph=make_graph(), session=session(ledger, tokens=50), checkpointer=saver)
         await run.process_stream({"answers": 0}, THREAD)
         for wrong in ({"type": "raise", "to": 50}, {"type": "raise", "to": True}, "yes"):
             await run.resume(wrong, THREAD)
             (asked,) = run.get_interrupts()
             assert "above 50" in asked.payload["problem"]
+        with pytest.raises(InvalidAnswerError, match="more than 64 bits"):
+            await run.resume({"type": "raise", "to": 10**40}, THREAD)
         with pytest.raises(BudgetExceeded, match="a person did not raise it"):
             await run.resume({"type": "end"}, THREAD)
 

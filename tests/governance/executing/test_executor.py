@@ -70,6 +70,17 @@ def test_what_is_refused_did_not_begin_and_the_model_is_told_why(
     assert "action.started" not in office.log.types
 
 
+@pytest.mark.parametrize("cents", [2**64, -(2**63) - 1, 10**5000], ids=["large", "small", "huge"])
+@pytest.mark.parametrize("text", [None, ASK])
+def test_arguments_that_nothing_can_store_are_refused(office: World, act: Any, text: str | None, cents: int) -> None:
+    outcome = act(office.executor(text), asked("refund", order="7", cents=cents))
+    assert (outcome.status, outcome.reason) == ("rejected", "arguments_invalid")
+    assert "a whole number has more than 64 bits" in outcome.content
+    assert office.office.done == [] and office.log.types == ["action.rejected"]
+    (row,) = office.log.events
+    assert row.data["arguments"]["cents"] == f"a whole number of {cents.bit_length():,} bits"
+
+
 def test_refusals_are_raised_where_the_host_wants_it(office: World, act: Any) -> None:
     with pytest.raises(ActionRejected) as raised:
         act(office.executor(STRICT, on_error="raise"), asked("send_mail", to="eve"))

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,18 @@ async def test_cancelling_a_call_ends_its_script(tmp_path: Path, monkeypatch: py
         with pytest.raises(asyncio.CancelledError):
             await task
     assert started[0].returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, True, float("nan"), float("inf"), 2**40 + 1, 10**5000, "5"], ids=list("abcdefgh")
+)
+def test_limits_that_make_no_sense_are_refused(value: Any) -> None:
+    for each in fields(Limits):
+        with pytest.raises(ConfigurationError, match=f"Limits: {each.name} is .*; it must be a"):
+            Limits(**{each.name: value})
+    with pytest.raises(ConfigurationError, match=r"Limits: cpu_s is 1\.5; it must be a whole number above 0"):
+        Limits(cpu_s=1.5)  # type: ignore[arg-type]
+    assert Limits(wall_s=0.1).wall_s == 0.1
 
 
 @sandboxed
