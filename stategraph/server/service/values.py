@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 # Errors.
@@ -84,9 +83,6 @@ async def allow_all(resource: str, action: str, value: dict[str, Any]) -> Filter
     return None
 
 
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The one who asks.
@@ -100,7 +96,7 @@ class Caller:
     """
 
     identity: str = ""
-    user: Mapping[str, Any] = _NOTHING
+    user: Mapping[str, Any] = field(default_factory=dict)
     permissions: tuple[str, ...] = ()
     authorize: Authorize = allow_all
 
@@ -149,9 +145,9 @@ class RunRequest:
     input: Any = field(default=None, repr=False)
     command: Mapping[str, Any] | None = field(default=None, repr=False)
     checkpoint: Mapping[str, Any] | None = None
-    config: Mapping[str, Any] = field(default=_NOTHING, repr=False)
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     context: Any = field(default=None, repr=False)
-    metadata: Mapping[str, Any] = _NOTHING
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     stream_modes: Sequence[str] = ("values",)
     stream_subgraphs: bool = False
     stream_resumable: bool = False
