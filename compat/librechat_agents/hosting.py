@@ -9,6 +9,7 @@ from typing import Any
 
 import stategraph
 from stategraph import ask_user_question
+from stategraph.constants import MISSING
 from stategraph.run.questions import ASK_USER_QUESTION
 
 from .constants import ASK_USER_QUESTION_ID_PATTERN, MAX_ASK_USER_QUESTIONS
@@ -57,7 +58,7 @@ class Run(stategraph.Run):
         """`process_stream`, with camelCase options."""
         return await self.process_stream(inputs, config, _options(streamOptions))
 
-    async def resume(self, value: Any, config: Any = None, options: Any = None) -> Any:
+    async def resume(self, value: Any = MISSING, config: Any = None, options: Any = None) -> Any:
         """`resume`, with camelCase options."""
         return await super().resume(value, config, _options(options))
 

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     CAPABILITY_NOT_A_TOOL = "capability_not_a_tool"
     VIEW_CHANGED = "view_changed"
     ARGUMENTS_INVALID = "arguments_invalid"
+    CALL_ID_REUSED = "call_id_reused"
     POLICY_DENIED = "policy_denied"
     APPROVAL_DENIED = "approval_denied"
     APPROVAL_EXPIRED = "approval_expired"

@@ -32,7 +32,7 @@ from stategraph.governance.capability import Capability
 from stategraph.governance.labels import LabelStore
 from stategraph.governance.pipeline import approvals, claims, hiding, stages
 from stategraph.governance.pipeline.action import Action, Carried, Services
-from stategraph.governance.pipeline.approvals import Cleared
+from stategraph.governance.pipeline.cleared import Cleared
 from stategraph.governance.pipeline.current import capability_inside
 from stategraph.governance.pipeline.current import current_action as current_action
 from stategraph.governance.pipeline.outside import Budgeting, Metrics, Redacting, Selecting

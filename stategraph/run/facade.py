@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stategraph.constants import MISSING
 from stategraph.run import background_loop
 from stategraph.run.ports import RunEvent
 from stategraph.run.turn.run_lock import RunLock
@@ -33,7 +34,7 @@ class _Executes(Protocol):
     ) -> Coroutine[Any, Any, Parts]: ...
 
     def resume(
-        self, value: object, config: Mapping[str, object] | None = None, options: ProcessOptions | None = None
+        self, value: object = MISSING, config: Mapping[str, object] | None = None, options: ProcessOptions | None = None
     ) -> Coroutine[Any, Any, Parts]: ...
 
     def stream(
@@ -83,14 +84,14 @@ class SyncRun:
 
     def resume_sync(
         self: _Executes,
-        value: object,
+        value: object = MISSING,
         config: Mapping[str, object] | None = None,
         options: ProcessOptions | None = None,
     ) -> Parts:
         """Go on with a run that waits; the sync twin of `resume`.
 
         Args:
-            value: The answer, or a mapping from ids of interrupts to answers.
+            value: The answer, or a mapping from ids of interrupts to answers; may be left out as in `resume`.
             config: As for `run_sync`, of the same thread.
             options: As for `run_sync`.
 

@@ -13,7 +13,7 @@ from stategraph.agent.limits.questions import LIMIT_REACHED
 from stategraph.agent.settings.limits import RunLimits
 from stategraph.constants import RETURN
 from stategraph.engine.config import environment
-from stategraph.errors import ConfigurationError, UnknownInterruptError
+from stategraph.errors import ConfigurationError, InvalidAnswerError, UnknownInterruptError
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.questions import TOOL_APPROVAL, check_answer
 from stategraph.types import StateSnapshot
@@ -45,6 +45,14 @@ class RunInterrupt:
     def needs_approval(self) -> bool:
         """True if it asks for a decision about tool calls."""
         return isinstance(self.payload, Mapping) and self.payload.get("type") == TOOL_APPROVAL
+
+    @property
+    def is_governed(self) -> bool:
+        """True if people may decide about its calls elsewhere too, each of which is a request for approval."""
+        if not self.needs_approval or not isinstance(self.payload, Mapping):
+            return False
+        requests = self.payload.get("action_requests")
+        return isinstance(requests, list) and all(isinstance(each, Mapping) and "approval" in each for each in requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +218,23 @@ def answers(waiting: Sequence[RunInterrupt], value: object) -> dict[str, Any]:
     for interrupt_id, answer in given.items():
         check_answer(asked[interrupt_id], answer)
     return given
+
+
+def check_decided_elsewhere(run_id: str, pause: Pause) -> None:
+    """See whether a run can go on without an answer.
+
+    Raises:
+        UnknownInterruptError: Nothing waits.
+        InvalidAnswerError: Nothing that waits can be decided elsewhere.
+    """
+    if not pause.interrupts:
+        answers((), None)
+    if not any(each.is_governed for each in pause.interrupts):
+        raise InvalidAnswerError(
+            f"Run '{run_id}' was resumed without an answer, and waits for one to "
+            f"{', '.join(each.interrupt_id for each in pause.interrupts)}: only requests for approval of governed "
+            "actions are decided elsewhere"
+        )
 
 
 def not_kept(run_id: str) -> ConfigurationError:

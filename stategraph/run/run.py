@@ -24,6 +24,7 @@ from stategraph.agent.graphs import subagents
 from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
 from stategraph.agent.ports import AgentContext, Listener, ModelRegistry, ToolGate, ToolHost
+from stategraph.constants import MISSING
 from stategraph.engine.config import environment, foreign_types
 from stategraph.errors import ConfigurationError
 from stategraph.run import background_loop, building, pauses
@@ -313,14 +314,15 @@ class Run(SyncRun, RunResults):
         return await self._execute(fresh, config, options)
 
     async def resume(
-        self, value: object, config: Mapping[str, object] | None = None, options: ProcessOptions | None = None
+        self, value: object = MISSING, config: Mapping[str, object] | None = None, options: ProcessOptions | None = None
     ) -> Parts:
         """Go on with a run that waits.
 
         Args:
-            value: The answer, also a mapping from ids of interrupts to answers, which it has to be if several wait.
-                Where no interrupt waits but the thread is unfinished (at a breakpoint, or because its process died), it
-                goes on, and the value is not used.
+            value: The answer, also a mapping from ids of interrupts to answers, which it has to be if several wait. May
+                be left out where people decide elsewhere about the actions that wait: what is not decided yet is asked
+                again. Where no interrupt waits but the thread is unfinished (at a breakpoint, or because its process
+                died), it goes on, and the value is not used.
             config: As for `process_stream`, of the same thread.
             options: As for `process_stream`.
 
@@ -337,6 +339,9 @@ class Run(SyncRun, RunResults):
     async def _resume(self, value: object, config: HostConfig, options: ProcessOptions) -> Parts:
         pause = await self._found(config)
         if not pause.interrupts and pause.unfinished:
+            return await self._execute(None, config, options)
+        if value is MISSING:
+            pauses.check_decided_elsewhere(self.id, pause)
             return await self._execute(None, config, options)
         return await self._execute(Command(resume=self._answers(pause, value)), config, options)
 
@@ -535,7 +540,7 @@ class Run(SyncRun, RunResults):
         if not self._saves:
             raise pauses.not_kept(self.id)
         pause = await self._pause(self._thread(config))
-        if not self._asks and any(each.needs_approval for each in pause.interrupts):
+        if not self._asks and any(each.needs_approval and not each.is_governed for each in pause.interrupts):
             raise pauses.not_asking(self.id)
         pauses.check_limits(self.id, pause, self._config.limits)
         if pause.memory is not None:

@@ -68,6 +68,16 @@ def interrupt(value: Any, *, response_schema: Any = None) -> Any:
     raise foreign_types.pause((question,))
 
 
+def is_answered() -> bool:
+    """Return whether the running task, which has asked nothing yet, has an answer for its first interrupt.
+
+    Raises:
+        RuntimeError: Called outside of a node or task.
+    """
+    pad = get_config()[CONF][CONFIG_KEY_SCRATCHPAD]
+    return bool(pad.resume) or pad.get_null_resume(False) is not None
+
+
 def answers_so_far() -> list[Any]:
     """Return the answers that the running node was given to its interrupts, in order, also to those it is yet to reach.
 

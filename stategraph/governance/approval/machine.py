@@ -8,10 +8,12 @@
     approved   --refuse-->   denied        one has changed their mind before it was
     approved   --lapse-->    expired
     approved   --replace-->  superseded
+    consumed   --return-->   approved      the action has paused to ask a person, and is to be carried out yet
 
 Rules
 -----
-* The last four states are final. An illegal move raises and changes nothing.
+* The last four states are final, but for an action that pauses in the middle. An illegal move raises and changes
+  nothing.
 * A store makes a move by one conditional update, `WHERE state IN (...)` with `sources(move)`; of two that race, one
   wins.
 """
@@ -44,9 +46,10 @@ class Move(StrEnum):
     LAPSE = "lapse"
     CONSUME = "consume"
     REPLACE = "replace"
+    RETURN = "return"
 
 
-_R, _A = ApprovalState.REQUESTED, ApprovalState.APPROVED
+_R, _A, _C = ApprovalState.REQUESTED, ApprovalState.APPROVED, ApprovalState.CONSUMED
 
 MOVES: Final[Mapping[tuple[ApprovalState, Move], ApprovalState]] = {
     (_R, Move.GRANT): ApprovalState.APPROVED,
@@ -57,10 +60,11 @@ MOVES: Final[Mapping[tuple[ApprovalState, Move], ApprovalState]] = {
     (_A, Move.REFUSE): ApprovalState.DENIED,
     (_A, Move.LAPSE): ApprovalState.EXPIRED,
     (_A, Move.REPLACE): ApprovalState.SUPERSEDED,
+    (_C, Move.RETURN): ApprovalState.APPROVED,
 }
 
 OPEN: Final = frozenset({ApprovalState.REQUESTED, ApprovalState.APPROVED})
-"""The states from which there are moves."""
+"""The states in which a request may still be decided, or used."""
 
 
 def moved(state: ApprovalState, move: Move) -> ApprovalState:

@@ -169,6 +169,18 @@ class ApprovalStore(Protocol):
             Whether it is used by this effect now; False: it is not approved, has expired, or another one has used it.
         """
 
+    def give_back(self, tenant: str, id: str, used_by: str, /) -> bool:
+        """Make a request usable again whose action has paused to ask a person, and is to be carried out yet.
+
+        Args:
+            tenant: The organisation.
+            id: The request.
+            used_by: The effect for which it was used.
+
+        Returns:
+            Whether this call did; False: it is not used up, or for another effect.
+        """
+
     def supersede(self, tenant: str, id: str, /) -> bool:
         """Set aside a request that waits or is approved; return whether this call did."""
 

@@ -181,6 +181,12 @@ class SqlApprovals:
                 return True
             return bool(session.execute(self._sql.used, (tenant, id, identity, used_by)))
 
+    def give_back(self, tenant: str, id: str, used_by: str, /) -> bool:
+        """Make a request usable again whose action has paused; see `ApprovalStore.give_back`."""
+        self.set_up()
+        with self._database.transaction() as session:
+            return bool(session.change(self._sql.give_back, (tenant, id, used_by)))
+
     def supersede(self, tenant: str, id: str, /) -> bool:
         """Set aside a request that waits or is approved; return whether this call did."""
         self.set_up()

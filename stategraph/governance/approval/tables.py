@@ -115,6 +115,10 @@ class Statements:
             "SELECT 1 FROM sg_approval WHERE tenant = ? AND id = ? AND identity = ? AND used_by = ? AND state = "
             f"'{ApprovalState.CONSUMED}'"
         )
+        self.give_back = spell(
+            f"UPDATE sg_approval SET state = '{target(Move.RETURN)}', used_by = NULL, resolved_at = NULL WHERE "
+            f"tenant = ? AND id = ? AND used_by = ? AND {_from(Move.RETURN)}"
+        )
         self.move = {
             move: spell(
                 f"UPDATE sg_approval SET state = '{target(move)}', resolved_at = ? WHERE tenant = ? AND id = ? AND "

@@ -28,7 +28,7 @@ from stategraph.governance.executor import ActionExecutor, action_of, place_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import ToolAnsweredError
 from stategraph.governance.pipeline.action import Action, Carried, Execution, Ran
-from stategraph.governance.pipeline.approvals import Cleared
+from stategraph.governance.pipeline.cleared import Cleared
 from stategraph.prebuilt.steps import atake
 
 

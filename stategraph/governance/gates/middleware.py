@@ -26,7 +26,7 @@ from stategraph.governance.executor import ActionExecutor, action_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of
 from stategraph.governance.pipeline.action import Action
-from stategraph.governance.pipeline.approvals import Cleared
+from stategraph.governance.pipeline.cleared import Cleared
 from stategraph.prebuilt.steps import Steps, atake, take
 
 KEY: Final = "stategraph_actions"

@@ -12,7 +12,7 @@ from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.tools import tool_result
 from stategraph.governance.canonical import same_json
 from stategraph.governance.pipeline.action import Carried, Execution, Ran
-from stategraph.governance.pipeline.approvals import Cleared
+from stategraph.governance.pipeline.cleared import Cleared
 
 Output: TypeAlias = Any
 """What a tool node takes as the result of a call: a message, a command, or several of these."""

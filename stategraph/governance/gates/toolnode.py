@@ -30,7 +30,7 @@ from stategraph.governance.executor import ActionExecutor, action_of, place_of
 from stategraph.governance.gates.requests import request_of
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of, by_call
 from stategraph.governance.pipeline.action import Action
-from stategraph.governance.pipeline.approvals import Cleared
+from stategraph.governance.pipeline.cleared import Cleared
 from stategraph.prebuilt.steps import Step, Steps, atake, take
 
 _MOST_BATCHES: Final = 1000

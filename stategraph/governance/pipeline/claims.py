@@ -28,7 +28,7 @@ from typing import Any, Final, NoReturn
 import anyio
 
 from stategraph.engine.tasks import threads
-from stategraph.errors import GraphBubbleUp, is_invalid_resume
+from stategraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
 from stategraph.governance.actions import ActionOutcome, ActionStatus, Reason
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.capabilities.port import CapabilityCall, CapabilityResult
@@ -182,6 +182,7 @@ def claim(services: Services, action: Action) -> Steps[Action]:
             raise
         action = replace(action, elapsed_ms=dispatch.elapsed_ms, ran=dispatch.ran)
         if isinstance(error, GraphBubbleUp):
+            yield from _approval_given_back(services, action, error)
             yield from telling.told(services, action, AuditEventType.ACTION_PAUSED, {})
             raise
         raise Ended(action, _ending(services, action, dispatch, error)) from error
@@ -196,6 +197,18 @@ def claim(services: Services, action: Action) -> Steps[Action]:
     if dispatch.ran is not None:
         return replace(action, ran=dispatch.ran, elapsed_ms=dispatch.elapsed_ms)
     return replace(action, ran=_stored(services, stored), replayed=True)
+
+
+def _approval_given_back(services: Services, action: Action, pause: GraphBubbleUp) -> Steps[None]:
+    """Have the approval of an action that has paused to ask a person be there when the action goes on."""
+    approval = action.approval
+    if services.approvals is None or approval is None or not isinstance(pause, GraphInterrupt):
+        return
+    try:
+        give_back = services.approvals.give_back
+        yield blocking(give_back, approval.tenant, approval.id, approval.used_by or action.key)
+    except StoreUnavailableError as error:
+        _log.warning("The approval %s of a paused action is asked for again: %s", approval.id, error)
 
 
 def _stored(services: Services, stored: Mapping[str, Any]) -> Ran:

@@ -27,7 +27,7 @@ from typing import Any, Final
 from stategraph.governance.actions import ActionOutcome, Reason
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.errors import ActionRejected, AuditUnavailable
-from stategraph.governance.pipeline import approvals, claims, decisions, telling
+from stategraph.governance.pipeline import approvals, claims, decisions, standing, telling
 from stategraph.governance.pipeline.action import Action, Carried, Ran, Services, blocking
 from stategraph.governance.policy import points
 from stategraph.governance.policy.snapshot import content_of, tool_result_snapshot
@@ -165,7 +165,7 @@ def run(services: Services, action: Action) -> Steps[Carried]:
         outcome = claims.completed(services, action)
     except decisions.Refused as refused:
         action, raised = refused.action, refused.refusal
-        yield from approvals.set_aside(services, action)
+        yield from standing.set_aside(services, action)
         try:
             outcome = yield from claims.refused(services, action, refused.refusal)
         except claims.Ended as ended:

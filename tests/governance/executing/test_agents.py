@@ -12,6 +12,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, tool
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import InvalidAnswerError
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.gates.agents import ActionGate
@@ -32,9 +33,14 @@ def calls(*wanted: tuple[str, dict[str, Any]]) -> Any:
     return script.reply("", *(script.call(name, args, id=f"call_{n}") for n, (name, args) in enumerate(wanted, 1)))
 
 
+def ask() -> str:
+    """Ask the user."""
+    return str(interrupt({"ask": "what now?"}))
+
+
 def tools_of(made: World) -> list[BaseTool]:
     office = made.office
-    return [tool(each) for each in (office.look_up, office.send_mail, office.refund, office.drop_all)]
+    return [tool(each) for each in (office.look_up, office.send_mail, office.refund, office.drop_all, ask)]
 
 
 class Place:
@@ -48,7 +54,13 @@ class Place:
         return self.stack.enter_context(world(self.folder, lambda: self.clock_now))
 
     async def run(
-        self, *replies: Any, context: RuntimeSessionContext | None = None, text: str = ASK, **options: Any
+        self,
+        *replies: Any,
+        context: RuntimeSessionContext | None = None,
+        text: str = ASK,
+        human_in_the_loop: bool = True,
+        gated: bool = True,
+        **options: Any,
     ) -> tuple[Run, World]:
         """A run in a process of its own, and its world."""
         made = self.world()
@@ -58,8 +70,8 @@ class Place:
             {
                 "run_id": "r",
                 "graph_config": {"agents": [agent], "compile_options": {"checkpointer": self.saver}},
-                "human_in_the_loop": {"enabled": True},
-                "tool_gates": [ActionGate(executor)],
+                "human_in_the_loop": {"enabled": human_in_the_loop},
+                "tool_gates": [ActionGate(executor)] if gated else [],
                 "session": Session(context or session()),
             }
         )
