@@ -20,7 +20,7 @@ from typing import Any
 from stategraph.governance.approval.store import SqlApprovals
 from stategraph.governance.audit.log import AuditLog
 from stategraph.governance.audit.reader import AuditReader
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from stategraph.governance.capabilities.functions import capability, offer
 from stategraph.governance.context import AgentRef, Principal, RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor

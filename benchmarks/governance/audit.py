@@ -20,7 +20,7 @@ from stategraph.governance.audit.event import AuditEvent, AuditEventType
 from stategraph.governance.audit.log import AuditLog
 from stategraph.governance.audit.record import Record
 from stategraph.governance.audit.storage import AuditStorage, append
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from stategraph.governance.audit.verification import verify
 from stategraph.governance.keyring import Keyring
 from stategraph.governance.redaction import Redactor

@@ -106,7 +106,7 @@ def test_a_log_that_was_changed_is_told(folder: Path, capsys: pytest.CaptureFixt
 
 def test_heads_that_were_kept_elsewhere_prove_an_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from stategraph.governance.audit.lines import head_line
-    from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
+    from stategraph.governance.audit.storages.sqlite import SqliteAuditStorage
 
     storage = SqliteAuditStorage("audit.db")
     with storage.reading() as reading:
@@ -121,6 +121,12 @@ def test_heads_that_were_kept_elsewhere_prove_an_end(folder: Path, capsys: pytes
     assert main(["audit", "verify", *LOG, *keys]) == 0
     assert main(["audit", "verify", *LOG, *keys, "--heads", "heads.jsonl"]) == 1
     assert "rows 4 to 7 are missing, which a signed head covers" in capsys.readouterr().out
+    with Path("heads.jsonl").open("a") as file:
+        file.write('{"tenant":"ac')
+    assert main(["audit", "verify", *LOG, *keys, "--heads", "heads.jsonl"]) == 1
+    told = capsys.readouterr()
+    assert "rows 4 to 7 are missing, which a signed head covers" in told.out
+    assert "The last line of 'heads.jsonl' has no end" in told.err
     Path("heads.jsonl").write_text("nonsense\n")
     assert main(["audit", "verify", *LOG, *keys, "--heads", "heads.jsonl"]) == 2
 

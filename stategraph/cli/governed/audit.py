@@ -227,7 +227,7 @@ def _in_a_cell(text: str | None) -> str:
 
 def _storage(arguments: argparse.Namespace) -> AuditStorage:
     from stategraph.errors import ConfigurationError
-    from stategraph.governance.audit.urls import storage_at
+    from stategraph.governance.audit.storages.urls import storage_at
 
     if not arguments.log:
         raise ConfigurationError(
@@ -289,7 +289,7 @@ def _verify(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.archive:
         found = verify_archive(arguments.archive, keyring=keyring)
     else:
-        heads = _heads(arguments.heads)
+        heads = _heads(arguments.heads, output)
         with closing(_storage(arguments)) as storage:
             found = verify(storage, arguments.tenant, keyring=keyring, heads=heads)
             if arguments.tenant:
@@ -348,13 +348,19 @@ def _told(found: Verification) -> list[str]:
     return lines
 
 
-def _heads(file: str | None) -> list[Any]:
+def _heads(file: str | None, output: Output) -> list[Any]:
     from stategraph.cli.output import text_of
     from stategraph.errors import ConfigurationError
     from stategraph.governance.audit.lines import read_head_line
 
+    if not file:
+        return []
+    text = text_of(file)
+    *lines, torn = text.split("\n")  # a crash may have cut off the last one
+    if torn:
+        output.complain(f"The last line of '{file}' has no end and is left out: the file, or its copy, was cut off")
     try:
-        return [read_head_line(line) for line in text_of(file).splitlines()] if file else []
+        return [read_head_line(line) for line in lines]
     except ValueError as error:
         raise ConfigurationError(f"'{file}': {error}") from error
 

@@ -1,7 +1,8 @@
 """Archives: months that are over, written to files that can be verified, and deleted from the log.
 
 A month is verified, written to a file with its hashes, told of in the chain of each tenant, and deleted, in this order:
-a crash in between leaves the rows where they are.
+a crash in between leaves the rows where they are. If data were erased while the file was written, it is written anew;
+once the chains were told, nothing in the month is erased any more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from stategraph.errors import ConfigurationError
+from stategraph.governance.audit.erasing import erased_within
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.audit.lines import read_row_line, row_line
 from stategraph.governance.audit.own_events import now, own_record
 from stategraph.governance.audit.record import Row
-from stategraph.governance.audit.storage import AuditStorage, append, sign_heads
+from stategraph.governance.audit.storage import AuditStorage, add, sign_heads
+from stategraph.governance.audit.storages import files
 from stategraph.governance.audit.verification import ChainVerifier, Verification
 from stategraph.governance.context import Principal
 from stategraph.governance.errors import AuditTampered
@@ -102,9 +105,24 @@ def archive(
         OSError: The file cannot be written.
     """
     _check_archivable(storage, month)
+    while True:
+        done, ends = _written(storage, month, folder, keyring)
+        if _told(storage, done, ends, by):
+            break
+    if keyring is not None and keyring.signer is not None:
+        sign_heads(storage, list(done.tenants), keyring, now())
+    storage.drop_month(month)
+    return done
+
+
+def _written(
+    storage: AuditStorage, month: str, folder: str | os.PathLike[str] | None, keyring: Keyring | None
+) -> tuple[ArchivedMonth, dict[str, int]]:
+    """Verify a month and write it; returns what was written, and the ends of the chains before that."""
     chains: dict[str, ChainVerifier] = {}
     name = "" if folder is None else f"audit-{month}.jsonl.gz"
     with storage.reading() as reading:
+        ends = {tenant: reading.head(tenant).seq for tenant in reading.tenants()}
         verified = _verified(reading.month(month), chains, keyring)
         if folder is None:
             rows, sha256 = sum(1 for _ in verified), ""
@@ -120,13 +138,24 @@ def archive(
     done = ArchivedMonth(month, rows, name, sha256, tenants)
     if folder is not None:
         _write_description(Path(folder) / f"audit-{month}.json", done, keyring)
-    for tenant, ends in tenants.items():
-        facts = {"month": month, "up_to": ends.last, "hash": ends.hash, "file": name, "sha256": sha256}
-        append(storage, [own_record(AuditEventType.AUDIT_ARCHIVED, tenant, by, facts)], now=now())
-    if keyring is not None and keyring.signer is not None:
-        sign_heads(storage, list(tenants), keyring, now())
-    storage.drop_month(month)
-    return done
+    return done, ends
+
+
+def _told(storage: AuditStorage, done: ArchivedMonth, ends: Mapping[str, int], by: Principal) -> bool:
+    """Tell the chains of an archive; False if data in it were erased meanwhile, so that it has to be written anew.
+
+    Both are found out and told in one transaction, and an erasure that comes later finds that the rows are archived.
+    """
+    with storage.transaction(list(done.tenants)) as session:
+        heads = {tenant: session.head(tenant) for tenant in sorted(done.tenants)}
+        for tenant, its in done.tenants.items():
+            if erased_within(session.reading, tenant, ends.get(tenant, 0), its.first, its.last):
+                return False
+        for tenant, head in heads.items():
+            its = done.tenants[tenant]
+            facts = {"month": done.month, "up_to": its.last, "hash": its.hash, "file": done.file, "sha256": done.sha256}
+            add(session, head, [own_record(AuditEventType.AUDIT_ARCHIVED, tenant, by, facts)], now())
+    return True
 
 
 def _check_archivable(storage: AuditStorage, month: str) -> None:
@@ -172,8 +201,7 @@ def _write(path: Path, rows: Iterable[Row]) -> tuple[int, str]:
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     number = 0
     try:
-        with open(new, "xb") as raw:
-            os.chmod(new, 0o600)
+        with open(new, "xb", opener=files.private) as raw:
             with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
                 for row in rows:
                     packed.write(_line(row))
@@ -194,7 +222,7 @@ def _write_description(path: Path, done: ArchivedMonth, keyring: Keyring | None)
     if keyring is not None and keyring.signer is not None:
         key_id, signature = keyring.sign(_described(described["archive"]))
         described |= {"key_id": key_id, "signature": signature.hex()}
-    path.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    files.write_anew(path, [json.dumps(described, indent=2, sort_keys=True)])
 
 
 def _described(archive: dict[str, Any]) -> bytes:

@@ -6,16 +6,18 @@ tell it from a theft. Erased are the data of events, and nothing else of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from stategraph.errors import ConfigurationError
 from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.audit.filters import AuditFilter
 from stategraph.governance.audit.own_events import OWN, now, own_record
-from stategraph.governance.audit.record import Row, about, plain_data
-from stategraph.governance.audit.storage import AuditStorage, add, sign_heads
+from stategraph.governance.audit.record import SALT_BYTES, Row, about, plain_data
+from stategraph.governance.audit.storage import AuditReading, AuditStorage, Choice, add, sign_heads
 from stategraph.governance.context import Principal
+from stategraph.governance.errors import AuditTampered
 from stategraph.governance.keyring import Keyring
 
 AT_ONCE: Final = 1000
@@ -45,7 +47,7 @@ def erase(
         Events whose data were erased.
 
     Raises:
-        ConfigurationError: The filter would choose all events.
+        ConfigurationError: The filter would choose all events, or some that are being archived.
     """
     chosen = where.facts()
     if not chosen:
@@ -54,9 +56,10 @@ def erase(
     while True:
         with storage.transaction([tenant]) as session:
             head = session.head(tenant)
-            found = list(session.reading.rows(tenant, where, after=after, before=head.seq + 1, limit=AT_ONCE))
+            found = list(session.reading.rows(tenant, Choice(where, after, head.seq + 1, limit=AT_ONCE)))
             rows = [row for row in found if row.data is not None and not row.type.startswith(OWN)]
             if rows:
+                _require_not_archived(session.reading, tenant, rows[0])
                 facts = {"ranges": _ranges(rows), "rows": len(rows), "reason": reason, "chosen_by": sorted(chosen)}
                 session.replace_data([row._replace(data=None, key_id=None) for row in rows])
                 add(session, head, [own_record(AuditEventType.AUDIT_ERASED, tenant, by, facts)], now())
@@ -69,6 +72,45 @@ def erase(
     if erased and keyring is not None and keyring.signer is not None:
         sign_heads(storage, [tenant], keyring, now())
     return erased
+
+
+def _require_not_archived(reading: AuditReading, tenant: str, first: Row) -> None:
+    """Return unless rows that are still there stand in an archive, where an erasure would not reach them.
+
+    Raises:
+        ConfigurationError: They do.
+    """
+    archived = Choice(AuditFilter(types=(AuditEventType.AUDIT_ARCHIVED,)), newest=True, limit=1)
+    for row in reading.rows(tenant, archived):
+        facts = told_facts(row)
+        if first.seq <= facts["up_to"]:
+            raise ConfigurationError(
+                f"Nothing more was erased: rows up to {facts['up_to']} of tenant '{tenant}' are being archived, or "
+                f"were until that was cut off. Archive {facts['month']} to its end, and see '{facts['file']}'"
+            )
+
+
+def erased_within(reading: AuditReading, tenant: str, after: int, first: int, last: int) -> bool:
+    """Return whether data of a stretch of rows were erased, as the rows with numbers above `after` tell."""
+    erasures = AuditFilter(types=(AuditEventType.AUDIT_ERASED,))
+    return any(
+        begin <= last and end >= first
+        for row in reading.rows(tenant, Choice(erasures, after=after))
+        for begin, end in told_facts(row)["ranges"]
+    )
+
+
+def told_facts(row: Row) -> dict[str, Any]:
+    """Return the facts of an event that the log tells of itself; such data are never encrypted.
+
+    Raises:
+        AuditTampered: They were changed.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((row.data or b"")[SALT_BYTES:])
+    except ValueError as error:
+        raise AuditTampered(f"Row {row.seq} of tenant '{row.tenant}' was changed: verify the log") from error
+    return facts
 
 
 def rekey(storage: AuditStorage, tenant: str, keyring: Keyring) -> int:
@@ -86,7 +128,7 @@ def rekey(storage: AuditStorage, tenant: str, keyring: Keyring) -> int:
     while True:
         with storage.transaction([tenant]) as session:
             end = session.head(tenant).seq
-            found = list(session.reading.rows(tenant, after=after, before=end + 1, limit=AT_ONCE))
+            found = list(session.reading.rows(tenant, Choice(after=after, before=end + 1, limit=AT_ONCE)))
             stale = [
                 row
                 for row in found

@@ -74,11 +74,11 @@ def read_head_line(line: str) -> SignedHead:
     """Return the signed head of a line.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is none, or the same head in another spelling.
     """
     try:
         found = json.loads(line)
-        return SignedHead(
+        head = SignedHead(
             str(found["tenant"]),
             int(found["seq"]),
             bytes.fromhex(found["hash"]),
@@ -86,5 +86,8 @@ def read_head_line(line: str) -> SignedHead:
             str(found["key_id"]),
             bytes.fromhex(found["signature"]),
         )
+        if head_line(head) != line.removesuffix("\n"):
+            raise ValueError("it is written in another way")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"This is no signed head of an audit log: {type(error).__name__}") from None
+    return head

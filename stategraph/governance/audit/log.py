@@ -33,7 +33,7 @@ from stategraph.governance.audit.event import AuditEvent
 from stategraph.governance.audit.intake import Intake, Item
 from stategraph.governance.audit.record import Record
 from stategraph.governance.audit.storage import AuditStorage
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from stategraph.governance.audit.writer import Writer, close_at_exit
 from stategraph.governance.errors import AuditUnavailable
 from stategraph.governance.keyring import Keyring

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +17,7 @@ from stategraph.governance.audit.event import AuditEvent, Severity
 from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.own_events import tell_exported
 from stategraph.governance.audit.record import NO_DATA, SALT_BYTES, Row, moment, plain_data
-from stategraph.governance.audit.storage import AuditStorage
+from stategraph.governance.audit.storage import AuditStorage, Choice
 from stategraph.governance.context import Principal
 from stategraph.governance.errors import AuditDenied, AuditTampered
 from stategraph.governance.keyring import Keyring, KeyUnavailable
@@ -30,6 +31,9 @@ _FIELDS: Final = (
     *("seq", "stored", "at", "type", "severity", "tenant", "id", "run_id", "thread_id", "call_id", "principal"),
     *("capability_id", "decision", "duration_ms", "trace_id", "data", "erased", "unreadable", "hash"),
 )
+
+_FORMULA: Final = re.compile(r"[\s\x00-\x20\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+"""The beginning of a cell that a spreadsheet may take for a formula, also behind white space and in full width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class AuditReader:
         at = _number(cursor)
         bounds: dict[str, Any] = {} if at is None else {"before": at} if newest else {"after": at}
         with self._storage.reading() as reading:
-            rows = list(reading.rows(self.tenant, where, **bounds, newest=newest, limit=limit + 1))
+            rows = list(reading.rows(self.tenant, Choice(where, **bounds, newest=newest, limit=limit + 1)))
         more = len(rows) > limit
         entries = tuple(entry(row, self._keyring) for row in rows[:limit])
         return AuditPage(entries, str(entries[-1].seq) if more else None)
@@ -162,7 +166,7 @@ class AuditReader:
 
     def _entries(self, where: AuditFilter) -> Iterator[AuditEntry]:
         with self._storage.reading() as reading:
-            for row in reading.rows(self.tenant, where):
+            for row in reading.rows(self.tenant, Choice(where)):
                 yield entry(row, self._keyring)
 
     def export(self, file: IO[str], where: AuditFilter = ALL, *, format: Format = "jsonl") -> int:
@@ -324,7 +328,7 @@ def _write_csv(file: IO[str], entries: Iterator[AuditEntry]) -> int:
 
 def _cell(value: Any) -> Any:
     """Return a value as a spreadsheet takes it for text (https://owasp.org/www-community/attacks/CSV_Injection)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 _WRITERS: Final[dict[Format, Callable[[IO[str], Iterator[AuditEntry]], int]]] = {

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from typing import Protocol
+from typing import Final, Protocol
 
 from stategraph.errors import ConfigurationError
 from stategraph.governance.audit import chain
@@ -27,6 +27,43 @@ from stategraph.governance.keyring import Keyring
 
 class Damaged(AuditTampered, ValueError):
     """A table, a file or a line of a log is not there, or not as it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A choice of a tenant's rows.
+
+    Attributes:
+        where: What is said of their events.
+        after: Only rows with greater numbers.
+        before: Only rows with smaller numbers; None: all.
+        newest: Begin with the greatest number.
+        limit: At most so many; None: all.
+    """
+
+    where: AuditFilter = ALL
+    after: int = 0
+    before: int | None = None
+    newest: bool = False
+    limit: int | None = None
+
+    def clauses(self, tenant: str, parameter: str, moment: str = "{}") -> tuple[str, list[object]]:
+        """Return it as a condition and an order of SQL, without the limit, and their parameters.
+
+        Args:
+            tenant: The tenant.
+            parameter: The mark of parameters.
+            moment: How a time is made of a parameter of microseconds.
+        """
+        clauses, parameters = self.where.clauses(parameter, moment)
+        clauses, values = [f"tenant = {parameter}", f"seq > {parameter}", *clauses], [tenant, self.after, *parameters]
+        if self.before is not None:
+            clauses.append(f"seq < {parameter}")
+            values.append(self.before)
+        return f"WHERE {' AND '.join(clauses)} ORDER BY seq {'DESC' if self.newest else 'ASC'}", values
+
+
+EVERY: Final = Choice()
 
 
 class AuditReading(Protocol):
@@ -44,25 +81,12 @@ class AuditReading(Protocol):
     def signed_heads(self, tenant: str) -> list[SignedHead]:
         """Return a tenant's signed heads, in the order of their numbers."""
 
-    def rows(
-        self,
-        tenant: str,
-        where: AuditFilter = ALL,
-        *,
-        after: int = 0,
-        before: int | None = None,
-        newest: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Row]:
-        """Yield a tenant's rows, in the order of their numbers.
+    def rows(self, tenant: str, chosen: Choice = EVERY) -> Iterator[Row]:
+        """Yield rows of a tenant, in the order of their numbers.
 
         Args:
             tenant: The tenant.
-            where: Chooses rows.
-            after: Only rows with greater numbers.
-            before: Only rows with smaller numbers; None: all.
-            newest: Begin with the greatest number.
-            limit: At most so many; None: all.
+            chosen: Which, in which order.
         """
 
     def month(self, month: str) -> Iterator[Row]:

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from stategraph.governance.audit import storage as storing
@@ -18,6 +19,7 @@ from stategraph.governance.audit.chain import HEAD_US, SignedHead
 from stategraph.governance.audit.intake import Intake, Item
 from stategraph.governance.audit.lines import head_line
 from stategraph.governance.audit.storage import Appended, AuditStorage
+from stategraph.governance.audit.storages import files
 from stategraph.governance.errors import AuditUnavailable
 from stategraph.governance.keyring import Keyring
 
@@ -215,10 +217,7 @@ class Writer:
         if not signed or self._heads_file is None:
             return
         try:
-            with open(self._heads_file, "a", encoding="utf-8") as file:
-                file.writelines(f"{head_line(each)}\n" for each in signed)
-                file.flush()
-                os.fsync(file.fileno())
+            files.append(Path(self._heads_file), map(head_line, signed))
         except OSError as error:
             _logger.warning("Signed heads of the audit log cannot be written to %s: %s", self._heads_file, error)
 

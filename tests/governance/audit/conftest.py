@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stategraph.governance.audit.storage import AuditStorage
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from tests.workers.conftest import server
 
 __all__ = ["server"]

@@ -8,7 +8,7 @@ from stategraph.governance.audit import preparing
 from stategraph.governance.audit.event import AuditEvent
 from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.record import Record, Row, microseconds
-from stategraph.governance.audit.storage import AuditStorage, append
+from stategraph.governance.audit.storage import AuditStorage, Choice, append
 from stategraph.governance.keyring import Keyring
 from stategraph.governance.redaction import Redactor
 from tests.governance.audit.events import BEGAN, event
@@ -35,4 +35,4 @@ def fill(storage: AuditStorage, number: int, *, tenant: str = "acme", keyring: K
 
 def rows(storage: AuditStorage, tenant: str = "acme", where: AuditFilter = ALL, **chosen: object) -> list[Row]:
     with storage.reading() as reading:
-        return list(reading.rows(tenant, where, **chosen))  # type: ignore[arg-type]
+        return list(reading.rows(tenant, Choice(where, **chosen)))  # type: ignore[arg-type]

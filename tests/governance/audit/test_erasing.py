@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,8 @@ from stategraph.governance.audit import archiving, erasing
 from stategraph.governance.audit.filters import AuditFilter
 from stategraph.governance.audit.record import microseconds
 from stategraph.governance.audit.storage import AuditStorage
-from stategraph.governance.audit.storage_jsonl import JsonlAuditStorage
-from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
+from stategraph.governance.audit.storages.jsonl import JsonlAuditStorage
+from stategraph.governance.audit.storages.sqlite import SqliteAuditStorage
 from stategraph.governance.audit.verification import verify
 from stategraph.governance.context import Principal
 from stategraph.governance.errors import AuditTampered
@@ -214,3 +217,78 @@ def test_a_month_that_does_not_verify_stays(long_log: AuditStorage, tmp_path: Pa
     with pytest.raises(AuditTampered, match="The month 2026-01 was not archived"):
         archiving.archive(long_log, "2026-01", tmp_path, by=OFFICER, keyring=KEYS)
     assert "2026-01" in months(long_log)
+
+
+class Between:
+    """A storage beside which something happens: before a method is called, and once it was, if it is a context."""
+
+    def __init__(self, storage: AuditStorage, method: str, happens: Callable[[], object]) -> None:
+        self._storage, self._method, self._happens = storage, method, happens
+        self.times = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._method:
+            return getattr(self._storage, name)
+        return self._read if name == "reading" else self._drop
+
+    @contextmanager
+    def _read(self) -> Iterator[Any]:
+        with self._storage.reading() as reading:
+            yield reading
+        self.times += 1
+        if self.times == 2:  # the first one looks for months, the second one is written to a file
+            self._happens()
+
+    def _drop(self, month: str) -> None:
+        self._happens()
+        self._storage.drop_month(month)
+
+
+def test_what_is_erased_while_a_month_is_archived_is_not_in_the_archive(long_log: AuditStorage, tmp_path: Path) -> None:
+    def erase() -> None:
+        where = AuditFilter(types=("action.*",))
+        assert erasing.erase(long_log, "acme", where, by=OFFICER, reason="request 17", keyring=KEYS) > 0
+
+    between: Any = Between(long_log, "reading", erase)
+    done = archiving.archive(between, "2026-01", tmp_path, by=OFFICER, keyring=KEYS)
+    assert between.times == 3  # written anew
+    lines = gzip.decompress((tmp_path / done.file).read_bytes()).decode().splitlines()
+    data = {json.loads(line)["data"] for line in lines if json.loads(line)["tenant"] == "acme"}
+    assert data == {None}
+    check(long_log)
+    for each in archiving.verify_archive(tmp_path / "audit-2026-01.json", keyring=KEYS):
+        each.check()
+
+
+def test_nothing_is_erased_in_a_month_that_is_archived_and_not_dropped_yet(
+    long_log: AuditStorage, tmp_path: Path
+) -> None:
+    refused: list[str] = []
+
+    def erase() -> None:
+        where = AuditFilter(types=("action.*",))
+        with pytest.raises(ConfigurationError) as error:
+            erasing.erase(long_log, "acme", where, by=OFFICER, reason="request 17")
+        refused.append(str(error.value))
+
+    between: Any = Between(long_log, "drop_month", erase)
+    archiving.archive(between, "2026-01", tmp_path, by=OFFICER, keyring=KEYS)
+    assert "are being archived, or were until that was cut off. Archive 2026-01 to its end" in refused[0]
+    check(long_log)
+    assert (
+        erasing.erase(long_log, "acme", AuditFilter(types=("action.*",)), by=OFFICER, reason="request 17", keyring=KEYS)
+        > 0
+    )
+    check(long_log)
+
+
+def test_an_archive_that_was_cut_off_is_done_again(long_log: AuditStorage, tmp_path: Path) -> None:
+    def cut_off() -> None:
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        archiving.archive(Between(long_log, "drop_month", cut_off), "2026-01", tmp_path, by=OFFICER)  # type: ignore[arg-type]
+    check(long_log)
+    archiving.archive(long_log, "2026-01", tmp_path, by=OFFICER)
+    assert "2026-01" not in archiving.months_before(long_log, datetime(2027, 1, 1, tzinfo=UTC))
+    check(long_log)

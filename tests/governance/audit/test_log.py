@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 
 from stategraph.errors import ConfigurationError
+from stategraph.governance.audit import erasing
+from stategraph.governance.audit.filters import AuditFilter
 from stategraph.governance.audit.lines import read_head_line
 from stategraph.governance.audit.log import AuditLog, AuditSettings
 from stategraph.governance.audit.record import Row
 from stategraph.governance.audit.storage import AuditSession
-from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
+from stategraph.governance.audit.storages.sqlite import SqliteAuditStorage
 from stategraph.governance.audit.verification import verify
+from stategraph.governance.context import Principal
 from stategraph.governance.errors import AuditUnavailable
 from stategraph.governance.keyring import Keyring
 from tests.governance.audit.events import event
@@ -259,6 +263,64 @@ async def test_a_thread_that_fails_takes_nothing_more(url: str, monkeypatch: pyt
         with pytest.raises(AuditUnavailable, match="not known to be stored"):
             await log.aclose()
     assert "a fault" in caplog.text
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A umask that lets everybody read and write."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+def test_what_a_log_writes_is_for_its_owner_alone(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir(mode=0o700)
+    settings = AuditSettings(heads_file=str(folder / "kept.jsonl"))
+    keyring = Keyring().with_new_key().with_new_signer()
+    with AuditLog(f"{kind}:///{folder / 'audit'}", keyring=keyring, settings=settings) as log:
+        log.storage.set_up()
+        log.record_sync(event(run_id="r"), durable=True)
+        erasing.erase(log.storage, "acme", AuditFilter(run_id="r"), by=Principal("acme", "olga"), reason="1")
+        files = [each for each in folder.rglob("*") if each.is_file()]
+        assert {each.name for each in files} >= ({"audit", "audit-wal", "audit-shm"} if kind == "sqlite" else {"lock"})
+        assert {each.name: each.stat().st_mode & 0o077 for each in files} == dict.fromkeys((f.name for f in files), 0)
+    assert (folder / "kept.jsonl").stat().st_mode & 0o077 == 0
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+def test_a_log_that_others_may_read_or_replace_is_warned_of(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    with AuditLog(f"{kind}:///{folder / 'audit'}") as log:
+        log.record_sync(event(), durable=True)
+        (file,) = (folder / "audit",) if kind == "sqlite" else folder.glob("audit/*/2*.jsonl")
+        file.chmod(0o640)
+        (folder if kind == "sqlite" else folder / "audit").chmod(0o777)
+        log.storage.set_up()
+    assert f"Others may read or change {file} (mode 640): chmod 600" in caplog.text
+    assert "Others may replace the audit log in " in caplog.text
+    assert file.stat().st_mode & 0o777 == 0o640  # somebody may have meant it
+
+
+def test_a_head_that_a_crash_cut_off_in_its_file_is_cut_off_before_the_next_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, keyring = tmp_path / "heads.jsonl", Keyring().with_new_signer()
+    for number in range(2):
+        with AuditLog(
+            f"sqlite:///{tmp_path / 'audit.db'}", keyring=keyring, settings=AuditSettings(heads_file=str(file))
+        ) as log:
+            log.record_sync(event())
+        if number == 0:
+            file.write_bytes(file.read_bytes() + b'{"tenant":"ac')
+    assert [read_head_line(line).seq for line in file.read_text().splitlines()] == [1, 2]
+    assert "was cut off by a crash; its 13 bytes are removed" in caplog.text
 
 
 def test_heads_are_added_to_a_file_that_proves_the_end(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stategraph.governance.audit.log import AuditLog
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from stategraph.governance.audit.verification import verify
 from stategraph.governance.errors import AuditUnavailable
 from tests.governance.audit.events import event

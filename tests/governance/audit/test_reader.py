@@ -149,6 +149,15 @@ def test_events_are_exported_as_csv_without_formulas(storage: AuditStorage) -> N
     assert json.loads(row["data"]) == {"text": 'a "quoted", text\nin lines'}
 
 
+@pytest.mark.parametrize("lead", ["=", "+", "-", "@", "\t", "\r", "\n", "\n=", " \v=", "\u00a0-", "\ufeff=", "\uff1d"])
+def test_cells_that_begin_like_a_formula_are_texts(storage: AuditStorage, lead: str) -> None:
+    store(storage, [event(call_id=f"{lead}1+1", thread_id=" 1+1", run_id="a=b")])
+    file = io.StringIO(newline="")
+    AuditReader(storage, AUDITOR).export(file, format="csv")
+    (row,) = csv.DictReader(io.StringIO(file.getvalue(), newline=""))
+    assert (row["call_id"], row["thread_id"], row["run_id"]) == (f"'{lead}1+1", " 1+1", "a=b")
+
+
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [({"limit": 0}, "1 to 1000"), ({"limit": 1001}, "1 to 1000"), ({"cursor": "1; DROP"}, "cursor")],

@@ -16,7 +16,7 @@ from stategraph.governance.audit.event import Severity
 from stategraph.governance.audit.filters import AuditFilter
 from stategraph.governance.audit.record import microseconds
 from stategraph.governance.audit.storage import AuditStorage, append, month_of, sign_heads
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from tests.governance.audit.events import BEGAN, event
 from tests.governance.audit.logs import DAY, KEYS, NOW, record, rows
 

@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stategraph.cli import main
 from stategraph.governance.audit import chain
 from stategraph.governance.audit.event import Severity
 from stategraph.governance.audit.lines import read_row_line, row_line
 from stategraph.governance.audit.record import COLUMNS, HEADER, Row, header_parts
 from stategraph.governance.audit.storage import AuditStorage, sign_heads
-from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.jsonl import JsonlAuditStorage
+from stategraph.governance.audit.storages.sqlite import SqliteAuditStorage
+from stategraph.governance.audit.storages.urls import storage_at
 from stategraph.governance.audit.verification import ChainVerifier, Verification, verify
 from stategraph.governance.canonical import canonical_json
 from stategraph.governance.errors import AuditTampered
@@ -267,6 +269,48 @@ def test_a_table_that_is_missing_or_changed_is_a_finding(tmp_path: Path, change:
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("DROP TABLE sg_audit", 'The rows cannot be read: relation "sg_audit" does not exist'),
+        ("DROP TABLE sg_audit_head", 'The end of the chain cannot be read: relation "sg_audit_head" does not exist'),
+        (
+            "DROP TABLE sg_audit_signed_head",
+            'The signed heads cannot be read: relation "sg_audit_signed_head"',
+        ),
+        ("DROP TABLE sg_audit, sg_audit_head", 'The rows cannot be read: relation "sg_audit" does not exist'),
+        ("ALTER TABLE sg_audit DROP COLUMN decision", 'The rows cannot be read: column "decision" does not exist'),
+        ("ALTER TABLE sg_audit_head DROP COLUMN hash", 'The end of the chain cannot be read: column "hash" does not'),
+        (
+            "ALTER TABLE sg_audit ALTER at TYPE text USING at::text",
+            "The rows cannot be read: function ",
+        ),
+    ],
+)
+def test_a_table_that_is_missing_or_changed_on_a_server_is_a_finding(
+    postgres: str, change: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    storage = storage_at(postgres)
+    for tenant in ("acme", "beta"):
+        fill(storage, 5, tenant=tenant, keyring=KEYS)
+        sign_heads(storage, [tenant], KEYS, NOW)
+    storage.close()
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(change)
+    found = verify(storage, keyring=KEYS)
+    assert [each.tenant for each in found] == ["acme", "beta"]
+    for each in found:
+        assert any(said in finding.message for finding in each.findings), each.findings
+    assert main(["audit", "verify", "--log", postgres]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_database_without_any_table_of_a_log_has_none(postgres: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "verify", "--log", postgres]) == 2
+    assert "There is no audit log in postgresql:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "change",
     [
         "UPDATE sg_audit SET principal = 'acme/eve' WHERE seq = 2",
@@ -329,8 +373,21 @@ def test_any_changed_byte_of_a_line_is_found() -> None:
         assert row.tenant != "acme" or not verified([row, made[1]], end=end).ok, changed
 
 
+def test_any_changed_byte_of_the_line_of_a_signed_head_is_found(tmp_path: Path) -> None:
+    storage = JsonlAuditStorage(str(tmp_path / "log"))
+    fill(storage, 3, keyring=KEYS)
+    sign_heads(storage, ["acme"], KEYS, NOW)
+    (path,) = (tmp_path / "log").glob("*/heads.jsonl")
+    whole = path.read_bytes()
+    for place in range(len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x20]) + whole[place + 1 :])
+        assert not all(each.ok for each in verify(storage, keyring=KEYS)), place
+    path.write_bytes(whole)
+    assert all(each.ok for each in verify(storage, keyring=KEYS))
+
+
 def test_a_damaged_file_is_a_finding(tmp_path: Path) -> None:
-    from stategraph.governance.audit.storage_jsonl import JsonlAuditStorage
+    from stategraph.governance.audit.storages.jsonl import JsonlAuditStorage
 
     storage = JsonlAuditStorage(str(tmp_path / "audit"))
     fill(storage, 3)
@@ -347,7 +404,7 @@ def test_a_damaged_file_is_a_finding(tmp_path: Path) -> None:
 
 
 def test_an_end_that_a_crash_cut_off_in_a_file_is_cut_off_before_the_next_row(tmp_path: Path) -> None:
-    from stategraph.governance.audit.storage_jsonl import JsonlAuditStorage
+    from stategraph.governance.audit.storages.jsonl import JsonlAuditStorage
 
     storage = JsonlAuditStorage(str(tmp_path / "audit"))
     fill(storage, 2)

@@ -28,7 +28,7 @@ from stategraph.governance.actions import ActionRequest, RunRef
 from stategraph.governance.audit.filters import AuditFilter
 from stategraph.governance.audit.log import AuditLog
 from stategraph.governance.audit.reader import AuditReader
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from stategraph.governance.capabilities.functions import offer
 from stategraph.governance.capabilities.traits import Traits
 from stategraph.governance.context import AgentRef, Principal, RuntimeSessionContext

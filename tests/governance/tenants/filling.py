@@ -12,7 +12,7 @@ from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
 from stategraph.governance.approval.port import Approval
 from stategraph.governance.approval.store import SqlApprovals
 from stategraph.governance.audit.log import AuditLog
-from stategraph.governance.audit.urls import storage_at
+from stategraph.governance.audit.storages.urls import storage_at
 from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.port import Amounts, Asked, BudgetUnit, Tree
 from stategraph.governance.context import Budget, Principal

@@ -24,10 +24,10 @@ from psycopg import sql
 
 from stategraph.agent.settings.secrets import shown_address
 from stategraph.errors import ConfigurationError
-from stategraph.governance.audit.chain import Head, SignedHead, genesis
-from stategraph.governance.audit.filters import ALL, AuditFilter
+from stategraph.governance.audit.chain import Head, SignedHead
 from stategraph.governance.audit.record import COLUMNS, Row, moment
-from stategraph.governance.audit.storage import checked_month, month_of
+from stategraph.governance.audit.storage import EVERY, Choice, Damaged, checked_month, month_of
+from stategraph.governance.audit.storages.heads_sql import HEAD, SIGNED_HEAD, HeadsSql
 from stategraph.savers.postgres.libpq import CONNECT_S, VANISHED, unless_given
 
 AHEAD: Final = 2
@@ -54,27 +54,21 @@ _TABLES: Final[tuple[LiteralString, ...]] = (
     """,
     "CREATE INDEX IF NOT EXISTS sg_audit_at ON sg_audit USING BRIN (at)",
     "CREATE INDEX IF NOT EXISTS sg_audit_run ON sg_audit (run_id) WHERE run_id IS NOT NULL",
-    """
-    CREATE TABLE IF NOT EXISTS sg_audit_head (
-        tenant TEXT PRIMARY KEY, seq BIGINT NOT NULL, hash BYTEA NOT NULL, stored BIGINT NOT NULL,
-        signed_seq BIGINT NOT NULL, unsigned_since BIGINT NOT NULL
-    )
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS sg_audit_signed_head (
-        tenant TEXT NOT NULL, seq BIGINT NOT NULL, hash BYTEA NOT NULL, at BIGINT NOT NULL, key_id TEXT NOT NULL,
-        signature BYTEA NOT NULL, PRIMARY KEY (tenant, seq, at)
-    )
-    """,
 )
-_THERE: Final = (
-    "SELECT to_regclass('sg_audit') IS NOT NULL AND to_regclass('sg_audit_head') IS NOT NULL "
-    "AND to_regclass('sg_audit_signed_head') IS NOT NULL"
-)
+_HEADS: Final = HeadsSql("%s", integer="BIGINT", bytes="BYTEA", locked="FOR UPDATE")
+_NAMES: Final = ("sg_audit", HEAD, SIGNED_HEAD)
+_THERE: Final = "SELECT relname FROM pg_class WHERE oid IN (to_regclass(%s), to_regclass(%s), to_regclass(%s))"
 _MONTHS: Final = (
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = to_regclass('sg_audit') ORDER BY c.relname"
 )
+
+
+_NOT_AS_MADE: Final = (
+    *(psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction),
+    *(psycopg.errors.WrongObjectType, psycopg.errors.DatatypeMismatch),
+)
+"""Errors about a table that is not there, or has other columns."""
 
 
 class PostgresAuditStorage:
@@ -126,8 +120,7 @@ class PostgresAuditStorage:
             connection.read_only = True
             connection.autocommit = False
             with connection.cursor(binary=True) as cursor:
-                there = cursor.execute(_THERE).fetchone()
-                if not (there and there[0]):
+                if not _there(cursor):
                     raise ConfigurationError(f"There is no audit log in {self.name}: check the address")
                 yield _Reading(connection, cursor)
 
@@ -179,11 +172,11 @@ class PostgresAuditStorage:
     def _prepare(self, connection: psycopg.Connection[Any], month: str) -> None:
         """Make what is not there: the tables, and the partitions of a month and of those behind it."""
         with connection.transaction():
-            there = connection.execute(_THERE).fetchone()
-            if not (there and there[0]):
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                for statement in _TABLES:
-                    connection.execute(statement)
+            with connection.cursor() as cursor:
+                if len(_there(cursor)) < len(_NAMES):
+                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                    for statement in (*_TABLES, *_HEADS.tables):
+                        cursor.execute(sql.SQL(statement))
             self.prepare_months(connection, month)
 
     def prepare_months(self, connection: psycopg.Connection[Any], month: str) -> None:
@@ -201,6 +194,25 @@ class PostgresAuditStorage:
     def has(self, month: str) -> bool:
         """Return whether the partition of a month is known to be there."""
         return month in self._months
+
+
+def _there(cursor: psycopg.Cursor[Any]) -> set[str]:
+    """Return which of the log's tables are there."""
+    return {name for (name,) in cursor.execute(_THERE, _NAMES)}
+
+
+@contextmanager
+def _damage(what: str, connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Raise `Damaged` in place of an error about tables that are not there, or not as they were made.
+
+    The transaction goes on, so that what else there is can be read.
+    """
+    try:
+        with connection.transaction():
+            yield
+    except _NOT_AS_MADE as error:
+        said = str(error).partition("\n")[0]
+        raise Damaged(f"{what} cannot be read: {said}") from error
 
 
 def _make_partition(connection: psycopg.Connection[Any], table: str, begin: datetime) -> None:
@@ -249,16 +261,7 @@ class _Session:
         return _Reading(self._cursor.connection, self._cursor)
 
     def head(self, tenant: str) -> Head:
-        select = "SELECT * FROM sg_audit_head WHERE tenant = %s FOR UPDATE"
-        found = self._cursor.execute(select, (tenant,)).fetchone()
-        if found is None:  # there has to be a row that can be locked
-            first = genesis(tenant)
-            self._cursor.execute(
-                "INSERT INTO sg_audit_head VALUES (%s, 0, %s, 0, 0, 0) ON CONFLICT DO NOTHING", (tenant, first.hash)
-            )
-            found = self._cursor.execute(select, (tenant,)).fetchone()
-            assert found is not None
-        return Head(*found)
+        return _HEADS.locked_head(self._cursor, tenant)
 
     def ids(self, tenant: str, after: int) -> set[str]:
         found = self._cursor.execute("SELECT id FROM sg_audit WHERE tenant = %s AND seq > %s", (tenant, after))
@@ -275,17 +278,10 @@ class _Session:
                 copy.write_row((*row[:3], moment(row.at), stored, *row[5:]))
 
     def put_head(self, head: Head) -> None:
-        self._cursor.execute(
-            "UPDATE sg_audit_head SET seq = %s, hash = %s, stored = %s, signed_seq = %s, unsigned_since = %s "
-            "WHERE tenant = %s",
-            (head.seq, head.hash, head.stored, head.signed_seq, head.unsigned_since, head.tenant),
-        )
+        _HEADS.put(self._cursor, head)
 
     def add_signed_head(self, head: SignedHead) -> None:
-        self._cursor.execute(
-            "INSERT INTO sg_audit_signed_head VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            (head.tenant, head.seq, head.hash, head.at, head.key_id, head.signature),
-        )
+        _HEADS.add_signed(self._cursor, head)
 
     def replace_data(self, rows: Sequence[Row]) -> None:
         self._cursor.executemany(
@@ -304,8 +300,20 @@ class _Reading:
         self._cursor = cursor
 
     def tenants(self) -> list[str]:
-        # The tenants of the rows by steps in their key (https://wiki.postgresql.org/wiki/Loose_indexscan).
-        found = self._cursor.execute("""
+        found = set[str]()
+        for table in sorted(_there(self._cursor)):
+            with suppress(Damaged), _damage("The names of tenants", self._connection):
+                found |= self._tenants_in(table)
+        return sorted(found)
+
+    def _tenants_in(self, table: str) -> set[str]:
+        if table != "sg_audit":
+            statement = sql.SQL("SELECT DISTINCT tenant FROM {}").format(sql.Identifier(table))
+            if table == HEAD:
+                statement += sql.SQL(" WHERE seq > 0")
+            return {str(tenant) for (tenant,) in self._cursor.execute(statement)}
+        # By steps in the key (https://wiki.postgresql.org/wiki/Loose_indexscan).
+        rows = self._cursor.execute("""
             WITH RECURSIVE t AS (
                 (SELECT tenant FROM sg_audit ORDER BY tenant LIMIT 1)
                 UNION ALL
@@ -313,10 +321,8 @@ class _Reading:
                 FROM t WHERE t.tenant IS NOT NULL
             )
             SELECT tenant FROM t WHERE tenant IS NOT NULL
-            UNION SELECT tenant FROM sg_audit_head WHERE seq > 0
-            UNION SELECT tenant FROM sg_audit_signed_head
         """)
-        return sorted(tenant for (tenant,) in found)
+        return {str(tenant) for (tenant,) in rows}
 
     def months(self) -> list[str]:
         names = [name for (name,) in self._cursor.execute(_MONTHS)]
@@ -328,35 +334,19 @@ class _Reading:
         return bool(there)
 
     def head(self, tenant: str) -> Head:
-        found = self._cursor.execute("SELECT * FROM sg_audit_head WHERE tenant = %s", (tenant,)).fetchone()
-        return genesis(tenant) if found is None else Head(*found)
+        with _damage("The end of the chain", self._connection):
+            return _HEADS.head(self._cursor, tenant)
 
     def signed_heads(self, tenant: str) -> list[SignedHead]:
-        select = "SELECT * FROM sg_audit_signed_head WHERE tenant = %s ORDER BY seq, at"
-        return [SignedHead(*each) for each in self._cursor.execute(select, (tenant,))]
+        with _damage("The signed heads", self._connection):
+            return _HEADS.signed(self._cursor, tenant)
 
-    def rows(
-        self,
-        tenant: str,
-        where: AuditFilter = ALL,
-        *,
-        after: int = 0,
-        before: int | None = None,
-        newest: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Row]:
-        clauses, parameters = where.clauses("%s", _MOMENT)
-        clauses, parameters = ["tenant = %s", "seq > %s", *clauses], [tenant, after, *parameters]
-        if before is not None:
-            clauses.append("seq < %s")
-            parameters.append(before)
-        order = "DESC" if newest else "ASC"
-        statement = (
-            f"SELECT {_COLUMNS} FROM sg_audit WHERE {' AND '.join(clauses)} ORDER BY seq {order}, stored {order}"
-        )
-        if limit is not None:
+    def rows(self, tenant: str, chosen: Choice = EVERY) -> Iterator[Row]:
+        rest, parameters = chosen.clauses(tenant, "%s", _MOMENT)
+        statement = f"SELECT {_COLUMNS} FROM sg_audit {rest}, stored {'DESC' if chosen.newest else 'ASC'}"
+        if chosen.limit is not None:
             statement += " LIMIT %s"
-            parameters.append(limit)
+            parameters.append(chosen.limit)
         return self._streamed(statement, parameters)
 
     def month(self, month: str) -> Iterator[Row]:
@@ -367,5 +357,6 @@ class _Reading:
         name = f"rows_{id(object())}_{time.monotonic_ns()}"  # several may be open at once
         with self._connection.cursor(name=name, binary=True) as cursor:
             cursor.itersize = _READ_AT_ONCE
-            cursor.execute(statement, parameters, binary=True)
+            with _damage("The rows", self._connection):  # the cursor outlives the savepoint
+                cursor.execute(statement, parameters, binary=True)
             yield from map(Row._make, cursor)

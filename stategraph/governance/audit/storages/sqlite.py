@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sqlite3
 import threading
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Final
 
 from stategraph.errors import ConfigurationError
-from stategraph.governance.audit.chain import Head, SignedHead, genesis
-from stategraph.governance.audit.filters import ALL, AuditFilter
+from stategraph.governance.audit.chain import Head, SignedHead
 from stategraph.governance.audit.record import COLUMNS, Row
-from stategraph.governance.audit.storage import Damaged, checked_month
+from stategraph.governance.audit.storage import EVERY, Choice, Damaged, checked_month
+from stategraph.governance.audit.storages import files
+from stategraph.governance.audit.storages.heads_sql import HEAD, SIGNED_HEAD, HeadsSql
 from stategraph.savers.sqlite_files import explain, named
 
 BUSY_S: Final = 5.0
@@ -46,20 +48,7 @@ _ROW: Final = """
     capability_id TEXT, decision TEXT, duration_us INTEGER, trace_id TEXT, data BLOB, data_hash BLOB NOT NULL,
     key_id TEXT, prev_hash BLOB NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (tenant, seq)
 """
-_TABLES: Final = (
-    """
-    CREATE TABLE IF NOT EXISTS sg_audit_head (
-        tenant TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL, stored INTEGER NOT NULL,
-        signed_seq INTEGER NOT NULL, unsigned_since INTEGER NOT NULL
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS sg_audit_signed_head (
-        tenant TEXT NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, at INTEGER NOT NULL, key_id TEXT NOT NULL,
-        signature BLOB NOT NULL, PRIMARY KEY (tenant, seq, at)
-    ) WITHOUT ROWID
-    """,
-)
+_HEADS: Final = HeadsSql("?", integer="INTEGER", bytes="BLOB", options=" WITHOUT ROWID")
 
 
 class SqliteAuditStorage:
@@ -90,9 +79,11 @@ class SqliteAuditStorage:
         return f"sqlite:///{self._path}"
 
     def set_up(self) -> None:
-        """Make the file and its tables."""
+        """Make the file, for its owner alone, and its tables."""
         with self._lock:
             self._opened()
+        path = Path(self._path)
+        files.warn_of_others(path.absolute().parent, path, *(f"{path}{end}" for end in ("-wal", "-shm")))
 
     @contextmanager
     def transaction(self, tenants: Collection[str]) -> Iterator[_Session]:
@@ -183,6 +174,9 @@ class SqliteAuditStorage:
         return self._connection
 
     def _connect(self, *, create: bool) -> sqlite3.Connection:
+        if create and not os.path.exists(self._path):
+            with suppress(OSError):  # SQLite says better why it cannot be made
+                files.make_private(self._path)  # the log beside it gets the same mode
         name = self._path if create else f"{Path(self._path).absolute().as_uri()}?mode=rw"
         return sqlite3.connect(name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=not create)
 
@@ -203,7 +197,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cache_size=-16000").close()  # 16 MB: the newest pages of each index stay in memory
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _TABLES:
+        for statement in _HEADS.tables:
             connection.execute(statement)
     except BaseException:
         connection.execute("ROLLBACK")
@@ -232,7 +226,7 @@ class _Session:
         return self.reading.head(tenant)
 
     def ids(self, tenant: str, after: int) -> set[str]:
-        return {each.id for each in self.reading.rows(tenant, after=after)}
+        return {each.id for each in self.reading.rows(tenant, Choice(after=after))}
 
     def insert(self, month: str, rows: Sequence[Row]) -> None:
         table = _table(month)
@@ -246,16 +240,10 @@ class _Session:
         self._connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(COLUMNS))})", rows)
 
     def put_head(self, head: Head) -> None:
-        self._connection.execute(
-            "INSERT OR REPLACE INTO sg_audit_head VALUES (?, ?, ?, ?, ?, ?)",
-            (head.tenant, head.seq, head.hash, head.stored, head.signed_seq, head.unsigned_since),
-        )
+        _HEADS.put(self._connection, head)
 
     def add_signed_head(self, head: SignedHead) -> None:
-        self._connection.execute(
-            "INSERT OR IGNORE INTO sg_audit_signed_head VALUES (?, ?, ?, ?, ?, ?)",
-            (head.tenant, head.seq, head.hash, head.at, head.key_id, head.signature),
-        )
+        _HEADS.add_signed(self._connection, head)
 
     def replace_data(self, rows: Sequence[Row]) -> None:
         for month in _months(self._connection):
@@ -294,36 +282,18 @@ class _Reading:
 
     def head(self, tenant: str) -> Head:
         with _damage("The end of the chain"):
-            found = self._connection.execute("SELECT * FROM sg_audit_head WHERE tenant = ?", (tenant,)).fetchone()
-        return genesis(tenant) if found is None else Head(*found)
+            return _HEADS.head(self._connection, tenant)
 
     def signed_heads(self, tenant: str) -> list[SignedHead]:
         with _damage("The signed heads"):
-            found = self._connection.execute(
-                "SELECT * FROM sg_audit_signed_head WHERE tenant = ? ORDER BY seq, at", (tenant,)
-            ).fetchall()
-        return [SignedHead(*each) for each in found]
+            return _HEADS.signed(self._connection, tenant)
 
-    def rows(
-        self,
-        tenant: str,
-        where: AuditFilter = ALL,
-        *,
-        after: int = 0,
-        before: int | None = None,
-        newest: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Row]:
-        clauses, parameters = where.clauses("?")
-        clauses, parameters = ["tenant = ?", "seq > ?", *clauses], [tenant, after, *parameters]
-        if before is not None:
-            clauses.append("seq < ?")
-            parameters.append(before)
-        left = -1 if limit is None else limit
-        for month in reversed(self.months()) if newest else self.months():
+    def rows(self, tenant: str, chosen: Choice = EVERY) -> Iterator[Row]:
+        rest, parameters = chosen.clauses(tenant, "?")
+        left = -1 if chosen.limit is None else chosen.limit
+        for month in reversed(self.months()) if chosen.newest else self.months():
             if left == 0:
                 return
-            rest = f"WHERE {' AND '.join(clauses)} ORDER BY seq {'DESC' if newest else 'ASC'}"
             for row in self._whatever_they_are(month, rest, parameters, left):
                 left -= 1
                 yield row
@@ -377,7 +347,7 @@ def _is_undecodable(error: BaseException | None) -> bool:
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
     """Return the tables of a log that are there: months, and those of heads."""
-    heads = ("sg_audit_head", "sg_audit_signed_head")
+    heads = (HEAD, SIGNED_HEAD)
     there = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)", heads)
     return [name for (name,) in there] + [_table(month) for month in _months(connection)]
 

@@ -12,28 +12,22 @@ Rules
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from stategraph.errors import ConfigurationError
 from stategraph.governance.audit.chain import Head, SignedHead, genesis
-from stategraph.governance.audit.filters import ALL, AuditFilter
 from stategraph.governance.audit.lines import head_line, read_head_line, read_row_line, row_line
 from stategraph.governance.audit.record import Row
-from stategraph.governance.audit.storage import checked_month
+from stategraph.governance.audit.storage import EVERY, Choice, checked_month
+from stategraph.governance.audit.storages import files
 
 _HEADS: Final = "heads.jsonl"
-_TAIL: Final = 64 * 1024
-
-_logger = logging.getLogger("stategraph.governance.audit")
 
 
 class JsonlAuditStorage:
@@ -62,22 +56,20 @@ class JsonlAuditStorage:
     def set_up(self) -> None:
         """Make the folder, for its owner alone."""
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.warn_of_others(self._path, *self._path.glob("*/*.jsonl"))
 
     @contextmanager
     def transaction(self, tenants: Collection[str]) -> Iterator[_Session]:
         """Open a transaction; see `storage.AuditStorage`."""
-        import fcntl  # not on Windows
-
-        self.set_up()
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as locks:
             for tenant in sorted(tenants):
                 folder = _folder(self._path, tenant)
                 folder.mkdir(mode=0o700, exist_ok=True)
                 named = folder / "tenant"
                 if not named.exists():
-                    _write_anew(named, [tenant])
-                lock = locks.enter_context(open(folder / "lock", "ab"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                    files.write_anew(named, [tenant])
+                locks.enter_context(_locked(folder))
             session = _Session(self._path)
             yield session
             session.commit()
@@ -90,13 +82,23 @@ class JsonlAuditStorage:
     def drop_month(self, month: str) -> None:
         """Delete all rows of a month."""
         for folder in _folders(self._path):
-            _file(folder, month).unlink(missing_ok=True)
+            with _locked(folder):  # who writes the month's file anew would bring it back
+                _file(folder, month).unlink(missing_ok=True)
 
     def scrub(self) -> None:
         """Do nothing: the files were written anew."""
 
     def close(self) -> None:
         """Do nothing: every file was closed after its use."""
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    import fcntl  # not on Windows
+
+    with open(folder / "lock", "ab", opener=files.private) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _folder(path: Path, tenant: str) -> Path:
@@ -117,94 +119,14 @@ def _months(folder: Path) -> list[str]:
     return sorted(each.stem for each in folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].jsonl"))
 
 
-def _write_anew(path: Path, lines: Iterable[str]) -> None:
-    """Write a file in place of one that may be there, all of it or nothing."""
-    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        with open(new, "x", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-        _flush_folder(path.parent)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-
-
-def _append(path: Path, lines: Iterable[str]) -> None:
-    """Add lines to a file, and flush it to the disk; a last line that was cut off is cut off first."""
-    is_new = not path.exists()
-    with open(path, "ab+") as file:
-        if not is_new:
-            _cut_torn(file, path)
-        file.write("".join(f"{line}\n" for line in lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    if is_new:
-        _flush_folder(path.parent)
-
-
-def _cut_torn(file: Any, path: Path) -> None:
-    size = file.seek(0, os.SEEK_END)
-    kept = size
-    while kept:
-        begin = max(0, kept - _TAIL)
-        file.seek(begin)
-        found = file.read(kept - begin).rfind(b"\n")
-        if found >= 0:
-            kept = begin + found + 1
-            break
-        kept = begin
-    if kept < size:
-        _logger.warning("The last line of %s was cut off by a crash; its %d bytes are removed", path, size - kept)
-        file.truncate(kept)
-        file.seek(kept)
-
-
-def _flush_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file that are whole."""
-    try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            for line in file:
-                if line.endswith("\n"):
-                    yield line
-    except FileNotFoundError:
-        return
-
-
-def _last_line(path: Path) -> str | None:
-    """Return the last whole line of a file; None if there is none."""
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        tail, begin = b"", size
-        while begin:
-            begin = max(0, begin - _TAIL)
-            file.seek(begin)
-            tail = file.read(min(_TAIL, size - begin)) + tail
-            size = begin
-            whole = tail[: tail.rfind(b"\n") + 1]
-            if whole.count(b"\n") > 1 or (whole and not begin):
-                return whole[:-1].rpartition(b"\n")[2].decode()
-    return None
-
-
 def _head(path: Path, tenant: str) -> Head:
     """Read the end of a tenant's chain."""
     folder = _folder(path, tenant)
-    last = next((line for month in reversed(_months(folder)) if (line := _last_line(_file(folder, month)))), None)
+    last = next((line for month in reversed(_months(folder)) if (line := files.last_line(_file(folder, month)))), None)
     if last is None:
         return genesis(tenant)
     row = read_row_line(last)
-    line = _last_line(folder / _HEADS) if (folder / _HEADS).exists() else None
+    line = files.last_line(folder / _HEADS) if (folder / _HEADS).exists() else None
     signed = 0 if line is None else read_head_line(line).seq
     return Head(tenant, row.seq, row.hash, row.stored, signed, 0 if signed == row.seq else row.stored)
 
@@ -226,7 +148,7 @@ class _Session:
         return _head(self._path, tenant)
 
     def ids(self, tenant: str, after: int) -> set[str]:
-        return {row.id for row in self.reading.rows(tenant, after=after)}
+        return {row.id for row in self.reading.rows(tenant, Choice(after=after))}
 
     def insert(self, month: str, rows: Sequence[Row]) -> None:
         self._rows[rows[0].tenant, month] += rows
@@ -243,9 +165,9 @@ class _Session:
     def commit(self) -> None:
         """Write what was collected: rows before the heads that sign them, and what is erased last."""
         for (tenant, month), rows in self._rows.items():
-            _append(_file(_folder(self._path, tenant), month), map(row_line, rows))
+            files.append(_file(_folder(self._path, tenant), month), map(row_line, rows))
         for head in self._heads:
-            _append(_folder(self._path, head.tenant) / _HEADS, [head_line(head)])
+            files.append(_folder(self._path, head.tenant) / _HEADS, [head_line(head)])
         by_tenant: dict[str, dict[int, Row]] = defaultdict(dict)
         for row in self._replaced:
             by_tenant[row.tenant][row.seq] = row
@@ -255,13 +177,13 @@ class _Session:
     def _write_replaced(self, folder: Path, replaced: dict[int, Row]) -> None:
         for month in _months(folder):
             path = _file(folder, month)
-            if any(read_row_line(line).seq in replaced for line in _lines(path)):
-                rows = (read_row_line(line) for line in _lines(path))
+            if any(read_row_line(line).seq in replaced for line in files.whole_lines(path)):
+                rows = (read_row_line(line) for line in files.whole_lines(path))
                 changed = (
                     row._replace(data=new.data, key_id=new.key_id) if (new := replaced.get(row.seq)) else row
                     for row in rows
                 )
-                _write_anew(path, map(row_line, changed))
+                files.write_anew(path, map(row_line, changed))
 
 
 class _Reading:
@@ -283,32 +205,27 @@ class _Reading:
         return self._ends[tenant]
 
     def signed_heads(self, tenant: str) -> list[SignedHead]:
-        found = [read_head_line(line) for line in _lines(_folder(self._path, tenant) / _HEADS)]
+        found = [read_head_line(line) for line in files.whole_lines(_folder(self._path, tenant) / _HEADS)]
         return sorted(found, key=lambda head: (head.seq, head.at))
 
     def rows(
         self,
         tenant: str,
-        where: AuditFilter = ALL,
-        *,
-        after: int = 0,
-        before: int | None = None,
-        newest: bool = False,
-        limit: int | None = None,
+        chosen: Choice = EVERY,
     ) -> Iterator[Row]:
         folder = _folder(self._path, tenant)
         months = _months(folder)
-        before = self.head(tenant).seq + 1 if before is None else before
+        before = self.head(tenant).seq + 1 if chosen.before is None else chosen.before
         found = (
             row
-            for month in (reversed(months) if newest else months)
-            for row in self._in_month(folder, month, newest)
-            if after < row.seq < before and where.matches(row)
+            for month in (reversed(months) if chosen.newest else months)
+            for row in self._in_month(folder, month, chosen.newest)
+            if chosen.after < row.seq < before and chosen.where.matches(row)
         )
-        return islice(found, limit)
+        return islice(found, chosen.limit)
 
     def _in_month(self, folder: Path, month: str, newest: bool) -> Iterator[Row]:
-        rows = (read_row_line(line) for line in _lines(_file(folder, month)))
+        rows = (read_row_line(line) for line in files.whole_lines(_file(folder, month)))
         return reversed(list(rows)) if newest else rows
 
     def month(self, month: str) -> Iterator[Row]:

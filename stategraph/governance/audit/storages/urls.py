@@ -23,16 +23,16 @@ def storage_at(url: str, *, create: bool = True) -> AuditStorage:
         MissingPackageError: `psycopg` is not installed.
     """
     if url.startswith(SCHEME):
-        from stategraph.governance.audit.storage_sqlite import SqliteAuditStorage
+        from stategraph.governance.audit.storages.sqlite import SqliteAuditStorage
 
         return SqliteAuditStorage(path_in(url), create=create)
     if url.startswith(_JSONL):
-        from stategraph.governance.audit.storage_jsonl import JsonlAuditStorage
+        from stategraph.governance.audit.storages.jsonl import JsonlAuditStorage
 
         return JsonlAuditStorage(path_in(url.replace(_JSONL, SCHEME, 1)), create=create)
     if url.startswith(("postgresql://", "postgres://")):
         try:
-            from stategraph.governance.audit.storage_postgres import PostgresAuditStorage
+            from stategraph.governance.audit.storages.postgres import PostgresAuditStorage
         except ImportError as error:
             raise MissingPackageError("stategraph[postgres]", "An audit log in PostgreSQL") from error
         return PostgresAuditStorage(url)
