@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from stategraph.dev.replies import RefusedError, reply
 from stategraph.dev.routes import pages, runs, threads
+from stategraph.server.ownership import owned
 
 #: Stands before all paths but that of the health; what is incompatible with it gets another one.
 PREFIX: Final = "/v1"
@@ -49,9 +50,8 @@ def _versioned(routes: Sequence[Route]) -> list[Route]:
     for each in routes:
         path = f"{PREFIX}{each.path.removeprefix(_OF_PAGE)}"
         begins = "POST" in (each.methods or ()) and not path.endswith("/stop")
-        found.append(
-            type(each)(path, _while_open(each.endpoint) if begins else each.endpoint, methods=list(each.methods or ()))
-        )
+        endpoint = owned(each.endpoint)
+        found.append(type(each)(path, _while_open(endpoint) if begins else endpoint, methods=list(each.methods or ())))
     return found
 
 

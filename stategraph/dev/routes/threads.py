@@ -19,6 +19,9 @@ from stategraph.dev.replies import RefusedError, as_number, body_of, number_of, 
 from stategraph.run.json_safe import to_json
 
 PAGE = 50
+#: Where the scope of a request has the owner of the threads that it makes and lists; None, or not there: any.
+OWNER = "stategraph.owner"
+
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -32,9 +35,11 @@ async def listed(request: Request) -> Response:
     """Return a page of threads, the newest first; `q` searches titles."""
     threads = conversations_of(request).runtime.threads
     sought, after = request.query_params.get("q", "").strip(), request.query_params.get("after") or None
-    limit = number_of(request, "limit", PAGE, 200) or PAGE
+    limit, owner = number_of(request, "limit", PAGE, 200) or PAGE, request.scope.get(OWNER)
     page = await (
-        threads.search(sought, limit=limit, after=after) if sought else threads.list(limit=limit, after=after)
+        threads.search(sought, owner=owner, limit=limit, after=after)
+        if sought
+        else threads.list(owner=owner, limit=limit, after=after)
     )
     return reply({"threads": [each.to_json() for each in page.threads], "next": page.next})
 
@@ -43,7 +48,7 @@ async def made(request: Request) -> Response:
     """Make a thread; `title` is optional."""
     conversations = conversations_of(request)
     title = text_of(await body_of(request, "title"), "title", needed=False, most=200)
-    thread = await conversations.runtime.threads.create(title=title.strip() or None)
+    thread = await conversations.runtime.threads.create(title=title.strip() or None, owner=request.scope.get(OWNER))
     conversations.changes.notify()
     return reply(thread.to_json(), 201)
 

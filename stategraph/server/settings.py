@@ -1,0 +1,45 @@
+"""Settings of a server: who is let in, limits, protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.routing import BaseRoute
+
+from stategraph.server.access.port import Authenticator
+from stategraph.server.limits import Limits
+
+#: The protocols, each a package beside this file; `runs` is the Run API.
+PROTOCOLS: Final = ("runs", "langgraph", "agui", "vercel", "openai", "a2a", "mcp")
+
+#: Seconds that runs have to end when the server stops.
+DRAIN_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of a server.
+
+    Attributes:
+        auth: Are asked in turn who sends a request; none: the server knows no users.
+        routes: Routes that these need, such as the metadata of a resource server.
+        protocols: Those that are served.
+        limits: Limits of requests.
+        cors: Origins of pages that may use the server, such as `https://chat.example.com`; `http://localhost:*` stands
+            for all ports.
+        allowed_hosts: Without authentication, names by which the server may be addressed, beside `localhost` and
+            addresses.
+        drain_s: Seconds that runs have to end when the server stops.
+        access_log: Whether each request is a line of the log `stategraph.server.access_log`.
+    """
+
+    auth: Sequence[Authenticator] = ()
+    routes: Sequence[BaseRoute] = field(default_factory=tuple)
+    protocols: Sequence[str] = PROTOCOLS
+    limits: Limits = field(default_factory=Limits)
+    cors: Sequence[str] = ()
+    allowed_hosts: Sequence[str] = ()
+    drain_s: float = DRAIN_S
+    access_log: bool = False

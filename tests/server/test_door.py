@@ -1,0 +1,212 @@
+"""The door of the server: in what order authenticators are asked, what a refusal looks like, owners, limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette")
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from stategraph.server.access.door import Door, caller_of
+from stategraph.server.access.owners import own_namespace, owned_by, passes
+from stategraph.server.access.port import AuthenticationError
+from stategraph.server.access.tokens import Token, key_of
+from stategraph.server.errors import refusal
+from stategraph.server.limits import Limits, Rates, Sizes
+from stategraph.server.service.values import ANYONE, Caller
+
+TOKEN = "a-token-of-the-test"
+
+
+class Named:
+    """Knows callers by a key that says their name."""
+
+    reads_body = False
+
+    async def authenticate(self, connection: Any, /) -> Caller | None:
+        key = key_of(connection)
+        if key == "wrong":
+            raise AuthenticationError("Wrong", headers={"WWW-Authenticate": "Key"})
+        return Caller(key) if key in ("ada", "bob") else None
+
+    def challenge(self) -> str:
+        return "Key"
+
+
+async def who(request: Request) -> JSONResponse:
+    return JSONResponse([caller_of(request).identity, (await request.body()).decode()])
+
+
+async def stream(request: Request) -> StreamingResponse:
+    async def parts() -> Any:
+        yield b": one\n\n"
+
+    return StreamingResponse(parts(), media_type="text/event-stream")
+
+
+def client(*authenticators: Any, limits: Limits = Limits(), clock: Any = lambda: 0.0) -> TestClient:  # noqa: B008
+    door = Middleware(Door, authenticators=authenticators, refuse=refusal, open_paths=("/ok", "/open/*"))
+    guards = [Middleware(Sizes, limits=limits), door, Middleware(Rates, limits=limits, clock=clock)]
+    routes = [Route(path, who, methods=["GET", "POST"]) for path in ("/who", "/ok", "/open/x", "/v1/models", "/v1/x")]
+    return TestClient(Starlette(routes=[*routes, Route("/stream", stream)], middleware=guards))
+
+
+def as_(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {name}"}
+
+
+def test_authenticators_are_asked_in_turn_and_the_first_that_knows_decides() -> None:
+    app = client(Named(), Token(TOKEN))
+    assert app.get("/who", headers=as_("ada")).json()[0] == "ada"
+    assert app.get("/who", headers=as_(TOKEN)).json()[0] == ""
+    assert app.get("/who", headers={"X-Api-Key": TOKEN}).json()[0] == ""
+    wrong = app.get("/who", headers=as_("wrong"))
+    assert (wrong.status_code, wrong.headers["www-authenticate"]) == (401, "Key")
+    assert app.get("/who").status_code == 401
+    assert client(Named()).get("/who").headers["www-authenticate"] == "Key"
+
+
+def test_open_paths_know_nobody() -> None:
+    app = client(Named())
+    for path in ("/ok", "/open/x"):
+        assert app.get(path, headers=as_("ada")).json()[0] == ""
+    assert app.get("/okay").status_code == 401
+    assert app.get("/open").status_code == 401
+
+
+def test_a_refusal_has_the_form_that_the_clients_of_the_path_read() -> None:
+    app = client(Named())
+    assert list(app.get("/threads").json()) == ["detail"]
+    problem = app.get("/v1/x")
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert problem.json()["status"] == 401 and problem.json()["title"] == "Unauthorized"
+    assert app.get("/v1/models").json()["error"]["type"] == "authentication_error"
+
+
+def test_a_handler_may_read_the_body_and_the_endpoint_reads_it_again() -> None:
+    class Reading(Named):
+        reads_body = True
+        seen: bytes = b""
+
+        async def authenticate(self, connection: Any, /) -> Caller | None:
+            self.seen = await connection.body()
+            return Caller("ada")
+
+    reading = Reading()
+    answer = client(reading).post("/who", content=iter([b"a" * 70_000, b"b"]))
+    assert answer.json()[1] == "a" * 70_000 + "b"
+    assert reading.seen == b"a" * 70_000 + b"b"
+
+
+def test_bodies_and_headers_have_a_largest_size() -> None:
+    app = client(Named(), limits=Limits(body_bytes=10, header_bytes=1000))
+    assert app.post("/who", content=b"x" * 10, headers=as_("ada")).status_code == 200
+    for body in (b"x" * 11, iter([b"x" * 6, b"x" * 6])):
+        refused = app.post("/who", content=body, headers=as_("ada"))
+        assert (refused.status_code, "larger than" in refused.json()["detail"]) == (413, True)
+    assert app.get("/who", headers={"X": "x" * 1000}).status_code == 431
+
+
+def test_requests_of_each_caller_are_counted_by_themselves() -> None:
+    now = [0.0]
+    app = client(Named(), limits=Limits(requests_per_minute=2), clock=lambda: now[0])
+    statuses = [app.get("/who", headers=as_(name)).status_code for name in ("ada", "ada", "ada", "bob")]
+    assert statuses == [200, 200, 429, 200]
+    refused = app.get("/who", headers=as_("ada"))
+    assert refused.headers["retry-after"] == "30"
+    now[0] += 30
+    assert [app.get("/who", headers=as_("ada")).status_code for _ in range(2)] == [200, 429]
+
+
+def test_streams_of_a_caller_are_counted_while_they_are_open() -> None:
+    asyncio.run(_streams())
+
+
+async def _streams() -> None:
+    release = asyncio.Event()
+    app = Rates(_streaming(release), Limits(streams=2))
+    opened = [asyncio.create_task(_statuses(app, "ada")) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await _statuses(app, "ada") == [429]
+    other = asyncio.create_task(_statuses(app, "bob"))
+    release.set()
+    assert [await each for each in (*opened, other)] == [[200]] * 3
+    assert await _statuses(app, "ada") == [200]
+
+
+def _streaming(release: asyncio.Event) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await release.wait()
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+async def _statuses(app: Any, name: str) -> list[int]:
+    found: list[int] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            found.append(message["status"])
+
+    scope = {"type": "http", "path": "/x", "headers": [], "stategraph.server.caller": Caller(name)}
+    await app(scope, None, send)
+    return found
+
+
+def test_a_caller_has_what_it_made() -> None:
+    async def scenario() -> None:
+        authorize = owned_by("ada")
+        value: dict[str, Any] = {"metadata": {"owner": "bob", "x": 1}}
+        assert await authorize("threads", "create", value) == {"owner": "ada"}
+        assert value == {"metadata": {"owner": "ada", "x": 1}}
+        assert await authorize("threads", "search", {}) == {"owner": "ada"}
+        seen = await authorize("assistants", "read", {})
+        assert [
+            passes(seen, metadata) for metadata in ({"owner": "ada"}, {"created_by": "system"}, {"owner": "bob"}, {})
+        ] == [True, True, False, False]
+        assert await authorize("assistants", "delete", {}) == {"owner": "ada"}
+        for given in ((), ("x",), ("user:ada", "x")):
+            value = {"namespace": given}
+            await authorize("store", "put", value)
+            assert value["namespace"][0] == "user:ada"
+
+    asyncio.run(scenario())
+
+
+def test_namespaces_of_callers_cannot_be_one() -> None:
+    names = ["a", "a.b", "a%2Eb", "a/b", "user:a", "ü", "a b", "A"]
+    labels = {own_namespace(each, ())[0] for each in names}
+    assert len(labels) == len(names) and not any("." in each for each in labels)
+    assert own_namespace("ada", ("user:bob", "x")) == ("user:ada", "user:bob", "x")
+
+
+@pytest.mark.parametrize(
+    ("condition", "metadata", "seen"),
+    [
+        (None, {}, True),
+        ({"owner": {"$eq": "ada"}}, {"owner": "ada"}, True),
+        ({"tags": {"$contains": "x"}}, {"tags": ["x", "y"]}, True),
+        ({"tags": {"$contains": ["x", "y"]}}, {"tags": ["x"]}, False),
+        ({"tags": {"$contains": "x"}}, {"tags": "xyz"}, False),
+        ({"owner": {"$gt": "a"}}, {"owner": "ada"}, False),
+        ({"$and": [{"a": 1}, {"b": 2}]}, {"a": 1, "b": 2}, True),
+    ],
+)
+def test_filters(condition: Any, metadata: Any, seen: bool) -> None:
+    assert passes(condition, metadata) is seen
+
+
+def test_nobody_is_a_caller_without_a_name() -> None:
+    assert ANYONE.identity == ""
