@@ -7,6 +7,8 @@ and a program pays only for the packages it uses. The packages, and which may im
 
 import os as _os
 
+from stategraph.lazy_names import loader as _loader
+
 TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
 if TYPE_CHECKING:
     from stategraph._version import __version__ as __version__
@@ -231,19 +233,7 @@ _PUBLIC = {
         "TimeoutPolicy",
     ),
 }
-_HOMES = {name: f"stategraph.{module}" for module, names in _PUBLIC.items() for name in names}
-
-__all__ = tuple(sorted(_HOMES))  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'stategraph' has no attribute {name!r}")
-    import importlib  # the interpreter has it loaded; here so that it is no public name
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__all__, __getattr__ = _loader(globals(), _PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,8 @@ This package stands on the ports of agents and runs and on the ledger of `worker
 program that configures no policy pays nothing for it. It must never know HTTP servers or front ends.
 """
 
+from stategraph.lazy_names import loader as _loader
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stategraph.governance.actions import ActionOutcome as ActionOutcome
@@ -98,17 +100,4 @@ _PUBLIC = {
     "tool_source": ("CapabilityTools",),
     "view": ("CapabilityGraph", "CapabilityView"),
 }
-_HOMES = {name: f"stategraph.governance.{module}" for module, names in _PUBLIC.items() for name in names}
-
-__all__ = tuple(sorted(_HOMES))  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    # Loaded when first used: a program pays for the parts that it uses.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'stategraph.governance' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__all__, __getattr__ = _loader(globals(), _PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from stategraph.governance.tenants import keys
 from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.own_tables import OwnTables
 from stategraph.workers.registry.port import Database
 
 TABLE: Final = "sg_label"
@@ -51,11 +52,10 @@ class SqlLabels:
         dialect = database.sql.dialect
         where = f"tenant = {dialect.parameter} AND conversation = {dialect.parameter}"
         marks = ", ".join([dialect.parameter] * 3)
-        self._lock_schema = dialect.lock_schema
+        self._tables = OwnTables(database, [_CREATE])
         self._read = f"SELECT label FROM {TABLE} WHERE {where}"
         self._add = f"INSERT INTO {TABLE} (tenant, conversation, label) VALUES ({marks}) ON CONFLICT DO NOTHING"
         self._erase = f"DELETE FROM {TABLE} WHERE {where}"
-        self._is_set_up = False
 
     @classmethod
     def from_url(cls, url: str, *, create: bool = True) -> SqlLabels:
@@ -77,13 +77,7 @@ class SqlLabels:
         Raises:
             StoreUnavailableError: The database cannot be reached.
         """
-        if self._is_set_up:
-            return
-        with self._database.transaction() as session:
-            if self._lock_schema is not None:
-                session.execute(self._lock_schema)
-            session.change(_CREATE)
-        self._is_set_up = True
+        self._tables.set_up()
 
     def close(self) -> None:
         """Close every connection."""

@@ -13,6 +13,8 @@ through as an opaque context. It never imports code because stored data says so,
 told of.
 """
 
+from stategraph.lazy_names import loader as _loader
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stategraph.workers.agents.runtime import MultiProcessRuntime as MultiProcessRuntime
@@ -87,17 +89,4 @@ _PUBLIC = {
     "thread": ("ThreadPool",),
     "wire": ("encode",),
 }
-_HOMES = {name: f"stategraph.workers.{module}" for module, names in _PUBLIC.items() for name in names}
-
-__all__ = tuple(sorted(_HOMES))  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    # Loaded when first used: a worker process imports no more than it needs.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'stategraph.workers' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__all__, __getattr__ = _loader(globals(), _PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -24,6 +24,7 @@ from stategraph.governance.context import Principal
 from stategraph.governance.errors import ApprovalError
 from stategraph.governance.policy.verdict import ApprovalTerms
 from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.own_tables import OwnTables
 from stategraph.workers.registry.port import Database, Session
 
 
@@ -43,7 +44,7 @@ class SqlApprovals:
         self._sql = STATEMENTS[database.sql.dialect.name]
         self._clock = clock
         self._most_pending = most_pending
-        self._is_set_up = False
+        self._tables = OwnTables(database, self._sql.tables)
 
     @classmethod
     def from_url(cls, url: str, *, create: bool = True) -> SqlApprovals:
@@ -65,14 +66,7 @@ class SqlApprovals:
         Raises:
             StoreUnavailableError: The database cannot be reached.
         """
-        if self._is_set_up:
-            return
-        with self._database.transaction() as session:
-            if self._sql.lock_schema is not None:
-                session.execute(self._sql.lock_schema)
-            for table in self._sql.tables:
-                session.change(table)
-        self._is_set_up = True
+        self._tables.set_up()
 
     def close(self) -> None:
         """Close every connection."""

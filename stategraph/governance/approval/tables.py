@@ -80,7 +80,6 @@ class Statements:
         def spell(text: str) -> str:
             return text.replace("?", dialect.parameter)
 
-        self.lock_schema = dialect.lock_schema
         self.lock_tenant = None if dialect.lock_thread is None else spell(dialect.lock_thread)
         self.tables = tuple(table.format(real=dialect.real) for table in _TABLES)
         self.now = f"SELECT {dialect.now}"

@@ -25,11 +25,12 @@ from stategraph.governance.budget import amounts as rules
 from stategraph.governance.budget.amounts import Unit
 from stategraph.governance.budget.port import Amounts, Asked, BudgetUnit, BudgetUsage, Reservation, Tree
 from stategraph.governance.budget.rows import LIVES_S, BudgetObserver, TreeRows, milliseconds
-from stategraph.governance.budget.tables import BUDGET, BudgetSql
+from stategraph.governance.budget.tables import BudgetSql
 from stategraph.governance.context import check_amount
 from stategraph.governance.errors import BudgetExceeded
 from stategraph.governance.tenants.binding import bind
 from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.own_tables import OwnTables
 from stategraph.workers.registry.port import ConflictError, Database, Rows, Session
 
 T = TypeVar("T")
@@ -49,8 +50,7 @@ class SqlBudgetLedger:
         self._database = database
         self._sql = BudgetSql(database.sql)
         self._observer = observer
-        self._setting_up = threading.Lock()
-        self._ready = False
+        self._tables = OwnTables(database, self._sql.tables)
         # SQLite has one writer at a time, and has others wait with pauses that grow: here they queue instead.
         is_sqlite = database.sql.dialect.name == "sqlite"
         self._one_writer: AbstractContextManager[object] = threading.Lock() if is_sqlite else nullcontext()
@@ -293,7 +293,7 @@ class SqlBudgetLedger:
 
     def _transact(self, tenant: str, act: Callable[[Session], T], *, write: bool = True) -> T:
         """Perform a transaction of a tenant; again if another one was faster."""
-        self._set_up()
+        self._tables.set_up()
         for tries in range(_TRIES):
             try:
                 with self._one_writer if write else nullcontext(), self._database.transaction(write=write) as session:
@@ -304,21 +304,12 @@ class SqlBudgetLedger:
                     raise
         raise AssertionError
 
-    def _set_up(self) -> None:
-        """Make the tables, unless they are there: an app role on PostgreSQL may not, and need not."""
-        if self._ready:
-            return
-        with self._setting_up, self._database.transaction() as session:
-            if self._sql.lock_schema is not None:
-                session.execute(self._sql.lock_schema)
-            if not session.execute(self._sql.exists, (BUDGET,)):
-                for statement in self._sql.tables:
-                    session.change(statement)
-        self._ready = True
-
     def set_up(self) -> None:
-        """Make the tables, unless they are there; also done by the first operation."""
-        self._set_up()
+        """Make the tables, unless they are there: an app role on PostgreSQL may not, and need not.
+
+        The first operation does so too.
+        """
+        self._tables.set_up()
 
 
 async def _in_thread(function: Callable[..., T], *arguments: object) -> T:

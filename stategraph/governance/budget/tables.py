@@ -72,8 +72,6 @@ class BudgetSql:
         self._dialect: Dialect = sql.dialect
         say = self._render
         self.tables = tuple(map(say, _TABLES))
-        self.lock_schema = sql.schema_lock
-        self.exists = sql.exists
         self.add_unit = say(
             f"""INSERT INTO {BUDGET} (tenant, root_run_id, unit, cap, touched_at) VALUES (?, ?, ?, ?, {{now}})
                 ON CONFLICT (tenant, root_run_id, unit) DO NOTHING"""

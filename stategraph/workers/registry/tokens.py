@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from threading import Lock
 from typing import Any, Final, Self
 from uuid import uuid4
 
@@ -22,8 +21,8 @@ from stategraph.agent.mcp.oauth import TokenStorage
 from stategraph.agent.mcp.oauth.files import LOCK_WAIT_S, Cipher, opened, sealed
 from stategraph.agent.mcp.oauth.users import TokensOf
 from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.own_tables import OwnTables
 from stategraph.workers.registry.port import ConflictError, Database, Rows, StoreUnavailableError
-from stategraph.workers.registry.sql import TOKENS_TABLE
 
 LOCK_S: Final = 30.0
 """Seconds after which a lock falls to another process, unless its holder prolongs it."""
@@ -44,8 +43,7 @@ class RegistryTokens:
         self._database = database
         self._sql = database.sql
         self._cipher = cipher
-        self._setting_up = Lock()
-        self._ready = False
+        self._tables = OwnTables(database, [self._sql.create_tokens])
 
     @classmethod
     def from_url(cls, url: str, *, cipher: Cipher | None = None) -> Self:
@@ -129,21 +127,11 @@ class RegistryTokens:
 
     async def _execute(self, statement: str, parameters: Sequence[Any], *, write: bool = True) -> Rows:
         def execute() -> Rows:
-            self._set_up()
+            self._tables.set_up()
             with self._database.transaction(write=write) as session:
                 return session.execute(statement, parameters)
 
         return await anyio.to_thread.run_sync(_again(execute))
-
-    def _set_up(self) -> None:
-        with self._setting_up:
-            if not self._ready:
-                with self._database.transaction() as session:
-                    if self._sql.schema_lock is not None:
-                        session.execute(self._sql.schema_lock)
-                    if not session.execute(self._sql.exists, (TOKENS_TABLE,)):
-                        session.change(self._sql.create_tokens)
-                self._ready = True
 
     async def aclose(self) -> None:
         """Close every connection to the database."""
