@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -54,10 +55,12 @@ class Protection:
     Args:
         app: The application.
         hosts: Names by which the server may be addressed, beside `localhost` and addresses.
+        origins: Matches origins of other pages that may change something; None: there are none.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), origins: re.Pattern[str] | None = None) -> None:
         self._app = app
+        self._origins = origins
         self._hosts = frozenset(name.lower() for name in hosts) | {"localhost"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +90,8 @@ class Protection:
         if method in _SAFE:
             return None
         origin = headers.get("origin")
+        if origin is not None and self._origins is not None and self._origins.fullmatch(origin):
+            return None
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"The request comes from a page of {origin!r:.80}; only pages of this server may change something"
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):

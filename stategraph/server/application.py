@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,17 +13,18 @@ from stategraph.dev import loading
 from stategraph.dev.application import conversations_with, on
 from stategraph.dev.protection import Protection
 from stategraph.dev.target import Target
-from stategraph.server import health
+from stategraph.server import cors, health
 from stategraph.server.access.door import Door
 from stategraph.server.access.tokens import Token
 from stategraph.server.errors import HANDLERS, refusal
 from stategraph.server.headers import Headers
 from stategraph.server.limits import Rates, Sizes
+from stategraph.server.observing import Metrics, Observing
 from stategraph.server.routes import HEALTH, check_open, routes
 from stategraph.server.settings import Settings
 
 #: Paths that need no credentials.
-OPEN_PATHS = (HEALTH, health.OK, "/.well-known/*")
+OPEN_PATHS: Final = (HEALTH, health.OK, "/.well-known/*")
 
 
 def create_app(
@@ -66,20 +67,37 @@ def application(
     settings: Settings | None = None,
 ) -> Starlette:
     """Make the application of a target that was loaded; the arguments are those of `create_app`."""
-    settings = settings or Settings()
-    guards = middleware(settings, token, allowed_hosts)
-    app = on(conversations_with(loaded, store, tells_errors=True), [*health.routes(), *routes], guards)
+    settings, metrics = settings or Settings(), Metrics()
+    guards = [*outermost(settings, metrics), *innermost(settings, token, allowed_hosts)]
+    served = [*health.routes(), metrics.route(), *settings.routes, *routes]
+    app = on(conversations_with(loaded, store, tells_errors=True), served, guards)
     app.exception_handlers.update(HANDLERS)
     app.state.stopping = False
     app.state.conversations.check_open = partial(check_open, app)
     return app
 
 
-def middleware(settings: Settings, token: str | None, allowed_hosts: Collection[str]) -> list[Middleware]:
-    """Return what a request passes before it reaches an endpoint, the outermost first."""
+def outermost(settings: Settings, metrics: Metrics, given: Any = None) -> list[Middleware]:
+    """Return what all requests pass first, whoever sends them.
+
+    Args:
+        settings: The server's.
+        metrics: Are told of requests.
+        given: The section `http.cors` of langgraph.json.
+    """
+    return [
+        Middleware(Observing, metrics=metrics, logs=settings.access_log),
+        *cors.middleware(settings.cors, given),
+        Middleware(Headers),
+        Middleware(Sizes, limits=settings.limits),
+    ]
+
+
+def innermost(settings: Settings, token: str | None, allowed_hosts: Collection[str]) -> list[Middleware]:
+    """Return what a request passes before it reaches an endpoint of the server."""
     authenticators = [*settings.auth, *([Token(token)] if token is not None else [])]
-    guards = [Middleware(Headers), Middleware(Sizes, limits=settings.limits)]
     if not authenticators:
-        return [*guards, Middleware(Protection, hosts={*allowed_hosts, *settings.allowed_hosts})]
+        hosts = {*allowed_hosts, *settings.allowed_hosts}
+        return [Middleware(Protection, hosts=hosts, origins=cors.pattern_of(settings.cors))]
     door = Middleware(Door, authenticators=authenticators, refuse=refusal, open_paths=OPEN_PATHS)
-    return [*guards, door, Middleware(Rates, limits=settings.limits)]
+    return [door, Middleware(Rates, limits=settings.limits)]

@@ -63,7 +63,8 @@ class Door:
             return
         path = scope["path"]
         if path in self._open or path.startswith(self._below):
-            await self._app({**scope, KEY: ANYONE}, receive, send)
+            scope[KEY] = ANYONE
+            await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
         if self._reads_body and scope["type"] == "http":
@@ -75,7 +76,8 @@ class Door:
         except AuthenticationError as error:
             await self._refused(error, scope, receive, send)
             return
-        await self._app({**scope, KEY: caller}, receive, send)
+        scope[KEY] = caller
+        await self._app(scope, receive, send)
 
     async def _caller(self, connection: HTTPConnection) -> Caller:
         for each in self._authenticators:

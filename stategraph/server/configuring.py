@@ -1,0 +1,217 @@
+"""Settings of a server from a file (TOML), and secrets from the environment.
+
+```toml
+cors = ["https://chat.example.com"]
+protocols = ["langgraph", "mcp"]
+
+[limits]
+requests_per_minute = 1200
+
+[auth.jwt]
+issuer = "https://id.example.com/"
+audience = "https://agents.example.com"
+jwks_url = "https://id.example.com/.well-known/jwks.json"
+
+[auth.api_keys]
+file = "keys.jsonl"
+
+[auth.oauth]
+resource = "https://agents.example.com"
+scopes = ["agents"]
+issuers = { "https://id.example.com/" = "https://id.example.com/.well-known/jwks.json" }
+
+[auth.proxies]
+networks = ["10.0.0.0/8"]
+header = "client-cert"
+```
+
+Secrets are not in the file: the token is in `STATEGRAPH_TOKEN`, the secret of tokens (JWT) in `STATEGRAPH_JWT_SECRET`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.server.access.port import Authenticator
+from stategraph.server.limits import Limits
+from stategraph.server.settings import PROTOCOLS, Settings
+
+JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
+
+_LISTS: Final = ("cors", "protocols", "allowed_hosts")
+_KNOWN: Final = (*_LISTS, "limits", "auth", "drain_s", "access_log")
+
+
+def read(path: str | Path) -> Settings:
+    """Read a file of settings.
+
+    Args:
+        path: The file; paths in it are relative to its folder.
+
+    Raises:
+        ConfigurationError: It is not there, is no TOML, or has something that is not known or makes no sense.
+        MissingPackageError: It asks for something whose package is not installed.
+    """
+    file = Path(path)
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"The settings '{file}' cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"The settings '{file}' are no TOML: {error}") from error
+    try:
+        return settings_of(said, file.resolve().parent)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"The settings '{file}': {error}") from error
+
+
+def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
+    """Return the settings that a file says.
+
+    Args:
+        said: The file as values.
+        folder: Paths are relative to it.
+
+    Raises:
+        ConfigurationError: Something is not known or makes no sense.
+    """
+    _check_known(said, _KNOWN, "settings")
+    lists: dict[str, Any] = {name: _texts(said[name], name) for name in _LISTS if name in said}
+    settings = Settings(**lists)
+    if unknown := [each for each in settings.protocols if each not in PROTOCOLS]:
+        raise ConfigurationError(f"there is no protocol {unknown[0]!r}; known are {', '.join(PROTOCOLS)}")
+    if "limits" in said:
+        settings = replace(settings, limits=_limits(said["limits"]))
+    if "drain_s" in said:
+        settings = replace(settings, drain_s=_number(said["drain_s"], "drain_s"))
+    if "access_log" in said:
+        settings = replace(settings, access_log=_truth(said["access_log"], "access_log"))
+    return _with_auth(settings, _table(said.get("auth", {}), "auth"), folder)
+
+
+def _with_auth(settings: Settings, said: Mapping[str, Any], folder: Path) -> Settings:
+    _check_known(said, tuple(_MAKERS), "[auth]")
+    found: list[Authenticator] = []
+    routes = list(settings.routes)
+    for name, make in _MAKERS.items():
+        if name in said:
+            try:
+                made = make(_table(said[name], f"auth.{name}"), folder)
+            except TypeError as error:
+                raise ConfigurationError(f"[auth.{name}]: {_argument(error)}") from None
+            except ModuleNotFoundError as error:
+                if error.name not in ("jwt", "httpx", "cryptography"):
+                    raise
+                raise MissingPackageError("stategraph[server]", f"[auth.{name}]") from error
+            found.append(made)
+            routes.extend(getattr(made, "routes", list)())
+    return replace(settings, auth=tuple(found), routes=tuple(routes))
+
+
+def _argument(error: TypeError) -> str:
+    """Return what an error about arguments says of them, without the name of the function."""
+    return str(error).partition(" ")[2] or str(error)
+
+
+def _proxies(said: Mapping[str, Any], folder: Path) -> Authenticator:
+    from stategraph.server.access.proxies import TrustedProxies  # each only where it is asked for
+
+    del folder
+    return TrustedProxies(**said)
+
+
+def _oauth(said: Mapping[str, Any], folder: Path) -> Authenticator:
+    from stategraph.server.access.keys import FetchedKeys
+    from stategraph.server.access.oauth import OAuthResource
+
+    del folder
+    issuers = {name: FetchedKeys(str(url)) for name, url in _table(said.get("issuers", {}), "issuers").items()}
+    return OAuthResource(**{**said, "issuers": issuers})
+
+
+def _jwt(said: Mapping[str, Any], folder: Path) -> Authenticator:
+    from stategraph.server.access.jwt import Jwt
+    from stategraph.server.access.keys import FetchedKeys, StaticKeys
+
+    given = dict(said)
+    if "secret" in given:
+        raise ConfigurationError(f"[auth.jwt] has a secret: put it into the variable {JWT_SECRET_VARIABLE}")
+    url, file = given.pop("jwks_url", None), given.pop("jwks_file", None)
+    if url is not None:
+        given["keys"] = FetchedKeys(str(url))
+    elif file is not None:
+        given["keys"] = StaticKeys(_text_at(folder / str(file)))
+    else:
+        given["secret"] = os.environ.get(JWT_SECRET_VARIABLE) or None
+        if given["secret"] is None:
+            raise ConfigurationError(
+                f"[auth.jwt] needs jwks_url, jwks_file, or a secret in the variable {JWT_SECRET_VARIABLE}"
+            )
+    return Jwt(**given)
+
+
+def _api_keys(said: Mapping[str, Any], folder: Path) -> Authenticator:
+    from stategraph.server.access.api_keys import ApiKeys
+
+    _check_known(said, ("file",), "[auth.api_keys]")
+    return ApiKeys(folder / str(said.get("file", "keys.jsonl")))
+
+
+#: In the order in which they are asked.
+_MAKERS: Final[Mapping[str, Callable[[Mapping[str, Any], Path], Authenticator]]] = {
+    "proxies": _proxies,
+    "api_keys": _api_keys,
+    "oauth": _oauth,
+    "jwt": _jwt,
+}
+
+
+def _text_at(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"'{file}' cannot be read: {error.strerror}") from error
+
+
+def _limits(said: Any) -> Limits:
+    given = _table(said, "limits")
+    _check_known(given, tuple(each.name for each in fields(Limits)), "[limits]")
+    for name, value in given.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ConfigurationError(f"[limits] {name} is {value!r}; expected a whole number")
+    return Limits(**given)
+
+
+def _check_known(said: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    if unknown := [each for each in said if each not in known]:
+        raise ConfigurationError(f"{where}: {', '.join(unknown)} is not known; known are {', '.join(known)}")
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} is {value!r}; expected a table, [{name}]")
+    return value
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ConfigurationError(f"{name} is {value!r}; expected a list of texts")
+    return tuple(value)
+
+
+def _number(value: Any, name: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+        raise ConfigurationError(f"{name} is {value!r}; expected a number of seconds")
+    return float(value)
+
+
+def _truth(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} is {value!r}; expected true or false")
+    return value
