@@ -9,6 +9,9 @@ from typing import Any, Literal, TypeAlias
 #: How a run ended.
 Status: TypeAlias = Literal["success", "error", "interrupted", "timeout", "cancelled", "dead"]
 
+#: How a nested graph ended.
+Outcome: TypeAlias = Literal["finished", "suspended", "cut off"]
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -194,10 +197,15 @@ class GraphStarted:
 
 @dataclass(frozen=True, slots=True)
 class GraphFinished:
-    """A nested graph has ended; `is_suspended`: the run waits, perhaps within it."""
+    """A nested graph has ended.
+
+    Attributes:
+        graph_id: The graph.
+        outcome: `suspended`: the run waits, perhaps within it. `cut off`: the run ended before it did.
+    """
 
     graph_id: str
-    is_suspended: bool = False
+    outcome: Outcome = "finished"
 
 
 @dataclass(frozen=True, slots=True)

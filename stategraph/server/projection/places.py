@@ -9,6 +9,7 @@ from stategraph.server.projection.facts import (
     Fact,
     GraphFinished,
     GraphStarted,
+    Outcome,
     Place,
     StepFinished,
     StepStarted,
@@ -84,10 +85,10 @@ class Places:
             yield from self._begin(running, at)
         yield from self._finish(running)
 
-    def end(self, *, is_suspended: bool) -> Iterator[Fact]:
+    def end(self, outcome: Outcome) -> Iterator[Fact]:
         """Tell the end of all that has not ended."""
         for scope in reversed(list(self._open_graphs)):
-            yield from self._leave(scope, is_suspended=is_suspended)
+            yield from self._leave(scope, outcome)
         for task_id in reversed(list(self._steps)):
             yield from self._finish(task_id)
 
@@ -106,17 +107,17 @@ class Places:
                 yield from self._leave(scope)
         yield StepFinished(task_id, at)
 
-    def _leave(self, scope: str, *, is_suspended: bool = False) -> Iterator[Fact]:
+    def _leave(self, scope: str, outcome: Outcome = "finished") -> Iterator[Fact]:
         for inner in reversed(list(self._open_graphs)):
             if inner.startswith(f"{scope}|"):
-                yield from self._leave(inner, is_suspended=is_suspended)
+                yield from self._leave(inner, outcome)
         if scope not in self._open_graphs:
             return
         for task_id, at in reversed(list(self._steps.items())):
             if at.graph_id == scope:
                 yield from self._finish(task_id)
         del self._open_graphs[scope]
-        yield GraphFinished(scope, is_suspended)
+        yield GraphFinished(scope, outcome)
 
     def _tool_around(self, parent: str, task_id: str) -> tuple[str, bool]:
         """Return the tool call that runs a graph, as far as it can be told, and whether one does.

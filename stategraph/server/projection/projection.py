@@ -24,6 +24,7 @@ from stategraph.server.projection.facts import (
     Custom,
     Fact,
     Interrupted,
+    Outcome,
     RunEnded,
     RunStarted,
     StateUpdated,
@@ -38,6 +39,9 @@ ATTEMPT: Final = "run.attempt"
 END: Final = "run.end"
 
 _INTERRUPT: Final = "__interrupt__"
+
+#: How nested graphs end that run when the run ends.
+_OUTCOMES: Final[Mapping[str, Outcome]] = {"success": "finished", "interrupted": "suspended"}
 
 
 class Logged(Protocol):
@@ -225,7 +229,7 @@ class Projection:
         status = cast("Status", str(data.get("status") or "error"))
         waits = status == "interrupted"
         yield from self._messages.end()
-        yield from self._places.end(is_suspended=waits)
+        yield from self._places.end(_OUTCOMES.get(status, "cut off"))
         if waits:
             waiting = self._messages.arguments()
             for identifier, payload in self._interrupts.items():

@@ -1,0 +1,21 @@
+"""Names of the values that a graph takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from stategraph.server.service.port import Caller, Service
+
+
+async def input_names(service: Service, caller: Caller, assistant_id: str) -> Collection[str]:
+    """Return the names of the values that an assistant's graph takes as input; empty if its input has no names.
+
+    Raises:
+        NotFoundError: There is no such assistant.
+    """
+    assistant = await service.assistants.get(caller, assistant_id)
+    config = {**assistant.config}
+    async with service.graphs.open(assistant.graph_id, config, access="assistants.read", caller=caller) as graph:
+        schema = graph.get_input_jsonschema()
+    found = schema.get("properties")
+    return frozenset(found) if isinstance(found, dict) else frozenset()

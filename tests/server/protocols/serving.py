@@ -1,0 +1,54 @@
+"""A server with the fake service, and clients for it, in the process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from stategraph.server.errors import HANDLERS
+from stategraph.server.service.port import Service
+from tests.server.protocols.fake_service import FakeService
+
+
+def app_of(service: Service, *protocols: Callable[[Service], Sequence[BaseRoute]]) -> Starlette:
+    """Return an application of protocols."""
+    routes = [route for each in protocols for route in each(service)]
+    return Starlette(routes=routes, exception_handlers=dict(HANDLERS))
+
+
+@asynccontextmanager
+async def client_of(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of an application."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://server") as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving(
+    graphs: Mapping[str, Any], *protocols: Callable[[Service], Sequence[BaseRoute]]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve graphs with protocols."""
+    async with client_of(app_of(FakeService(graphs).service(), *protocols)) as client:
+        yield client
+
+
+def frames_of(text: str) -> list[tuple[str, str, Any]]:
+    """Return the events of a body of server-sent events: id, name, and the data, as JSON if it is that."""
+    found = []
+    for block in text.split("\n\n"):
+        fields: dict[str, str] = {}
+        for line in block.splitlines():
+            name, _, value = line.partition(": ")
+            if name:
+                fields[name] = value
+        if "data" in fields:
+            data = fields["data"]
+            loaded = json.loads(data) if data.startswith(("{", "[{")) else data
+            found.append((fields.get("id", ""), fields.get("event", ""), loaded))
+    return found
