@@ -152,6 +152,14 @@ class Budget:
             raise ConfigurationError(f"Budget: on_limit is {self.on_limit!r}; it must be one of {', '.join(_ON_LIMIT)}")
 
 
+def as_amount(unit: str, value: object) -> float | None:
+    """Return a number as an amount of a unit: a whole one, such as `100.0` of JSON, where it has to be; else None."""
+    whole = unit in _WHOLE
+    if whole and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int | float) and _is_limit(value, LARGEST_LIMITS[unit], whole=whole) else None
+
+
 def check_amount(what: str, unit: str, value: object, otherwise: str = "") -> None:
     """Check an amount of a budget.
 

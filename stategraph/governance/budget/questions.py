@@ -11,7 +11,7 @@ from stategraph.engine.tasks.interrupts import answers_so_far as answers_so_far
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import InvalidAnswerError
 from stategraph.governance.budget.port import Asked, Tree
-from stategraph.governance.context import LARGEST_LIMITS
+from stategraph.governance.context import LARGEST_LIMITS, as_amount
 
 BUDGET_REACHED: Final = "budget_reached"
 
@@ -83,10 +83,9 @@ def read_answer(question: BudgetQuestion, answer: object) -> float | None:
     if isinstance(answer, Mapping):
         if answer.get("type") == "end":
             return None
-        to = answer.get("to")
-        is_raise = answer.get("type") == "raise" and not isinstance(to, bool)
-        if is_raise and isinstance(to, int | float) and question["cap"] < to <= LARGEST_LIMITS[question["unit"]]:
-            return float(to)
+        to = as_amount(question["unit"], answer.get("to"))
+        if answer.get("type") == "raise" and to is not None and to > question["cap"]:
+            return to
     found = _shown(answer)
     raise InvalidAnswerError(
         f"The answer about the budget of {question['unit']} is {found}; expected {{'type': 'raise', 'to': n}} with n "

@@ -5,6 +5,7 @@ Functions of the owner with `SECURITY DEFINER`, and rights to roles that only wr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ POLICY: Final = "sg_tenant"
 
 DIGEST: Final = """md5(concat_ws(chr(10), p.polcmd, p.polpermissive, p.polroles::regrole[]::text,
     pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)))"""
-"""The digest of a policy `p`, in SQL; `apply` notes it as the comment of each policy."""
+"""The digest of a policy `p`, in SQL; `apply` notes it in the comment of each policy."""
 
 _MEMBERS: Final = """SELECT r.rolname, r.rolsuper OR r.rolbypassrls FROM pg_roles r, pg_roles app
     WHERE app.rolname = %s AND r.oid <> app.oid AND NOT app.rolsuper AND pg_has_role(app.oid, r.oid, 'MEMBER')
@@ -25,8 +26,11 @@ _RIGHTS: Final = """SELECT c.relname, c.oid, has_any_column_privilege(%s, c.oid,
     OR has_table_privilege(%s, c.oid, 'DELETE'), has_table_privilege(%s, c.oid, 'TRUNCATE')
     FROM pg_class c WHERE c.oid = ANY(%s) ORDER BY c.relname"""
 
-_POLICIES: Final = f"""SELECT c.relname, p.polname, p.polname = '{POLICY}',
-    {DIGEST} = obj_description(p.oid, 'pg_policy') FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+_LACKING: Final = """SELECT c.oid, array(SELECT wanted.name FROM unnest(%s::text[]) wanted(name)
+    WHERE NOT has_table_privilege(%s, c.oid, wanted.name)) FROM pg_class c WHERE c.oid = ANY(%s)"""
+
+_POLICIES: Final = f"""SELECT c.oid, c.relname, p.polname, {DIGEST}, obj_description(p.oid, 'pg_policy')
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
     WHERE c.oid = ANY(%s) AND p.polpermissive AND (0 = ANY(p.polroles) OR EXISTS (
         SELECT 1 FROM pg_roles r WHERE r.oid = ANY(p.polroles) AND pg_has_role(%s, r.oid, 'MEMBER')))
     ORDER BY c.relname, p.polname"""
@@ -67,16 +71,60 @@ def of_rights(connection: Connection[Any], app: str, writable: Mapping[int, bool
             yield f"The role '{app}' may TRUNCATE the table '{table}', whatever its policies: call RowSecurity.apply"
 
 
-def of_policies(connection: Connection[Any], app: str, tables: Sequence[int]) -> Iterator[str]:
-    """Yield a sentence for every policy that lets the app role see more than that of `apply`."""
-    for table, policy, is_own, is_same in connection.execute(_POLICIES, (list(tables), app)).fetchall():
-        if not is_own:
+def of_lacking(
+    connection: Connection[Any], role: str, tables: Mapping[int, tuple[str, Sequence[str]]]
+) -> Iterator[str]:
+    """Yield a sentence for every table to which a role lacks rights, such as one that was made after the last `apply`.
+
+    Args:
+        connection: A connection that sees the catalogue.
+        role: The role.
+        tables: Names of tables and the rights that the role should have, by the numbers of the tables.
+    """
+    wanted = sorted({right for _, rights in tables.values() for right in rights})
+    lacking = dict(connection.execute(_LACKING, (wanted, role, list(tables))).fetchall())
+    for oid, (table, rights) in tables.items():
+        missing = [right for right in rights if right in lacking.get(oid, ())]
+        if missing:
+            yield (
+                f"The role '{role}' lacks {', '.join(missing)} on the table '{table}', which it works with: call "
+                "RowSecurity.apply"
+            )
+
+
+def note_of(condition: str) -> str:
+    """Return what the comment of a policy says of the condition that this version of the package gives it."""
+    return hashlib.sha256(condition.encode()).hexdigest()[:16]
+
+
+def of_policies(connection: Connection[Any], app: str, tables: Mapping[int, str | None]) -> Iterator[str]:
+    """Yield a sentence for every policy that lets the app role see other rows than that of `apply`.
+
+    Args:
+        connection: A connection that sees the catalogue.
+        app: The app role.
+        tables: The conditions of tables, by their numbers; None: the table is closed.
+    """
+    for oid, table, policy, digest, note in connection.execute(_POLICIES, (list(tables), app)).fetchall():
+        if policy != POLICY:
             yield (
                 f"The table '{table}' has the policy '{policy}' for the role '{app}' too, and rows that either lets "
                 f"pass are seen: DROP POLICY {policy} ON {table}"
             )
-        elif not is_same:
+            continue
+        made, _, known = (note or "").partition(" ")
+        if not note:
+            yield (
+                f"The policy of the table '{table}' has no note of what it said at first: it was made by hand, or its "
+                "comment was taken away: call RowSecurity.apply"
+            )
+        elif made != digest:
             yield f"The policy of the table '{table}' is not as RowSecurity.apply made it: call RowSecurity.apply"
+        elif known != note_of(tables[oid] or ""):
+            yield (
+                f"The policy of the table '{table}' was made by another version of stategraph, and does not say what "
+                "this one would: call RowSecurity.apply"
+            )
 
 
 def of_views(connection: Connection[Any], app: str, tables: Sequence[int]) -> Iterator[str]:

@@ -17,6 +17,7 @@ https://www.postgresql.org/docs/current/ddl-rowsecurity.html
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -69,6 +70,8 @@ _READ_ONLY: Final = frozenset({"sg_audit", "sg_audit_head", "sg_audit_signed_hea
 #: Tables of operators.
 _CLOSED: Final = frozenset({"sg_worker"})
 
+_ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
 _REGISTRY: Final = ("sg_run", "sg_event", "sg_thread_fence", "sg_effect", "sg_worker")
 
 #: Volatile, so that it sees a thread that the statement itself has made.
@@ -79,7 +82,8 @@ LANGUAGE plpgsql VOLATILE AS $$ BEGIN RETURN EXISTS (SELECT 1 FROM sg_threads WH
 _NOTE: Final = f"""DO $do$ DECLARE made RECORD; BEGIN
 FOR made IN SELECT c.relname, {drift.DIGEST} AS digest FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
     WHERE p.polname = '{POLICY}' AND c.relnamespace = current_schema()::regnamespace
-LOOP EXECUTE format('COMMENT ON POLICY {POLICY} ON %I IS %L', made.relname, made.digest); END LOOP; END $do$"""
+LOOP EXECUTE format('COMMENT ON POLICY {POLICY} ON %I IS %L', made.relname,
+    made.digest || ' ' || ({{}}::jsonb ->> made.relname)); END LOOP; END $do$"""
 
 _TABLES: Final = """SELECT c.relname, c.relrowsecurity, c.relispartition,
     EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped),
@@ -90,6 +94,8 @@ _TABLES: Final = """SELECT c.relname, c.relrowsecurity, c.relispartition,
     AND (c.relname NOT LIKE 'store%%' OR c.relname LIKE '%%migrations' OR EXISTS (
         SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'prefix' AND NOT a.attisdropped))
     ORDER BY c.relname"""
+
+_WORKERS: Final = "SELECT polrelid FROM pg_policy WHERE polname = %s AND polrelid = ANY(%s)"
 
 _ROLE: Final = "SELECT rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = %s"
 
@@ -131,6 +137,15 @@ class Table:
         return (
             self.name in _SHARED or self.name in _READ_ONLY or (self.is_partition and self.name.startswith("sg_audit"))
         )
+
+    @property
+    def rights(self) -> tuple[str, ...]:
+        """The rights that the app role has to it; none: it is closed, or reached through another table."""
+        if self.name in _SHARED:
+            return ("SELECT",)
+        if self.condition is None or self.is_partition:
+            return ()
+        return ("SELECT",) if self.is_read_only else _ALL
 
 
 class RowSecurity:
@@ -181,7 +196,11 @@ class RowSecurity:
         return done
 
     def problems(self, connection: Connection[Any]) -> list[str]:
-        """Return a sentence for everything by which rows could be seen by another tenant; none: nothing is wrong."""
+        """Return a sentence for everything by which rows could be seen by another tenant, or by nobody.
+
+        Each names the role, the table or the policy, what is missing or too much there, and the way out. None: all is
+        as `apply` of this version makes it.
+        """
         found = []
         role = connection.execute(_ROLE, (self.app_role,)).fetchone()
         if role is None:
@@ -202,9 +221,29 @@ class RowSecurity:
                 found.append(f"The table '{table.name}' has no policy: call RowSecurity.apply")
         writable = {table.oid: not table.is_read_only for table in tables}
         found += drift.of_rights(connection, self.app_role, writable)
-        found += drift.of_policies(connection, self.app_role, list(writable))
+        found += drift.of_policies(connection, self.app_role, {table.oid: table.condition for table in tables})
         found += drift.of_views(connection, self.app_role, list(writable))
+        found += drift.of_lacking(connection, self.app_role, {each.oid: (each.name, each.rights) for each in tables})
+        found += self._problems_of_workers(connection, tables)
         return found
+
+    def _problems_of_workers(self, connection: Connection[Any], tables: Sequence[Table]) -> Iterator[str]:
+        if self.worker_role is None:
+            return
+        if connection.execute(_ROLE, (self.worker_role,)).fetchone() is None:
+            yield f"There is no role '{self.worker_role}': CREATE ROLE {self.worker_role} LOGIN"
+            return
+        registry = [table for table in tables if table.name in _REGISTRY]
+        policies = connection.execute(_WORKERS, (WORKERS_POLICY, [table.oid for table in registry])).fetchall()
+        having = {oid for (oid,) in policies}
+        for table in registry:
+            if table.oid not in having:
+                yield (
+                    f"The table '{table.name}' has no policy for the role '{self.worker_role}', which sees no run in "
+                    "it: call RowSecurity.apply"
+                )
+        wanted = {table.oid: (table.name, _ALL) for table in registry}
+        yield from drift.of_lacking(connection, self.worker_role, wanted)
 
     def _statements(self, tables: Sequence[Table]) -> Iterator[Composed]:
         names = {table.name for table in tables}
@@ -224,9 +263,9 @@ class RowSecurity:
                     self._sql.Identifier(POLICY), name, app, *[self._sql.SQL(table.condition)] * 2
                 )
                 if not table.is_partition:
-                    rights = "SELECT" if table.name in _READ_ONLY else "SELECT, INSERT, UPDATE, DELETE"
-                    yield self._sql.SQL(f"GRANT {rights} ON {{}} TO {{}}").format(name, app)
-        yield self._sql.SQL(_NOTE).format()
+                    yield self._sql.SQL(f"GRANT {', '.join(table.rights)} ON {{}} TO {{}}").format(name, app)
+        notes = {table.name: drift.note_of(table.condition) for table in tables if table.condition is not None}
+        yield self._sql.SQL(_NOTE).format(self._sql.Literal(json.dumps(notes)))
         yield from self._for_workers(names)
 
     def _for_workers(self, names: set[str]) -> Iterator[Composed]:
@@ -238,6 +277,6 @@ class RowSecurity:
                 name = self._sql.Identifier(each)
                 yield self._sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, name)
                 yield self._sql.SQL("CREATE POLICY {} ON {} TO {} USING (true)").format(policy, name, workers)
-                yield self._sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(name, workers)
+                yield self._sql.SQL(f"GRANT {', '.join(_ALL)} ON {{}} TO {{}}").format(name, workers)
         if "sg_schema" in names:
             yield self._sql.SQL("GRANT SELECT ON sg_schema TO {}").format(workers)

@@ -119,7 +119,7 @@ def test_a_person_raises_it(ledger: SqlBudgetLedger, kind: str) -> None:
         assert asked.payload == {"type": "budget_reached", "unit": "tokens", "cap": 50, "spent": 60, "rootRunId": "r"}
         assert spent(ledger) == (60, 0)
         ledger.raise_sync(TREE, BudgetUnit.TOKENS, 61)  # by another process: the node asks the same all the same
-        await run.resume({"type": "raise", "to": 100}, THREAD)
+        await run.resume({"type": "raise", "to": 100.0}, THREAD)  # as JSON may say it
         if kind == "graph":  # the second call of the node is over the cap again
             (asked,) = run.get_interrupts()
             assert (asked.payload["cap"], asked.payload["spent"]) == (100, 110)
@@ -139,7 +139,7 @@ def test_a_person_refuses(ledger: SqlBudgetLedger) -> None:
         saver = in_memory_saver()
         run = await create_run(run_id="r", graph=make_graph(), session=session(ledger, tokens=50), checkpointer=saver)
         await run.process_stream({"answers": 0}, THREAD)
-        for wrong in ({"type": "raise", "to": 50}, {"type": "raise", "to": True}, "yes"):
+        for wrong in ({"type": "raise", "to": 50}, {"type": "raise", "to": True}, {"type": "raise", "to": 60.5}, "yes"):
             await run.resume(wrong, THREAD)
             (asked,) = run.get_interrupts()
             assert "above 50" in asked.payload["problem"]

@@ -17,6 +17,7 @@ from stategraph.governance.budget.ledger import SqlBudgetLedger
 from stategraph.governance.budget.port import Amounts, Asked, BudgetUnit, Tree
 from stategraph.governance.context import Budget, Principal
 from stategraph.governance.errors import BudgetExceeded
+from stategraph.governance.labels import SqlLabels
 from stategraph.governance.policy.verdict import ApprovalTerms
 from stategraph.governance.session import Session
 from stategraph.governance.tenants.binding import TenantDatabase
@@ -83,7 +84,8 @@ async def make_tables(place: Place) -> None:
     tokens = RegistryTokens.from_url(place.owner)
     await tokens.load("nobody", "none")
     await tokens.aclose()
-    for made in (SqlApprovals.from_url(place.owner), SqlBudgetLedger.from_url(place.owner)):
+    for store in (SqlApprovals, SqlBudgetLedger, SqlLabels):
+        made = store.from_url(place.owner)
         made.set_up()
         made.close()
     audit = storage_at(place.owner)
@@ -182,3 +184,6 @@ def _governance(place: Place, tenant: str) -> None:
     denied = approvals.vote(tenant, made.id, Principal(tenant, "bob"), "deny")  # a vote keeps the roles of who votes
     approvals.note_told(tenant, made.id, denied.state)
     approvals.close()
+    labels = SqlLabels(TenantDatabase(open_database(place.as_app), tenant))
+    labels.add(tenant, "c", ["secret"])
+    labels.close()

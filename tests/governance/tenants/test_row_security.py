@@ -253,6 +253,9 @@ def test_the_check_finds_what_is_open(place: Place, connections: Any) -> None:
     assert RowSecurity("no_such_role").problems(owner) == [
         "There is no role 'no_such_role': CREATE ROLE no_such_role LOGIN"
     ]
+    assert RowSecurity(place.app, worker_role="no_such_role").problems(owner) == [
+        "There is no role 'no_such_role': CREATE ROLE no_such_role LOGIN"
+    ]
     with pytest.raises(ConfigurationError):
         RowSecurity("a", worker_role="a")
     with owner.transaction(force_rollback=True):
@@ -296,6 +299,27 @@ def test_the_check_finds_what_is_open(place: Place, connections: Any) -> None:
         (["GRANT UPDATE ON sg_schema TO {app}"], "may write the table 'sg_schema'"),
         (["GRANT TRUNCATE ON sg_budget TO {app}"], "may TRUNCATE the table 'sg_budget'"),
         (["GRANT TRUNCATE ON sg_worker TO PUBLIC"], "may TRUNCATE the table 'sg_worker'"),
+        (["COMMENT ON POLICY sg_tenant ON sg_budget IS NULL"], "policy of the table 'sg_budget' has no note"),
+        (
+            [
+                # As a version of this package noted that had other conditions.
+                (
+                    "DO $$ DECLARE note TEXT; BEGIN"
+                    " SELECT split_part(obj_description(oid, 'pg_policy'), ' ', 1) || ' 0123456789abcdef' INTO note"
+                    " FROM pg_policy WHERE polrelid = 'sg_budget'::regclass AND polname = 'sg_tenant';"
+                    " EXECUTE format('COMMENT ON POLICY sg_tenant ON sg_budget IS %L', note); END $$"
+                ),
+            ],
+            "policy of the table 'sg_budget' was made by another version of stategraph",
+        ),
+        (["REVOKE INSERT, DELETE ON sg_label FROM {app}"], "lacks INSERT, DELETE on the table 'sg_label'"),
+        (
+            ["CREATE TABLE sg_later (tenant TEXT)"],
+            "'{app}' lacks SELECT, INSERT, UPDATE, DELETE on the table 'sg_later', which it works with: call",
+        ),
+        (["REVOKE SELECT ON sg_audit FROM {app}"], "lacks SELECT on the table 'sg_audit'"),
+        (["DROP POLICY sg_workers ON sg_event"], "'sg_event' has no policy for the role '{workers}'"),
+        (["REVOKE UPDATE ON sg_run FROM {workers}"], "'{workers}' lacks UPDATE on the table 'sg_run'"),
     ],
 )
 def test_the_check_finds_what_makes_policies_useless(
