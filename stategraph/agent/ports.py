@@ -280,6 +280,20 @@ class ExecutionGate(ToolGate, Protocol):
         """
 
 
+@runtime_checkable
+class UnreadableGate(ToolGate, Protocol):
+    """A gate that also hears of calls that cannot be read, about which no gate is asked."""
+
+    async def unreadable(self, at: Place, call: ToolCall, why: str, /) -> None:
+        """Hear of a call that is not made, once, before its result is reported.
+
+        Args:
+            at: Where.
+            call: The call, without its arguments.
+            why: Why it cannot be read.
+        """
+
+
 # Decisions about calls of models.
 
 

@@ -13,6 +13,7 @@ Ways in
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,11 +25,12 @@ from stategraph.agent.tools.tool_runner import stores
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS
 from stategraph.engine.config.context import get_config
 from stategraph.errors import ConfigurationError
-from stategraph.governance.actions import ActionOutcome, ActionRequest
+from stategraph.governance.actions import ActionOutcome, ActionRequest, Reason
 from stategraph.governance.approval.port import ApprovalStore
 from stategraph.governance.approval.voting import Directory
 from stategraph.governance.audit.event import AuditSink
 from stategraph.governance.capability import Capability
+from stategraph.governance.errors import ActionRejected
 from stategraph.governance.labels import LabelStore
 from stategraph.governance.pipeline import approvals, claims, hiding, stages
 from stategraph.governance.pipeline.action import Action, Carried, Services
@@ -126,7 +128,20 @@ class ActionExecutor:
         return await atake(self._acting(request))
 
     def act_sync(self, request: ActionRequest, /) -> ActionOutcome:
-        """Carry out an action, as `act` does, in a thread without an event loop."""
+        """Carry out an action, as `act` does, in a thread without an event loop.
+
+        Raises:
+            ConfigurationError: An event loop runs in this thread, which this would hold up: await `act` there.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise ConfigurationError(
+                "act_sync() was called in the thread of a running event loop, which it would hold up: use `await "
+                "executor.act(request)`, or `await asyncio.to_thread(executor.act_sync, request)`"
+            )
         return take(self._acting(request))
 
     def _acting(self, request: ActionRequest) -> Steps[ActionOutcome]:
@@ -144,6 +159,13 @@ class ActionExecutor:
     def carrying_out(self, action: Action) -> Steps[Carried]:
         """Take an action through the pipeline."""
         return stages.run(self.services, action)
+
+    def refusing(self, action: Action, why: str) -> Steps[None]:
+        """Tell the log of a call that cannot be read, so that it is not made."""
+        refusal = ActionRejected(
+            f"The arguments of '{action.request.capability}' cannot be read: {why}", Reason.ARGUMENTS_INVALID
+        )
+        yield from claims.end(self.services, action, claims.rejected(self.services, action, refusal))
 
     def clearing(self, actions: Sequence[Action]) -> Steps[list[Cleared]]:
         """Find out how the actions of one answer stand, and ask people about those that need approval, together."""

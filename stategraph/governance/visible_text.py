@@ -1,16 +1,16 @@
-"""Text as people are to see it: what is invisible, or changes how other text is shown, is written out.
+r"""Text as people are to see it: what is invisible, or changes how other text is shown, is written out.
 
 Bidirectional controls can have `exe.fdp` read as `pdf.exe`, zero-width characters tell two equal-looking names apart,
-and control characters move the cursor of a terminal. Each is replaced by its code point, such as `<U+202E>`, as
-Unicode Technical Report 36 (Security Considerations) and Technical Standard 39 (default ignorables) advise. Line breaks
-and tabs stay.
+and control characters move the cursor of a terminal. Each is replaced by an escape, such as `\u202e`, as Unicode
+Technical Report 36 (Security Considerations) and Technical Standard 39 (default ignorables) advise. Line breaks and
+tabs stay.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any, Final
+from typing import Final
 
 _ORDINARY: Final = re.compile(r"[\n\t\x20-\x7e]*\Z")
 _KEPT: Final = frozenset("\n\t")
@@ -25,21 +25,17 @@ def visible(text: str) -> str:
     """Return a text with what is invisible in it written out: the same text if there is nothing."""
     if _ORDINARY.match(text):
         return text
-    return "".join(f"<U+{ord(each):04X}>" if _is_invisible(each) else each for each in text)
+    return "".join(_escape(each) if _is_invisible(each) else each for each in text)
 
 
 def visible_line(text: str) -> str:
     """Return a text as `visible` does, on one line: as a cell of a table is."""
-    return visible(text).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
+    return visible(text).replace("\n", _escape("\n")).replace("\t", _escape("\t"))
 
 
-def visible_json(value: Any) -> Any:
-    """Return JSON with the texts and names in it as `visible` returns them."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, dict):
-        return {visible_json(name): visible_json(each) for name, each in value.items()}
-    return [visible_json(each) for each in value] if isinstance(value, list | tuple) else value
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def _is_invisible(character: str) -> bool:

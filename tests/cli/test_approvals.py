@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,17 @@ def test_requests_are_listed_and_decided(folder: Path) -> None:
     done = stategraph(folder, "approvals", "list", *STORE)
     assert done.returncode == 0, done.stderr
     titles, first, _ = done.stdout.splitlines()
-    assert titles.split() == ["REQUEST", "TENANT", "STATE", "CAPABILITY", "EXPIRES", "ARGUMENTS"]
+    assert titles.split() == [
+        "REQUEST",
+        "TENANT",
+        "STATE",
+        "CAPABILITY",
+        "REQUESTER",
+        "AGENT",
+        "RULE",
+        "EXPIRES",
+        "ARGUMENTS",
+    ]
     assert "acme    requested  function:app/refund@1" in first
     audit = ("--audit", "sqlite:///audit.db")
     done = stategraph(folder, "approvals", "approve", "one", *BOB, *audit, "--comment", "fine")
@@ -43,6 +55,20 @@ def test_requests_are_listed_and_decided(folder: Path) -> None:
     done = stategraph(folder, "approvals", "list", "--state", "approved", "--json", *STORE)
     (found,) = json.loads(done.stdout)
     assert found["votes"] == [{"approver": "bob", "word": "approve", "comment": "fine"}]
+
+
+def test_a_request_is_shown_with_who_asks_and_nothing_that_is_invisible(folder: Path) -> None:
+    with closing(SqlApprovals.from_url(f"sqlite:///{folder / 'approvals.db'}")) as store:
+        store.request(replace(asked("odd"), agent_id="sup\u200bport", preview={"to": "\u202emoc.elpmaxe@nna"}))
+    done = stategraph(folder, "approvals", "show", "odd", "--tenant", "acme", *STORE)
+    assert done.returncode == 0, done.stderr
+    facts = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (facts["requesters"], facts["rule"]) == ('["ann"]', "refunds")
+    assert facts["agent_id"] == r"sup\u200bport"
+    listed = stategraph(folder, "approvals", "list", *STORE).stdout
+    assert r"sup\u200bport" in listed and r"\u202emoc.elpmaxe@nna" in listed
+    assert "\u200b" not in done.stdout + listed and "\u202e" not in done.stdout + listed
+    assert stategraph(folder, "approvals", "show", "nine", "--tenant", "acme", *STORE).returncode == 2
 
 
 def test_a_vote_that_does_not_count_says_why(folder: Path) -> None:

@@ -17,7 +17,17 @@ from typing import cast
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
 from stategraph.agent.facts import Place
-from stategraph.agent.ports import Allow, Answer, Executed, ExecutionGate, Remarks, Reviewed, ToolGate, Verdict
+from stategraph.agent.ports import (
+    Allow,
+    Answer,
+    Executed,
+    ExecutionGate,
+    Remarks,
+    Reviewed,
+    ToolGate,
+    UnreadableGate,
+    Verdict,
+)
 from stategraph.agent.tools.tool_result import Result, StoredResult, answered
 
 
@@ -48,6 +58,7 @@ class Gates:
         self._gates = tuple(gates)
         # Not by `isinstance`, which takes microseconds for a protocol.
         self._executing = tuple(cast("ExecutionGate", gate) for gate in gates if hasattr(gate, "around"))
+        self._reading = tuple(cast("UnreadableGate", gate) for gate in gates if hasattr(gate, "unreadable"))
         self._at = at
         self._depths: dict[str | None, int] = {}
 
@@ -66,6 +77,11 @@ class Gates:
                 if isinstance(verdict, Answer):
                     self._depths[call["id"]] = depth
         return list(verdicts.values())
+
+    async def unreadable(self, call: ToolCall, why: str) -> None:
+        """Tell the gates that want to hear of it that a call cannot be read."""
+        for gate in self._reading:
+            await gate.unreadable(self._at, call, why)
 
     async def around(self, call: ToolCall, execute: Callable[[ToolCall], Awaitable[Result]]) -> Result:
         """Execute a call within the gates that stand around the execution."""

@@ -110,11 +110,13 @@ class Batch:
             works = [self.known(each) for each in preset] + [self.one(call) for call in local]
             if hosted:
                 works.append(self.host(hosted))
-        outcomes = await _side_by_side([_acaught(work) for work in works])
+        outcomes = await side_by_side([outcome_of(work) for work in works])
         return [result for outcome in ended(outcomes) for result in outcome]
 
     async def known(self, result: Result) -> list[Result]:
-        """Report a result that no tool made."""
+        """Report a result that no tool made; gates hear first if that is because its call cannot be read."""
+        if result.unread is not None:
+            await self.gates.unreadable(result.call, result.unread)
         return [await self.report(result)]
 
     async def one(self, call: ToolCall) -> list[Result]:
@@ -291,7 +293,8 @@ def run_sync(runner: ToolRunner, call: ToolCall, values: InjectionContext) -> Re
 def unreadable(open_calls: OpenCalls) -> dict[str | None, Result]:
     """Return the results of calls that cannot be read."""
     problems = open_calls.unreadable
-    return {call["id"]: failed(call, problems[call["id"]]) for call in open_calls.calls if call["id"] in problems}
+    calls = {call["id"]: call for call in open_calls.calls if call["id"] in problems}
+    return {id: replace(failed(call, problems[id or ""]), unread=problems[id or ""]) for id, call in calls.items()}
 
 
 def without_unstorable(result: Result, config: RunnableConfig) -> Result:
@@ -309,7 +312,8 @@ def caught(work: Callable[[], T]) -> Outcome[T]:
         return wait
 
 
-async def _acaught(work: Awaitable[T]) -> Outcome[T]:
+async def outcome_of(work: Awaitable[T]) -> Outcome[T]:
+    """Return the result of a call, as `caught` does."""
     try:
         return await work
     except GraphBubbleUp as wait:
@@ -332,7 +336,7 @@ def ended(outcomes: Sequence[Outcome[T]]) -> list[T]:
     return [outcome for outcome in outcomes if not isinstance(outcome, GraphBubbleUp)]
 
 
-async def _side_by_side(works: list[Coroutine[object, object, T]]) -> list[T]:
+async def side_by_side(works: list[Coroutine[object, object, T]]) -> list[T]:
     """Run coroutines in parallel and return their results in order; if one raises, cancel and await the others."""
     if len(works) == 1:
         return [await works[0]]

@@ -54,6 +54,7 @@ class Result:
         remarks: Requests of the gates beyond the result, in the order of the gates.
         carrier: The command that carries the message to another graph; None: it is written here.
         error: What the tool raised; None: it returned, or what it raised was in another process.
+        unread: Why the call could not be read, and was not made; None: it could.
     """
 
     call: ToolCall
@@ -65,6 +66,7 @@ class Result:
     remarks: tuple[Remarks | None, ...] = ()
     carrier: int | None = None
     error: BaseException | None = None
+    unread: str | None = None
 
     @property
     def outputs(self) -> list[ToolMessage | Command[Any]]:

@@ -1,4 +1,4 @@
-"""`stategraph approvals`: requests for approval listed, approved and denied."""
+"""`stategraph approvals`: requests for approval listed, shown, approved and denied."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     listing.add_argument("--limit", type=positive, default=100, metavar="N", help="at most so many (default: 100)")
     listing.epilog = "Exit code: 0 some wait, or were asked for; 1 there are none."
+
+    showing = add("show", "Show one request: what is asked for, by whom, under which rule, and its votes.", _show)
+    showing.add_argument("id", metavar="REQUEST", help="its id")
+    showing.add_argument("--tenant", metavar="ORG", required=True, help="the organisation of the request")
+    showing.epilog = "Exit code: 0 it is there; 2 it is not."
 
     for name, summary, word in (("approve", "Approve a request.", "approve"), ("deny", "Deny a request.", "deny")):
         voting = add(name, summary, _vote)
@@ -83,16 +88,45 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _row(approval: Approval) -> tuple[str, ...]:
+    return (
+        approval.id,
+        approval.tenant,
+        str(approval.state),
+        approval.capability_id,
+        ", ".join(approval.requesters),
+        approval.agent_id,
+        approval.rule or "-",
+        _until(approval),
+        json.dumps(dict(approval.preview), ensure_ascii=False),
+    )
+
+
+def _show(store: SqlApprovals, arguments: argparse.Namespace, output: Output) -> int:
+    from stategraph.governance.errors import ApprovalError
+    from stategraph.governance.visible_text import visible_line
+
+    found = store.get(arguments.tenant, arguments.id)
+    if found is None:
+        raise ApprovalError(f"There is no request for approval '{arguments.id}' of this tenant")
+    facts = _facts(found)
+    width = max(map(len, facts))
+    lines = (
+        f"{name:<{width}}  {visible_line(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False))}"
+        for name, each in facts.items()
+    )
+    output.show(facts, "\n".join(lines))
+    return 0
+
+
 def _list(store: SqlApprovals, arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.governance.approval.machine import ApprovalState
+    from stategraph.governance.visible_text import visible_line
 
     states = [ApprovalState(each) for each in arguments.state or ["requested"]]
     found = store.newest(arguments.tenant, states, arguments.limit)
-    rows = [
-        (each.id, each.tenant, str(each.state), each.capability_id, _until(each), json.dumps(dict(each.preview)))
-        for each in found
-    ]
-    titles = ("REQUEST", "TENANT", "STATE", "CAPABILITY", "EXPIRES", "ARGUMENTS")
+    rows = [tuple(map(visible_line, _row(each))) for each in found]
+    titles = ("REQUEST", "TENANT", "STATE", "CAPABILITY", "REQUESTER", "AGENT", "RULE", "EXPIRES", "ARGUMENTS")
     output.show([_facts(each) for each in found], table(titles, rows) if rows else "No requests for approval.")
     return 0 if found else NOTHING_DONE
 
@@ -129,6 +163,7 @@ def _facts(approval: Approval) -> dict[str, Any]:
         "capability_id": approval.capability_id,
         "arguments": dict(approval.preview),
         "requesters": list(approval.requesters),
+        "agent_id": approval.agent_id,
         "rule": approval.rule,
         "reason": approval.reason,
         "approvers": list(approval.terms.approvers),

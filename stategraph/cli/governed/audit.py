@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,7 +19,6 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 from stategraph.cli import pruning
 from stategraph.cli.output import NOTHING_DONE, STOPPED, Output, counted, expected, positive, table, write
 from stategraph.cli.parser import Parser
-from stategraph.cli.style import harmless
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,9 +41,6 @@ _SHOWN: Final = 20
 
 _WORDS: Final = ("tenant", "types", "run_", "thread", "call", "principal", "capability", "decision", "trace", "id")
 """Arguments that are compared with what the log has; beside them `user` and `reason` are written to it."""
-
-_ENDS: Final = re.compile(r"[\t\n\r\u061c\u200e\u200f\u2028\u2029]")
-"""Ends of lines and of columns, and marks of direction that `harmless` lets through."""
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -222,7 +217,9 @@ def _check_words(arguments: argparse.Namespace) -> None:
 
 def _in_a_cell(text: str | None) -> str:
     """Return a text for a column of a table, whatever is in it: recorded names come from anywhere."""
-    return _ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", harmless(text or ""))
+    from stategraph.governance.visible_text import visible_line
+
+    return visible_line(text or "")
 
 
 def _storage(arguments: argparse.Namespace) -> AuditStorage:

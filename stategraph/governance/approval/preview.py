@@ -1,6 +1,7 @@
 """Previews of an action's arguments for people: little enough to read, and nothing that is a key to something.
 
 - Values under names that look like those of credentials are not copied, and neither is text that looks like one.
+- What is invisible, or changes how other text is shown, is written out (`stategraph.governance.visible_text`).
 - 4 KiB of JSON at most, 4 levels deep; what is left out is marked, and counted.
 - A person who edits gets the marks, and may leave them: what they stand for is put back (`restored`).
 """
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from stategraph.engine.checkpoints import serializability
 from stategraph.governance.canonical import same_json
+from stategraph.governance.visible_text import visible
 
 MOST_BYTES: Final = 4096
 MOST_LEVELS: Final = 4
@@ -24,6 +26,9 @@ HIDDEN: Final = "[hidden]"
 _DEEPER: Final = "[deeper]"
 _MORE_ITEMS: Final = "…"
 _MORE: Final = "… [+{} characters]"
+
+_LARGEST: Final = 2**53 - 1
+"""Larger numbers, and what is no number, have no form in JSON that is the same everywhere: they are shown as text."""
 
 _MOST_TEXT: Final = 1000
 _MOST_ITEMS: Final = 20
@@ -68,7 +73,7 @@ def _shown(value: Any, level: int, most_text: int, most_items: int) -> Any:
         if _TEXTS.search(value):
             return HIDDEN
         left_out = len(value) - most_text
-        return value if left_out <= 0 else value[:most_text] + _MORE.format(left_out)
+        return visible(value) if left_out <= 0 else visible(value[:most_text]) + _MORE.format(left_out)
     if value is None or isinstance(value, bool | int | float):
         return _shown_number(value)
     if not isinstance(value, Mapping | list | tuple):
@@ -78,7 +83,7 @@ def _shown(value: Any, level: int, most_text: int, most_items: int) -> Any:
     if isinstance(value, Mapping):
         items = list(value.items())
         shown: dict[str, Any] = {
-            str(name)[:most_text]: HIDDEN
+            visible(str(name)[:most_text]): HIDDEN
             if is_credential(str(name)) and each not in (None, "")
             else _shown(each, level + 1, most_text, most_items)
             for name, each in items[:most_items]
@@ -93,7 +98,9 @@ def _shown(value: Any, level: int, most_text: int, most_items: int) -> Any:
 def _shown_number(value: int | float | None) -> object:
     if isinstance(value, int) and serializability.has_large_integer(value):
         return f"a whole number of {value.bit_length():,} bits"  # Python writes none of more than 4,300 digits
-    return value
+    if value is None or isinstance(value, bool) or abs(value) <= _LARGEST:
+        return value
+    return str(value)
 
 
 def restored(edited: Any, shown: Any, original: Any) -> Any:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from langchain_core.messages import ToolCall, ToolMessage
 from stategraph.agent.facts import Place
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.ports import Allow, Answer, Executed, HostResult, Remarks, Reviewed, ToolBatch, Verdict
+from stategraph.agent.tools import tool_batch
 from stategraph.engine.config.context import get_config
 from stategraph.engine.config.runtime import get_runtime
 from stategraph.governance import session
@@ -65,6 +65,10 @@ class ActionGate:
                     Allow(ToolCall(name=call["name"], args=each.arguments, id=call["id"], type="tool_call"))
                 )
         return verdicts
+
+    async def unreadable(self, at: Place, call: ToolCall, why: str, /) -> None:
+        """Tell the log of a call that cannot be read."""
+        await atake(self._executor.refusing(self._action(at, call, None), why))
 
     async def around(
         self, at: Place, call: ToolCall, execute: Callable[[ToolCall], Awaitable[Executed]], /
@@ -114,7 +118,10 @@ class ActionHost:
     async def execute(
         self, batch: ToolBatch, early: Callable[[HostResult], Awaitable[None]], /
     ) -> Sequence[HostResult]:
-        """Execute calls beside each other, once people were asked about all that need approval."""
+        """Execute calls beside each other, once people were asked about all that need approval.
+
+        If one raises, such as for an event that cannot be told, the others are cancelled, and have ended when it does.
+        """
         actions = [_action_of(batch.at, call, self._context, None) for call in batch.calls]
         cleared = await atake(self._executor.clearing(actions))
 
@@ -127,7 +134,8 @@ class ActionHost:
             await early(result)
             return result
 
-        return await asyncio.gather(*map(one, batch.calls, actions, cleared))
+        works = map(one, batch.calls, actions, cleared)
+        return tool_batch.ended(await tool_batch.side_by_side([tool_batch.outcome_of(work) for work in works]))
 
 
 def _action_of(at: Place, call: ToolCall, context: RuntimeSessionContext | None, view_digest: str | None) -> Action:

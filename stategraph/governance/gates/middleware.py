@@ -23,7 +23,7 @@ from stategraph.errors import MissingPackageError
 from stategraph.governance import session
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor, action_of
-from stategraph.governance.gates.requests import request_of
+from stategraph.governance.gates.requests import request_of, unreadable_calls
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of
 from stategraph.governance.pipeline.action import Action
 from stategraph.governance.pipeline.cleared import Cleared
@@ -106,10 +106,14 @@ class _Calls:
     def deciding(self, state: State, runtime: Runtime) -> Steps[State | None]:
         """Decide about the calls of the last answer, and return what is kept of it in the state."""
         answer = _last_answer(state)
-        if answer is None or not answer.tool_calls:
+        if answer is None:
             return None
         actions = [self._action(call, state, runtime, get_config()) for call in answer.tool_calls]
         cleared = yield from self._executor.clearing(actions)
+        for call, why in unreadable_calls(answer):
+            yield from self._executor.refusing(self._action(call, state, runtime, get_config()), why)
+        if not cleared:
+            return None
         return {KEY: {each.call_id: asdict(each) for each in cleared}}
 
     def executing(self, request: NodeRequest, handler: Handler) -> Steps[Output]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langchain_core.messages import ToolCall
+from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
@@ -39,6 +39,13 @@ def request_of(
         place,
         view_digest,
     )
+
+
+def unreadable_calls(answer: AIMessage) -> Iterator[tuple[ToolCall, str]]:
+    """Yield the calls of an answer that cannot be read, without their arguments, and why."""
+    for each in answer.invalid_tool_calls:
+        call = ToolCall(name=each["name"] or "", args={}, id=each["id"], type="tool_call")
+        yield call, each["error"] or "they are no JSON object"
 
 
 def run_of(config: RunnableConfig) -> RunRef:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from langchain_core.messages import ToolCall, ToolMessage
 
+from stategraph import fields
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.agent.tools import tool_result
 from stategraph.governance.canonical import same_json
@@ -154,12 +155,11 @@ def _replaced(output: Output, old: ToolMessage, new: ToolMessage) -> Output:
         return [new if each is old else _replaced(each, old, new) for each in output]
     if not tool_result.is_command(output):
         return output
-    update = output.update
-    if isinstance(update, Mapping):
-        changed: Any = {
-            key: [new if each is old else each for each in value] if isinstance(value, list) else value
-            for key, value in update.items()
-        }
-    else:
-        changed = [new if each is old else each for each in update or ()]
-    return type(output)(graph=output.graph, update=changed, resume=output.resume, goto=output.goto)
+    items = [(key, _with(value, old, new)) for key, value in fields.update_items(output.update)]
+    return type(output)(graph=output.graph, update=items, resume=output.resume, goto=output.goto)
+
+
+def _with(value: Any, old: ToolMessage, new: ToolMessage) -> Any:
+    if isinstance(value, list | tuple):
+        return [new if each is old else each for each in value]
+    return new if value is old else value

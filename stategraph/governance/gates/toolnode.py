@@ -27,7 +27,7 @@ from stategraph.constants import CONF, CONFIG_KEY_SCRATCHPAD
 from stategraph.governance import session
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor, action_of, place_of
-from stategraph.governance.gates.requests import request_of
+from stategraph.governance.gates.requests import request_of, unreadable_calls
 from stategraph.governance.gates.tool_results import Handled, Handler, NodeRequest, Output, answer_of, by_call
 from stategraph.governance.pipeline.action import Action
 from stategraph.governance.pipeline.cleared import Cleared
@@ -92,6 +92,7 @@ class ToolCallGate:
             except BaseException as error:
                 batch.cleared.set_exception(error)
                 raise
+            yield from self._refused(request)
         # Shielded: a call that is cancelled would cancel it for those beside it.
         found = yield Step(batch.cleared.result, lambda: asyncio.shield(asyncio.wrap_future(batch.cleared)))
         cleared: Cleared = found[request.tool_call["id"] or ""]
@@ -99,6 +100,13 @@ class ToolCallGate:
             return answer_of(request.tool_call, cleared)
         handled = Handled(request, handler)
         return handled.end((yield from self._executor.carrying_out(self._cleared(request, handled, cleared))))
+
+    def _refused(self, request: NodeRequest) -> Steps[None]:
+        """Tell the log of the calls of the same answer that cannot be read, by its first call that can."""
+        answer = self._answer(request)
+        if answer is not None and answer.tool_calls[0]["id"] == request.tool_call["id"]:
+            for call, why in unreadable_calls(answer):
+                yield from self._executor.refusing(self._action(request, call), why)
 
     def _cleared(self, request: NodeRequest, handled: Handled, cleared: Cleared) -> Action:
         """Return the action of a call that may be carried out."""
@@ -131,11 +139,16 @@ class ToolCallGate:
         path = metadata.get("langgraph_path") or ()
         if path and path[0] == "__pregel_push":  # a task for this call alone
             return [call]
+        answer = self._answer(request)
+        ids = [] if answer is None else [each["id"] for each in answer.tool_calls]
+        return [call] if answer is None or len(set(ids)) < len(ids) else answer.tool_calls
+
+    def _answer(self, request: NodeRequest) -> AIMessage | None:
+        """Return the answer that a call is of; None: the state does not have it."""
         for message in reversed(self._messages(request)):
             if isinstance(message, AIMessage):
-                ids = [each["id"] for each in message.tool_calls]
-                return message.tool_calls if call["id"] in ids and len(set(ids)) == len(ids) else [call]
-        return [call]
+                return message if request.tool_call["id"] in [each["id"] for each in message.tool_calls] else None
+        return None
 
     def _action(self, request: NodeRequest, call: ToolCall) -> Action:
         config: RunnableConfig = request.runtime.config

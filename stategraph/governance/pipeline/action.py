@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -17,7 +17,9 @@ from stategraph.governance.audit.event import AuditSink
 from stategraph.governance.budget.port import Reservation
 from stategraph.governance.capability import Capability
 from stategraph.governance.labels import LabelStore
+from stategraph.governance.pipeline.effect_keys import effect_key
 from stategraph.governance.pipeline.outside import Budgeting, Metrics, Redacting, Selecting
+from stategraph.governance.pipeline.told import Told
 from stategraph.governance.policy.points import Evaluation
 from stategraph.governance.registry import Registry
 from stategraph.prebuilt.steps import Step
@@ -73,6 +75,7 @@ class Services:
         self_approval: Whether the requester may approve where a policy names no approvers.
         on_error: `answer`: a refusal is a result for the model. `raise`: it is raised as `ActionRejected`.
         labels: Carries labels of information flow along conversations.
+        told: The decisions that the log was told.
     """
 
     registry: Registry
@@ -88,6 +91,7 @@ class Services:
     self_approval: bool = False
     on_error: Literal["answer", "raise"] = "answer"
     labels: LabelStore | None = None
+    told: Told = field(default_factory=Told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ class Action:
         capability, request = self.found, self.request
         name = capability.id.rpartition("@")[0]
         if capability.effect_key is not None:
-            return f"{name}:{capability.effect_key.format_map(_Fields(self.arguments, capability.effect_key))}"
+            return f"{name}:{effect_key(capability.effect_key, self.arguments)}"
         # A task of a graph is the same when it runs again, in whichever run; elsewhere ids of calls are the run's.
         owner = request.run.scope if request.place else request.run.run_id
         return f"call:{owner}:{request.place}:{request.call_id}:{name}"
@@ -149,9 +153,10 @@ class Action:
         if self.found.effect_key is None:
             return None
         try:
-            return None if self.key else "they name no effect"
-        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            effect_key(self.found.effect_key, self.arguments)
+        except ValueError as error:
             return str(error)
+        return None
 
 
 class Carried(NamedTuple):
@@ -164,17 +169,6 @@ class Carried(NamedTuple):
 
     outcome: ActionOutcome
     ran: Ran | None
-
-
-class _Fields(dict[str, Any]):
-    """The arguments that name an effect."""
-
-    def __init__(self, arguments: Mapping[str, Any], template: str) -> None:
-        super().__init__(arguments)
-        self._template = template
-
-    def __missing__(self, name: str) -> Any:
-        raise ValueError(f"The effect key {self._template!r} needs the argument '{name}', which was not given")
 
 
 Blocking: TypeAlias = Callable[[], T]

@@ -10,6 +10,7 @@ Rules
   own, only `EffectFailed` says that it has not happened: any other error leaves it in doubt.
 * A time limit, a lost connection or a cancellation leaves it in doubt. What is idempotent is failed then, and may be
   repeated.
+* What ends a run, such as a limit that an agent within the action has reached, is no result: it is raised.
 * Secrets are taken out of results and of texts of errors before these are stored, decided about or told; out of a
   result that was stored before, when it is used.
 * A result that cannot be stored is used, and not kept: a repetition is told that the call was executed.
@@ -27,6 +28,7 @@ from typing import Any, Final, NoReturn
 
 import anyio
 
+from stategraph.agent.tools.subagent_calls import ENDING
 from stategraph.engine.tasks import threads
 from stategraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
 from stategraph.governance.actions import ActionOutcome, ActionStatus, Reason
@@ -139,7 +141,7 @@ class _Dispatch:
         self.error = error
         if isinstance(error, EffectFailed):
             hiding.error(self.services, error)
-        passes = isinstance(error, GraphBubbleUp | EffectFailed) or is_invalid_resume(error)
+        passes = isinstance(error, (GraphBubbleUp, EffectFailed, *ENDING)) or is_invalid_resume(error)
         if passes or not isinstance(error, Exception):
             return error
         hiding.error(self.services, error)
@@ -190,7 +192,7 @@ def claim(services: Services, action: Action) -> Steps[Action]:
         if not dispatch.began or is_invalid_resume(error):
             raise
         action = replace(action, elapsed_ms=dispatch.elapsed_ms)
-        if isinstance(error, Exception):  # of an effect with a key of its own
+        if isinstance(error, Exception) and not isinstance(error, ENDING):  # of an effect with a key of its own
             raise Ended(action, _ending(services, action, dispatch, error)) from error
         yield uncut(_torn_off(services, action, error))
         raise
@@ -228,9 +230,14 @@ def _claimed(services: Services, action: Action, dispatch: _Dispatch) -> Step:
         dict(action.arguments),
         on_doubt=(lambda record: NotFound()) if may_repeat else "raise",
         refused=(ToolFailed,),
-        not_sent=(AuditUnavailable, Repeatable),
+        not_sent=(AuditUnavailable, Repeatable, *(ENDING if _goes_on(action) else ())),
     )
     return Step(lambda: ledger.once(named, dispatch.now), lambda: ledger.aonce(named, dispatch.later))
+
+
+def _goes_on(action: Action) -> bool:
+    """Return whether the execution goes on where it was if the run does: agents and graphs have states of their own."""
+    return action.found.kind in ("agent", "graph")
 
 
 def _ending(services: Services, action: Action, dispatch: _Dispatch, error: BaseException) -> ActionOutcome:
@@ -270,14 +277,30 @@ def refused(services: Services, action: Action, refusal: ActionRejected) -> Step
     capability = action.capability
     if ledger is not None and capability is not None and capability.risk != "read" and capability.effect_key is None:
         row = yield from _row(ledger, tenant, action.key)
+        if row is not None and not _is_same_call(ledger, row, action):
+            text = f"{refusal}. Another call with this id, and other arguments, is {row.state}"
+            return rejected(services, action, ActionRejected(text, refusal.reason))
         if row is not None and row.state is EffectState.COMMITTED and row.result is not None:
             ran = _stored(services, ledger.load(row.result))
             raise Ended(replace(action, ran=ran, replayed=True), _outcome(action, "completed", ran.content, None))
         if row is not None and row.state in (EffectState.CLAIMED, EffectState.IN_DOUBT):
             text = telling.failure(Reason.IN_DOUBT, f"an earlier execution of '{capability.name}' was torn off")
             return _outcome(action, "in_doubt", text, Reason.IN_DOUBT)
+    return rejected(services, action, refusal)
+
+
+def rejected(services: Services, action: Action, refusal: ActionRejected) -> ActionOutcome:
+    """Return the outcome of an action that never began."""
     text = telling.refusal(refusal.reason, str(telling.clean(services, str(refusal))))
     return _outcome(action, "rejected", text, refusal.reason)
+
+
+def _is_same_call(ledger: EffectLedger, row: EffectRow, action: Action) -> bool:
+    """Return whether what was executed under the id of a call was this call; what a policy changes is not known yet."""
+    try:
+        return any(ledger.is_called_with(row, dict(each)) for each in (action.arguments, action.asked))
+    except TypeError:  # arguments that cannot be stored were never claimed
+        return False
 
 
 def _row(ledger: EffectLedger, tenant: str, key: str) -> Steps[EffectRow | None]:
@@ -302,8 +325,8 @@ def _outcome(action: Action, status: ActionStatus, content: Any, reason: str | N
 
 
 def _torn_off(services: Services, action: Action, error: BaseException) -> Steps[None]:
-    """Tell the log of an action whose caller was cancelled while it was executed."""
-    doubtful = not _may_fail(services, action)
+    """Tell the log of an action whose caller was cancelled while it was executed, or which ends the run."""
+    doubtful = not _may_fail(services, action) and not (isinstance(error, ENDING) and _goes_on(action))
     type = AuditEventType.ACTION_IN_DOUBT if doubtful else AuditEventType.ACTION_FAILED
     data = {"reason": Reason.IN_DOUBT if doubtful else Reason.FAILED, "message": f"stopped: {_name(error)}"}
     try:

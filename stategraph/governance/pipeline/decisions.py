@@ -14,7 +14,6 @@ from stategraph.agent.output.checks import Check, InvalidOutput, SchemaCheck
 from stategraph.engine.checkpoints import serializability
 from stategraph.errors import ConfigurationError
 from stategraph.governance.actions import Reason
-from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.capability import Capability
 from stategraph.governance.errors import ActionRejected, AuditUnavailable
 from stategraph.governance.pipeline import telling
@@ -122,7 +121,7 @@ def authorize(services: Services, action: Action) -> Steps[Action]:
     verdict = evaluation.verdict
     action = replace(action, evaluation=evaluation)
     if telling.is_worth_telling(verdict):
-        yield from telling.told(services, action, AuditEventType.POLICY_DECIDED, telling.decision_data(action))
+        yield from telling.tell_decision(services, action, "pre_tool_call")
     if verdict.enforced and verdict.decision is Decision.DENY:
         message = verdict.message or f"The policy does not allow '{action.found.name}' with these arguments"
         raise Refused(action, ActionRejected(message, verdict.reason or Reason.POLICY_DENIED))

@@ -13,7 +13,8 @@ Rules
 -----
 * Up to the claim every error is a refusal: the action has not begun, and the model is told so with a reason code.
 * A refusal of a call that was executed before, such as by a node that runs again, is replaced by what is known of it.
-* Nothing that a tool returned reaches the model without the policy: also what failed, and what was stored before.
+* Nothing that a tool returned goes on without the policy: also what failed, what was stored before, and the messages
+  and keys of the state that a `Command` of it writes.
 * Whatever ends an action is told to the audit log, also where the caller is cancelled.
 """
 
@@ -22,14 +23,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from stategraph.governance.actions import ActionOutcome, Reason
-from stategraph.governance.audit.event import AuditEventType
 from stategraph.governance.errors import ActionRejected, AuditUnavailable
-from stategraph.governance.pipeline import approvals, claims, decisions, standing, telling
+from stategraph.governance.pipeline import approvals, claims, decisions, standing, telling, writes
 from stategraph.governance.pipeline.action import Action, Carried, Ran, Services, blocking
 from stategraph.governance.policy import points
+from stategraph.governance.policy.combination import asks_at
+from stategraph.governance.policy.reasons import RuntimeReason
 from stategraph.governance.policy.snapshot import content_of, tool_result_snapshot
 from stategraph.governance.policy.verdict import InterventionPoint
 from stategraph.governance.session import ActiveSession
@@ -60,49 +62,61 @@ def review(services: Services, action: Action) -> Steps[Action]:
     if ran is None:
         return action
     try:
-        content = yield from _reviewed_content(services, action, ran.content, failed=ran.error is not None)
+        shown = yield from _reviewed_ran(services, action, ran, failed=ran.error is not None)
     except asyncio.CancelledError:
         yield from _ended(services, action, claims.completed(services, action))
         raise
-    return action if content is ran.content else replace(action, ran=Ran(content, None, ran.kept, ran.error))
+    return action if shown is ran else replace(action, ran=shown)
 
 
-def _reviewed(services: Services, action: Action, outcome: ActionOutcome) -> Steps[ActionOutcome]:
+def _reviewed(services: Services, ended: claims.Ended) -> Steps[tuple[Action, ActionOutcome]]:
     """Show what an action that ended early brings: a failure, or the stored result of an earlier execution."""
+    action, outcome = ended.action, ended.outcome
     if outcome.status not in ("completed", "failed"):
-        return outcome
-    failed = outcome.status == "failed"
-    content = yield from _reviewed_content(services, action, outcome.content, failed=failed)
-    return outcome if content is outcome.content else replace(outcome, content=content, artifact=None)
+        return action, outcome
+    ran = Ran(outcome.content) if action.ran is None else action.ran
+    shown = yield from _reviewed_ran(services, action, ran, failed=outcome.status == "failed")
+    if shown is ran:
+        return action, outcome
+    return (
+        action if action.ran is None else replace(action, ran=shown),
+        replace(outcome, content=shown.content, artifact=None),
+    )
 
 
-def _reviewed_content(services: Services, action: Action, content: Any, *, failed: bool) -> Steps[Any]:
-    """Return what the model sees of a result; what cannot be reviewed is kept back, as the action is over."""
+def _reviewed_ran(services: Services, action: Action, ran: Ran, *, failed: bool) -> Steps[Ran]:
+    """Return what goes on of a result; what cannot be reviewed is kept back, as the action is over."""
     try:
-        return (yield from _shown(services, action, content, failed=failed))
+        return (yield from _shown(services, action, ran, failed=failed))
     except AuditUnavailable:
-        return _kept_back(Reason.AUDIT_UNAVAILABLE, "the audit log cannot take the decision about it")
+        return _kept_back(ran, Reason.AUDIT_UNAVAILABLE, "the audit log cannot take the decision about it")
     except StoreUnavailableError as error:
-        return _kept_back(Reason.STORE_UNAVAILABLE, str(decisions.unavailable(error)))
+        return _kept_back(ran, Reason.STORE_UNAVAILABLE, str(decisions.unavailable(error)))
     except ActionRejected as refusal:
-        return _kept_back(refusal.reason, str(refusal))
+        return _kept_back(ran, refusal.reason, str(refusal))
 
 
-def _shown(services: Services, action: Action, content: Any, *, failed: bool) -> Steps[Any]:
-    """Return what the policy lets the model see of a result: the content itself if nothing is changed.
+def _shown(services: Services, action: Action, ran: Ran, *, failed: bool) -> Steps[Ran]:
+    """Return what the policy lets go on of a result and of what is written with it: the same if nothing is changed.
 
     A stored result is what the tool returned, so it is decided about each time that it is used.
     """
     policy = decisions.policy_of(services, action)
     if policy is None:
-        return content
+        return ran
+    if not asks_at(policy, InterventionPoint.POST_TOOL_CALL):
+        yield from _carried_on(services, action, frozenset())
+        return ran
+    call_id = action.request.call_id
+    written = writes.facts(writes.commands_of(ran.kept), call_id)
     snapshot = tool_result_snapshot(
         action.request,
         action.found,
-        content,
+        ran.content,
         failed=failed,
         arguments=action.arguments,
         resource=decisions.resource_of(services, action),
+        writes=written,
     )
     evaluation = points.evaluate(
         policy,
@@ -112,12 +126,21 @@ def _shown(services: Services, action: Action, content: Any, *, failed: bool) ->
     )
     verdict = evaluation.verdict
     if telling.is_worth_telling(verdict) and not action.replayed:
-        decided = replace(action, evaluation=evaluation)
-        yield from telling.told(services, decided, AuditEventType.POLICY_DECIDED, telling.decision_data(decided))
-    if evaluation.transformed or verdict.lets_pass:
-        yield from _carried_on(services, action, verdict.labels)
-        return content_of(evaluation.target) if evaluation.transformed else content
-    return _kept_back(verdict.reason or Reason.POLICY_DENIED, verdict.message or "the policy keeps the result back")
+        yield from telling.tell_decision(services, replace(action, evaluation=evaluation), "post_tool_call")
+    if not evaluation.transformed and not verdict.lets_pass:
+        why = verdict.message or "the policy keeps the result back"
+        return _kept_back(ran, verdict.reason or Reason.POLICY_DENIED, why)
+    yield from _carried_on(services, action, verdict.labels)
+    if not evaluation.transformed:
+        return ran
+    kept = ran.kept
+    if written:
+        try:
+            kept = writes.changed(ran.kept, written, evaluation.target.get("writes"), call_id)
+        except writes.Unplaced as error:
+            text = f"the policy changes what cannot be changed in what it writes: {error}"
+            return _kept_back(ran, RuntimeReason.TRANSFORM_INVALID.value, text)
+    return Ran(content_of(evaluation.target), None, kept, ran.error)
 
 
 def _carried_on(services: Services, action: Action, labels: frozenset[str]) -> Steps[None]:
@@ -138,8 +161,9 @@ def _ended(services: Services, action: Action, outcome: ActionOutcome) -> Steps[
         yield claims.uncut(end)
 
 
-def _kept_back(reason: str, why: str) -> str:
-    return f"It was executed. Its result is not shown ({reason}): {why}"
+def _kept_back(ran: Ran, reason: str, why: str) -> Ran:
+    """Return a result in the place of one that is not shown: nothing is written either."""
+    return Ran(f"It was executed. Its result is not shown ({reason}): {why}", None, None, ran.error)
 
 
 STAGES: Final = (
@@ -169,9 +193,9 @@ def run(services: Services, action: Action) -> Steps[Carried]:
         try:
             outcome = yield from claims.refused(services, action, refused.refusal)
         except claims.Ended as ended:
-            action, outcome = ended.action, (yield from _reviewed(services, ended.action, ended.outcome))
+            action, outcome = yield from _reviewed(services, ended)
     except claims.Ended as ended:
-        action, outcome = ended.action, (yield from _reviewed(services, ended.action, ended.outcome))
+        action, outcome = yield from _reviewed(services, ended)
     yield from _ended(services, action, outcome)
     if outcome.status == "rejected" and services.on_error == "raise":
         raise raised or ActionRejected(str(outcome.content), outcome.reason or Reason.POLICY_DENIED)

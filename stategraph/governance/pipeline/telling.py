@@ -12,6 +12,7 @@ from stategraph.governance.approval.preview import preview
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, Severity
 from stategraph.governance.pipeline.action import Action, Services
 from stategraph.governance.policy.verdict import Decision, Verdict
+from stategraph.governance.visible_text import visible, visible_line
 from stategraph.prebuilt.steps import Step, Steps
 
 _WAYS_OUT: Final[Mapping[str, str]] = {
@@ -109,7 +110,7 @@ def _event(action: Action, type: AuditEventType, data: Mapping[str, Any]) -> Aud
         thread_id=request.run.thread_id,
         call_id=request.call_id,
         principal=request.context.principal.name,
-        capability_id=request.capability if action.capability is None else action.capability.id,
+        capability_id=visible_line(request.capability) if action.capability is None else action.capability.id,
         decision=None if verdict is None else str(verdict.decision),
         duration_ms=action.elapsed_ms,
         trace_id=request.context.trace,
@@ -139,6 +140,32 @@ def decision_data(action: Action) -> dict[str, Any]:
     return {name: each for name, each in found.items() if each not in (None, [])}
 
 
+def tell_decision(services: Services, action: Action, point: str) -> Steps[None]:
+    """Tell the log of a decision, unless it was told of the very same one about this call.
+
+    Args:
+        services: The services.
+        action: The action, with the evaluation.
+        point: The intervention point.
+
+    Raises:
+        AuditUnavailable: The log cannot take it.
+    """
+    verdict, request = verdict_of(action), action.request
+    if services.audit is None or verdict is None:
+        return
+    data = decision_data(action)
+    call = (request.context.tenant, request.run.run_id, request.place, request.call_id, action.found.id, point)
+    key = (*call, verdict.decision, repr(sorted(data.items())))
+    if not services.told.add(key):
+        return
+    try:
+        yield from told(services, action, AuditEventType.POLICY_DECIDED, {**data, "point": point})
+    except BaseException:
+        services.told.forget(key)
+        raise
+
+
 def is_worth_telling(verdict: Verdict) -> bool:
     """Return whether a decision has an event of its own; a plain `allow` is part of the action's events."""
     return verdict.decision is not Decision.ALLOW or not verdict.enforced or bool(verdict.matched)
@@ -154,7 +181,7 @@ def outcome_data(services: Services, action: Action, outcome: ActionOutcome) -> 
     if action.replayed:
         data["replayed"] = True
     if outcome.status != "completed":
-        data["message"] = str(clean(services, str(outcome.content)))[:500]
+        data["message"] = visible(str(clean(services, str(outcome.content)))[:500])
     if outcome.status in ("rejected", "answered"):
         data["arguments"] = shown_arguments(services, action.arguments)
     return data

@@ -30,7 +30,7 @@ FIXED: Final[Mapping[str, Mapping[str, Any]]] = {
     "input": _fields(*_TEXT),
     "request": _fields("model", "messages", "tools"),
     "response": _fields(*_TEXT, "tool_calls"),
-    "result": _fields(*_TEXT, "status"),
+    "result": _fields(*_TEXT, "status", "writes"),
     "output": _fields(*_TEXT),
     "shutdown": _fields("status", "error"),
 }

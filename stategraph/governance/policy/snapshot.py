@@ -77,6 +77,7 @@ def tool_result_snapshot(
     failed: bool = False,
     arguments: Facts | None = None,
     resource: Facts | None = None,
+    writes: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Return the snapshot of `post_tool_call`.
 
@@ -87,9 +88,11 @@ def tool_result_snapshot(
         failed: Whether the tool ended with an error.
         arguments: As of `tool_call_snapshot`.
         resource: As of `tool_call_snapshot`.
+        writes: What commands of the tool write beside the result, as JSON: `writes` of the result, if there are any.
     """
     before = tool_call_snapshot(request, capability, arguments=arguments, resource=resource)
-    return {**before, "result": {**content_facts(content), "status": "error" if failed else "success"}}
+    result = {**content_facts(content), "status": "error" if failed else "success"}
+    return {**before, "result": {**result, "writes": list(writes)} if writes else result}
 
 
 def text_snapshot(

@@ -125,6 +125,10 @@ class EffectLedger:
         """Make a call whose effect happens once, as `once` does."""
         return await _acall(*self._named(named), function)
 
+    def is_called_with(self, row: EffectRow, arguments: Mapping[str, Any]) -> bool:
+        """Return whether an effect was called with these arguments."""
+        return row.args_hash == _args_hash(self, arguments)
+
     def load(self, stored: bytes) -> Any:
         """Read the result of an effect, as its row has it."""
         kind, _, data = stored.partition(b"\0")
@@ -332,7 +336,7 @@ class _Call:
         self.place = place
         self.key = key
         self.arguments = arguments
-        self.args_hash = hashlib.sha256(place.ledger.dump(_canonical(arguments)) or b"").hexdigest()
+        self.args_hash = _args_hash(place.ledger, arguments)
         self.idempotency_id = hashlib.sha256(f"{place.scope}\0{key}".encode()).hexdigest()[:32]
 
     def claim(self) -> Decision:
@@ -575,6 +579,10 @@ async def _uncut(act: Callable[[], T], undo: Callable[[T], None] | None = None) 
             undo(done)
         raise cancelled
     return done
+
+
+def _args_hash(ledger: EffectLedger, arguments: Mapping[str, Any]) -> str:
+    return hashlib.sha256(ledger.dump(_canonical(arguments)) or b"").hexdigest()
 
 
 def _canonical(value: object) -> object:

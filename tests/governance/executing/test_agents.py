@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from langchain_core.tools import BaseTool, tool
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import InvalidAnswerError
+from stategraph.governance.capabilities.functions import offer
+from stategraph.governance.capabilities.traits import Traits
 from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.gates.agents import ActionGate
 from stategraph.governance.labels import SqlLabels
+from stategraph.governance.registry import Registry
 from stategraph.governance.session import Session
 from stategraph.run.run import Run
 from stategraph.testing import script
@@ -60,12 +63,17 @@ class Place:
         text: str = ASK,
         human_in_the_loop: bool = True,
         gated: bool = True,
+        tools: Sequence[BaseTool] = (),
         **options: Any,
     ) -> tuple[Run, World]:
         """A run in a process of its own, and its world."""
         made = self.world()
+        if tools:
+            offers = [offer(each, Traits(source="office", risk="write"), in_place=True) for each in tools]
+            options.setdefault("registry", Registry(*offers))
         executor = made.executor(text, **options)
-        agent = {"agent_id": "support", "model": ScriptedChatModel(replies=list(replies)), "tools": tools_of(made)}
+        model = ScriptedChatModel(replies=list(replies))
+        agent = {"agent_id": "support", "model": model, "tools": [*(tools or tools_of(made))]}
         run = await Run.create(
             {
                 "run_id": "r",
@@ -249,8 +257,6 @@ async def test_a_capability_that_changed_meanwhile_asks_anew_and_one_that_is_gon
     await run.resume([APPROVE], THREAD)
     assert len(run.get_interrupts()) == 1
     assert "capability" in made.log.of("approval.superseded")[0].data["different"]
-    from stategraph.governance.registry import Registry
-
     run, made = await place.run("Done.", context=bob, registry=Registry())
     await run.resume([APPROVE], THREAD)
     assert results(run)[0][0].startswith("Not executed (capability_unknown): ")
