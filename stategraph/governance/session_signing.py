@@ -22,7 +22,8 @@ from stategraph.governance.context import RuntimeSessionContext
 from stategraph.governance.errors import GovernanceError
 from stategraph.governance.session import Session, check_tenant
 from stategraph.run.ports import RunSession
-from stategraph.workers.attempts import SessionOf, StoredRun
+from stategraph.workers.attempts import SessionOf
+from stategraph.workers.hosted.sources import StoredRun
 
 SHORTEST_KEY: Final = 32
 """Bytes of a key at least."""

@@ -17,9 +17,10 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import anyio
 
@@ -29,6 +30,9 @@ from stategraph.run.ports import RunSession
 from stategraph.workers.eventlog import EventBuffer
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.persistent import PersistentSaver
+from stategraph.workers.hosted.options import RunOptions
+from stategraph.workers.hosted.sources import GraphMaker, StoredRun
+from stategraph.workers.hosted.streaming import storable, streamed
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.outages import flat, is_outage
 from stategraph.workers.references import Targets
@@ -121,23 +125,6 @@ class Graphs:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """A run of a registry, as those who make its session see it.
-
-    Attributes:
-        run_id: The run.
-        thread_id: Its thread.
-        tenant: Whose run it is, as it was submitted; empty: nobody's.
-        context: What it was submitted with as the context of its graph, such as a reference to its session.
-    """
-
-    run_id: str
-    thread_id: str
-    tenant: str
-    context: Any = field(repr=False)
-
-
 SessionOf: TypeAlias = Callable[[StoredRun], RunSession | Awaitable[RunSession | None] | None]
 """Makes the session of a run, anew for each attempt: what it raises is the end of the run. None: it has none."""
 
@@ -171,13 +158,13 @@ class Attempt:
         self._registry = registry
         self._session_of = session_of
         self._claimed = claimed
-        self._modes = list(modes)
+        self._default_modes = tuple(modes)
         self.events = EventBuffer(registry, claimed)
         guard = Guard(claimed.lease, attempt=claimed.attempt, began=claimed.began, outbox=self.events)
         self._saver = PersistentSaver(saver, guard, registry.operations.database, grace_s, note, hurry)
 
     async def run(self, graph: Any) -> Outcome:
-        """Execute a graph to the end of the attempt.
+        """Execute a graph, or one that is made for this attempt, to the end of the attempt.
 
         Raises:
             LeaseLost: Another owner has the run.
@@ -191,59 +178,86 @@ class Attempt:
         async with session:
             return await self._run(graph)
 
-    async def _run(self, graph: Any) -> Outcome:
+    async def _run(self, found: Any) -> Outcome:
         try:
-            await self._stream(graph.copy({"checkpointer": self._saver}))
+            options = RunOptions.from_json(self._claimed.options)
+            if not isinstance(found, GraphMaker):
+                return await self._streamed(found.copy({"checkpointer": self._saver}), options)
+            async with found.open(self._stored(options)) as graph:
+                return await self._streamed(graph.copy({"checkpointer": self._saver}), options)
         except Exception as error:
             if any(isinstance(each, LeaseLost) for each in flat(error)):
                 raise lost(self._claimed.lease) from error
             status = RunStatus.PENDING if is_outage(error, self._registry.operations.database) else RunStatus.ERROR
             return Outcome(status, f"{type(error).__name__}: {error}")
-        return Outcome(await self._ended_as(graph))
+
+    async def _streamed(self, graph: Any, options: RunOptions) -> Outcome:
+        await self._stream(graph, options)
+        state = await graph.aget_state(self._config())
+        return Outcome(RunStatus.INTERRUPTED if state.next else RunStatus.SUCCESS)
 
     async def _session(self, make: SessionOf) -> AbstractAsyncContextManager[object]:
         """Return what the run is executed in."""
-        claimed = self._claimed
-        run = StoredRun(
-            claimed.lease.run_id, claimed.lease.thread_id, claimed.tenant, self._registry.load(claimed.context)
-        )
+        run = self._stored(RunOptions.from_json(self._claimed.options))
         made = make(run)
         session = await made if inspect.isawaitable(made) else made
         return contextlib.nullcontext() if session is None else session.active(run.run_id, run.thread_id)
 
-    async def _stream(self, graph: Any) -> None:
+    def _stored(self, options: RunOptions) -> StoredRun:
+        claimed = self._claimed
+        takes_back = claimed.rollback is not None and options.erases_rollback
+        context = self._registry.load(claimed.context)
+        lease = claimed.lease
+        return StoredRun(lease.run_id, lease.thread_id, claimed.tenant, context, self._config(), takes_back)
+
+    async def _stream(self, graph: Any, options: RunOptions) -> None:
         claimed = self._claimed
         config = self._config()
+        config["configurable"].update({} if claimed.began else options.checkpoint or {})
         given: object = None
         if not claimed.began:
             given = self._registry.load(claimed.input)
-            if claimed.rollback is not None:
+            if claimed.rollback is not None and not options.erases_rollback:
                 if claimed.rollback.checkpoint_id is None:
                     await self._saver.adelete_thread(claimed.lease.thread_id)
                 else:
                     config["configurable"]["checkpoint_id"] = claimed.rollback.checkpoint_id
-        options = {"stream_mode": self._modes, "durability": "sync"}
-        if claimed.context is not None:
-            options["context"] = self._registry.load(claimed.context)
-        async for mode, chunk in graph.astream(given, config, **options):
-            self._tell(mode, chunk)
+        modes = self._default_modes if options.stream_modes is None else options.stream_modes
+        async with contextlib.aclosing(streamed(graph, given, config, modes, self._call(options))) as parts:
+            async for name, chunk in parts:
+                self._tell(name, chunk)
 
-    async def _ended_as(self, graph: Any) -> RunStatus:
-        state = await graph.copy({"checkpointer": self._saver}).aget_state(self._config())
-        return RunStatus.INTERRUPTED if state.next else RunStatus.SUCCESS
+    def _call(self, options: RunOptions) -> dict[str, Any]:
+        """Return the options of the call of the graph."""
+        call: dict[str, Any] = {"durability": options.durability or "sync"}
+        if options.subgraphs:
+            call["subgraphs"] = True
+        for name in ("interrupt_before", "interrupt_after"):
+            if (nodes := getattr(options, name)) is not None:
+                call[name] = nodes if isinstance(nodes, str) else list(nodes)
+        if self._claimed.context is not None:
+            call["context"] = self._registry.load(self._claimed.context)
+        return call
 
     def _config(self) -> dict[str, Any]:
         claimed = self._claimed
         given = dict(claimed.config)
         metadata = {**given.get("metadata", {}), "run_id": claimed.lease.run_id}
+        if claimed.options:  # a host that shows it to clients: traces and their metadata name the run
+            metadata |= {"run_attempt": claimed.attempt, "thread_id": claimed.lease.thread_id}
+            with contextlib.suppress(ValueError):
+                given["run_id"] = UUID(claimed.lease.run_id)
         return {
             **given,
             "metadata": metadata,
             "configurable": {**given.get("configurable", {}), "thread_id": claimed.lease.thread_id},
         }
 
-    def _tell(self, mode: str, chunk: object) -> None:
+    def _tell(self, name: str, chunk: object) -> None:
         try:
-            self.events.put(mode, chunk)
+            self.events.put(name, chunk)
         except TypeError as error:
-            self.events.put(UNSTORABLE_EVENT, {"type": mode, "error": str(error)[:200]})
+            if self._claimed.options:  # a host that shows it to clients
+                self.events.put(name, storable(chunk, self._registry.dump))
+                return
+            self.events.put(UNSTORABLE_EVENT, {"type": name, "error": str(error)[:200]})

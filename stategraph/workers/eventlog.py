@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections import deque
@@ -83,6 +84,8 @@ class EventBuffer:
         self._claimed = claimed
         self._last = claimed.last_seq
         self._waiting: deque[tuple[int, Event]] = deque()
+        #: Set as long as there are events that are not stored; as all of this it belongs to one event loop.
+        self.some = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -98,6 +101,7 @@ class EventBuffer:
             type, stored = OVERSIZE_EVENT, self._registry.dump({"type": type, "bytes": len(stored)})
         self._last += 1
         self._waiting.append((self._last, Event(type, stored)))
+        self.some.set()
         return self._last
 
     def waiting(self) -> list[tuple[int, Event]]:

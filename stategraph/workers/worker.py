@@ -32,6 +32,7 @@ from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError, TransferError
 from stategraph.workers import leases
 from stategraph.workers.attempts import STREAM_MODES, Attempt, Graphs, Outcome, SessionOf
+from stategraph.workers.hosted.sources import GraphSource
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger
@@ -43,13 +44,14 @@ from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Lease
 from stategraph.workers.wakeups.bus import BusHealth, Wakes
 from stategraph.workers.wakeups.signals import SignalKind
+from stategraph.workers.wakeups.waiting import until_first
 
 logger = logging.getLogger("stategraph.workers")
 
 #: A run whose graph this worker cannot import is left to others for so long.
 FOREIGN_S: Final = 5.0
 
-#: Time that events wait for a write to be stored with.
+#: Time between two times that events are stored, unless a write stores them.
 FLUSH_S: Final = 0.05
 
 
@@ -169,6 +171,7 @@ class Worker:
         saver: Where their threads are: an async saver on the same database.
         settings: What it takes on.
         observer: Called with what happens to its runs, for logs and metrics; errors that it raises are logged.
+        graphs: Finds the graphs of runs; None: they are imported, from the modules that `settings` allow.
         session_of: Makes the session in which a run is executed, such as `stategraph.governance.session.Session`, from
             what it was submitted with; None: runs have none.
     """
@@ -180,6 +183,7 @@ class Worker:
         settings: WorkerSettings,
         observer: Callable[[RunNotice], object] | None = None,
         session_of: SessionOf | None = None,
+        graphs: GraphSource | None = None,
     ) -> None:
         self.owner = new_owner()
         self._registry = registry
@@ -187,7 +191,7 @@ class Worker:
         self._settings = settings
         self._observer = observer
         self._session_of = session_of
-        self._graphs = Graphs(Targets(settings.allow))
+        self._graphs = graphs or Graphs(Targets(settings.allow))
         self._ledger = EffectLedger(registry)
         self._running: dict[Lease, _Running] = {}
         self._draining = anyio.Event()
@@ -370,9 +374,11 @@ class Worker:
         return None if task.cancelled() else task.result()
 
     async def _flush_often(self, running: _Running, attempt: Attempt, over: asyncio.Event) -> None:
+        # The first event, and one after a pause, is stored at once; in a stream of them, many at a time.
+        some = attempt.events.some
         while not over.is_set():
-            with anyio.move_on_after(FLUSH_S):
-                await over.wait()
+            await until_first(some.wait(), over.wait())
+            some.clear()
             try:
                 await attempt.events.flush()
             except LeaseLost:
@@ -380,7 +386,10 @@ class Worker:
                 running.stop()
                 return
             except StoreUnavailableError as error:
+                some.set()
                 self._note(error)
+            with anyio.move_on_after(FLUSH_S):
+                await over.wait()
 
     async def _report(self, running: _Running, attempt: Attempt, outcome: Outcome | None) -> None:
         claimed = running.claimed

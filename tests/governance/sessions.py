@@ -13,7 +13,7 @@ from stategraph.governance.context import AgentRef, Budget, Principal, RuntimeSe
 from stategraph.governance.session import Session
 from stategraph.governance.session_signing import SessionSigner, session_of_runs
 from stategraph.graph.state import StateGraph
-from stategraph.workers.attempts import StoredRun
+from stategraph.workers.hosted.sources import StoredRun
 
 CANARY = "canary-5e55104e-of-a-claim"
 KEYS = {"k1": b"0123456789abcdef0123456789abcdef"}

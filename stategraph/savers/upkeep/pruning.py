@@ -70,6 +70,7 @@ def _prune(words: Words, thread_id: str, keep: Keep, now: float, state: tuple[in
     if any(_JAVASCRIPT in each.metadata for each in found):
         return 0
     stay = kept(found, keep.last, keep.max_age_s, now)
+    stay -= {(each.namespace, each.id) for each in found if each.metadata.get("run_id") in keep.without_runs}
     gone = [each for each in found if (each.namespace, each.id) not in stay]
     if not gone:
         return 0

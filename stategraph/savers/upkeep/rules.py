@@ -39,6 +39,7 @@ class Keep:
         last: Checkpoints that each branch keeps, at least 1; None: all.
         max_age_s: Seconds after which a branch that nobody went on from is removed; None: never.
         max_bytes: Bytes that a thread may have: the number that branches keep is halved until it fits; None: any.
+        without_runs: Runs whose checkpoints are removed, as their metadata name them, whatever the numbers say.
 
     Raises:
         ConfigurationError: A number is too small or none, or there is nothing to go by.
@@ -47,9 +48,10 @@ class Keep:
     last: int | None = None
     max_age_s: float | None = None
     max_bytes: int | None = None
+    without_runs: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.last is None and self.max_age_s is None and self.max_bytes is None:
+        if (self.last, self.max_age_s, self.max_bytes) == (None, None, None) and not self.without_runs:
             raise ConfigurationError("Pruning needs to know what stays: give keep_last, max_age_s or max_bytes")
         for name, value, kinds in (
             ("keep_last", self.last, int),

@@ -65,6 +65,7 @@ class Upkeep:
         keep_last: int | None = None,
         max_age_s: float | None = None,
         max_bytes: int | None = None,
+        without_runs: Sequence[str] = (),
         observer: Observer | None = None,
     ) -> Procedure[list[pruning.Pruned]]:
         """Delete checkpoints that are not needed any more, each thread in a transaction of its own.
@@ -78,6 +79,7 @@ class Upkeep:
             keep_last: Checkpoints that stay of each branch of a thread, at least 1.
             max_age_s: Seconds after which a branch is deleted that nobody went on from; the newest one stays.
             max_bytes: Bytes that a thread may have: the number of checkpoints of a branch is halved until it fits.
+            without_runs: Runs whose checkpoints are deleted too, as their metadata name them; alone, nothing else is.
             observer: Called after each thread with the number of those that are done, and of all.
 
         Returns:
@@ -87,16 +89,16 @@ class Upkeep:
             ConfigurationError: A number is too small, or all threads are meant and nothing says what stays.
             ValueError: The strategy is another word.
         """
-        if isinstance(thread_ids, str):
-            raise TypeError(f"thread_ids is a sequence of ids; found the text {thread_ids!r}: write [{thread_ids!r}]")
+        _refuse_text(thread_ids)
         numbers = (keep_last, max_age_s, max_bytes)
-        if thread_ids is None and strategy is None and numbers == (None, None, None):
+        nothing_said = numbers == (None, None, None) and not without_runs
+        if thread_ids is None and strategy is None and nothing_said:
             raise ConfigurationError(
                 "Pruning all threads needs to know what stays: give keep_last, max_age_s or max_bytes, or name threads"
             )
         if strategy not in (None, "keep_latest", "delete") or (strategy and any(each is not None for each in numbers)):
             raise ValueError(f"Unknown prune strategy: {strategy!r}; write 'keep_latest' or 'delete', and no numbers")
-        keep = Keep(1) if numbers == (None, None, None) else Keep(*numbers)
+        keep = Keep(1) if nothing_said else Keep(*numbers, frozenset(without_runs))
         threads = thread_ids
         if threads is None:
             threads = yield from self._kept_up(lambda: sizes.threads_of(self._words), writes=False)
@@ -170,6 +172,11 @@ class Upkeep:
         if (yield from sizes.is_wide(self._words)) and (yield from converting.is_plain(self._words)):
             for statement in self._words.tidy:
                 yield statement, ()
+
+
+def _refuse_text(thread_ids: Sequence[str] | None) -> None:
+    if isinstance(thread_ids, str):
+        raise TypeError(f"thread_ids is a sequence of ids; found the text {thread_ids!r}: write [{thread_ids!r}]")
 
 
 def drive(statements: Statements[T], execute: Callable[[str, Any], Any]) -> T:

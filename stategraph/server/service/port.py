@@ -118,6 +118,9 @@ class Runs(Protocol):
         `updates`, `messages|worker:0b6b...`; or `run.attempt` and `run.end`. Its `data` is what the engine streamed.
         """
 
+    async def last_seq(self, caller: Caller, run_id: str) -> int:
+        """Return the number of the newest event of a run; 0 if there is none."""
+
     async def cancel(
         self, caller: Caller, run_id: str, *, action: CancelAction = "interrupt", wait: bool = False
     ) -> None:

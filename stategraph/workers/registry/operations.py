@@ -18,7 +18,7 @@ from stategraph.workers import leases
 from stategraph.workers.ids import new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, RunRow, RunStatus
 from stategraph.workers.registry.port import ConflictError, Database, Session, StoreUnavailableError
-from stategraph.workers.registry.sql import LATER_INDEX, SCHEMA_TABLE, SCHEMA_VERSION
+from stategraph.workers.registry.sql import RUN_TABLE, SCHEMA_TABLE, SCHEMA_VERSION
 from stategraph.workers.registry.values import (
     HELD,
     Base,
@@ -111,10 +111,19 @@ class RegistryOperations:
                 for table in self._sql.tables:
                     session.change(table)
                 session.change(self._sql.set_version, (SCHEMA_VERSION,))
-            elif not session.execute(self._sql.exists, (LATER_INDEX,)):
-                session.change(self._sql.later_index)
+            else:
+                self._add_what_came_later(session)
         version: int = session.execute(self._sql.version)[0][0]
         return version
+
+    def _add_what_came_later(self, session: Session) -> None:
+        """Add to the tables of an older version what is new and hurts none that does not know it."""
+        for name, statement in self._sql.later_columns.items():
+            if not session.execute(self._sql.column, (RUN_TABLE, name)):
+                session.change(statement)
+        for name, statement in self._sql.later_indexes.items():
+            if not session.execute(self._sql.exists, (name,)):
+                session.change(statement)
 
     def close(self) -> None:
         """Close the bus and every connection of the database."""
@@ -200,14 +209,14 @@ class RegistryOperations:
             found = session.execute(self._sql.show, (run_id,))
         if not found:
             raise _unknown(run_id)
-        return _shown(found[0])
+        return shown(found[0])
 
     def newest(self, status: RunStatus | None, thread_id: str | None, tenant: str | None, limit: int) -> list[RunInfo]:
         """Return what hosts are shown of the newest runs."""
         self.set_up()
         with self.database.transaction(write=False) as session:
             found = session.execute(self._sql.list, (status, status, thread_id, thread_id, tenant, tenant, limit))
-        return [_shown(row) for row in found]
+        return [shown(row) for row in found]
 
     def resume(self, run_id: str, answer: bytes | None, new_id: str) -> str:
         """Add a run that goes on where another one waits for an answer."""
@@ -221,7 +230,7 @@ class RegistryOperations:
             found = session.execute(self._sql.again, (run_id,))
         if not found:  # it was pruned meanwhile
             raise _unknown(run_id)
-        target, version, config, context, queue, priority, tenant, attempts = found[0]
+        target, version, config, context, queue, priority, tenant, attempts, options, labels = found[0]
         again = Submission(
             shown.thread_id,
             target,
@@ -234,6 +243,8 @@ class RegistryOperations:
             graph_version=version,
             max_attempts=attempts,
             tenant=tenant,
+            options=None if options is None else json.loads(options),
+            labels=None if labels is None else json.loads(labels),
         )
         return self.submit(again, "reject", answers=run_id)
 
@@ -293,7 +304,7 @@ class RegistryOperations:
         return None
 
     def _claimed(self, change: _Change, row: RunRow, work: tuple[Any, ...]) -> Claimed:
-        target, input, config, context, began, rollback_of, _, _ = work
+        target, input, config, context, options, began, rollback_of, _, _ = work
         rollback = None
         if rollback_of is not None and not began:
             base = change.session.execute(self._sql.base, (rollback_of,))
@@ -310,6 +321,7 @@ class RegistryOperations:
             began=bool(began),
             rollback=rollback,
             last_seq=change.last_seq,
+            options={} if options is None else json.loads(options),
         )
 
     def heartbeat(self, owner: str, held: Sequence[Lease], lease_s: float) -> Beat:
@@ -491,7 +503,8 @@ def _life(found: tuple[Any, ...]) -> RunRow:
     return RunRow(row.run_id, row.thread_id, RunStatus(row.status), *found[3:_COLUMNS])
 
 
-def _shown(found: tuple[Any, ...]) -> RunInfo:
+def shown(found: Sequence[Any]) -> RunInfo:
+    """Return what hosts are shown of a run, from its row."""
     run_id, thread_id, queue, priority, status, *others = found
     return RunInfo(run_id, thread_id, queue, priority, RunStatus(status), *others)
 
@@ -499,4 +512,6 @@ def _shown(found: tuple[Any, ...]) -> RunInfo:
 def _values(run: Submission, run_id: str, rollback_of: str | None) -> tuple[object, ...]:
     config = json.dumps(dict(run.config or {}))
     about = (run_id, run.thread_id, run.queue, run.priority, run.target, run.graph_version, run.input, config)
-    return (*about, run.context, run.max_attempts, run.delay_s, run.deadline_s, rollback_of, run.tenant)
+    extras = (None if each is None else json.dumps(dict(each)) for each in (run.options, run.labels))
+    times = (run.max_attempts, run.delay_s, run.deadline_s)
+    return (*about, run.context, *times, rollback_of, run.tenant, *extras, run.kept_s)

@@ -17,9 +17,11 @@ import anyio.to_thread
 from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.types import Command
+from stategraph.workers.hosted.options import RunOptions
 from stategraph.workers.leases import LeaseSettings, RunStatus
 from stategraph.workers.registry import erasing
 from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.labelled import LabelledRuns
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.pruning import PAUSE_S, Pruned, Pruning
 from stategraph.workers.registry.roster import Roster
@@ -63,6 +65,7 @@ class RunRegistry:
     ) -> None:
         self.operations = operations
         self.roster = Roster(operations)
+        self.labelled = LabelledRuns(operations)
         self.settings = settings or LeaseSettings()
         self.serde = serde or StrictSerializer(allowlist.message_classes())
 
@@ -133,6 +136,9 @@ class RunRegistry:
         delay_s: float = 0.0,
         deadline_s: float | None = None,
         tenant: str = "",
+        options: RunOptions | None = None,
+        labels: Mapping[str, object] | None = None,
+        kept_s: float | None = None,
     ) -> str:
         """Add a run, to be executed by any worker.
 
@@ -152,6 +158,10 @@ class RunRegistry:
             delay_s: Seconds before which it is not claimed.
             deadline_s: Seconds after which it is not begun any more, and ends as `timeout`; None: no limit.
             tenant: Whose run it is; opaque here, and the scope of its effects.
+            options: How it is executed; None: as its worker executes runs.
+            labels: JSON that is kept with it for the host, see `labelled`.
+            kept_s: Seconds after its end for which the host keeps its thread; None: for good. The host deletes it,
+                `labelled.temporary_threads` says when.
 
         Returns:
             The run's id.
@@ -185,6 +195,9 @@ class RunRegistry:
             delay_s=delay_s,
             deadline_s=deadline_s,
             tenant=tenant,
+            options=None if options is None else options.to_json(),
+            labels=labels,
+            kept_s=kept_s,
         )
         return await _in_thread(self.operations.submit, run, on_conflict)
 

@@ -35,6 +35,7 @@ class Dialect:
         lock_thread: Lets only one transaction at a time look at what a thread has; None if one is alone anyway.
         lock_schema: Lets only one transaction at a time create tables; None if one is alone anyway.
         exists: Returns a row if there is a table or an index of a name.
+        column: Returns a row if a table has a column.
         share: Locks a row against change, not against others who read it.
         functions: Statements that define functions.
     """
@@ -52,6 +53,7 @@ class Dialect:
     lock_thread: str | None
     lock_schema: str | None
     exists: str
+    column: str
     share: str
     functions: tuple[str, ...] = ()
 
@@ -70,6 +72,7 @@ SQLITE: Final = Dialect(
     lock_thread=None,
     lock_schema=None,
     exists="SELECT 1 FROM sqlite_master WHERE name = ?",
+    column="SELECT 1 FROM pragma_table_info(?) WHERE name = ?",
     share="",
 )
 
@@ -106,6 +109,7 @@ POSTGRES: Final = Dialect(
     lock_thread="SELECT pg_advisory_xact_lock(hashtextextended(?, 7326))",
     lock_schema="SELECT pg_advisory_xact_lock(7326001)",
     exists="SELECT 1 WHERE to_regclass(?) IS NOT NULL",
+    column="SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(?) AND attname = ? AND NOT attisdropped",
     share="FOR SHARE",
     functions=(_CHECK_LEASE,),
 )
@@ -119,6 +123,17 @@ TOKENS_TABLE: Final = "sg_mcp_token"
 #: An index that came later, and the statement that makes it; older versions of this package need not know of it.
 LATER_INDEX: Final = "sg_rollback"
 _LATER_INDEX: Final = f"CREATE INDEX {LATER_INDEX} ON sg_run (rollback_of) WHERE rollback_of IS NOT NULL"
+
+#: Columns that came later, of the table `sg_run`; older versions of this package leave them empty.
+RUN_TABLE: Final = "sg_run"
+LATER_COLUMNS: Final = {"options": "TEXT", "labels": "TEXT", "kept_s": "{real}"}
+
+#: Indexes that came later: of runs with threads that are not kept, and of those that were asked to stop.
+_LATER_INDEXES: Final = {
+    LATER_INDEX: _LATER_INDEX,
+    "sg_temporary": "CREATE INDEX sg_temporary ON sg_run (finished_at) WHERE kept_s IS NOT NULL",
+    "sg_stopped": "CREATE INDEX sg_stopped ON sg_run (cancel_requested) WHERE cancel_requested IS NOT NULL",
+}
 
 _TABLES: Final = (
     """CREATE TABLE sg_run (
@@ -149,7 +164,10 @@ _TABLES: Final = (
         rollback_of TEXT,
         tenant TEXT NOT NULL,
         created_at {real} NOT NULL,
-        finished_at {real}
+        finished_at {real},
+        options TEXT,
+        labels TEXT,
+        kept_s {real}
     )""",
     "CREATE UNIQUE INDEX sg_one_active ON sg_run (thread_id) WHERE status = 'running'",
     "CREATE INDEX sg_claim ON sg_run (queue, priority DESC, available_at, position) WHERE status = 'pending'",
@@ -203,7 +221,7 @@ _SHOWN: Final = (
     "finished_at, lease_until"
 )
 
-_WORK: Final = "target, input, config, context, began, rollback_of"
+_WORK: Final = "target, input, config, context, options, began, rollback_of"
 
 _EFFECT: Final = "scope, key, args_hash, state, run_id, token, result, error, retryable, external_ref"
 
@@ -244,14 +262,18 @@ class Sql:
 
     def _render_schema(self) -> None:
         say, dialect = self._render, self.dialect
-        self.tables = (*map(say, _TABLES), _LATER_INDEX, *dialect.functions)
-        self.later_index = _LATER_INDEX
+        self.tables = (*map(say, _TABLES), *_LATER_INDEXES.values(), *dialect.functions)
+        self.later_indexes = _LATER_INDEXES
         self.create_schema = f"CREATE TABLE IF NOT EXISTS {SCHEMA_TABLE} (version INTEGER NOT NULL)"
         self.version = f"SELECT version FROM {SCHEMA_TABLE}"
         self.set_version = say(f"INSERT INTO {SCHEMA_TABLE} (version) VALUES (?)")
         self.now = say("SELECT {now}")
         self.schema_lock = dialect.lock_schema
         self.exists = say(dialect.exists)
+        self.column = say(dialect.column)
+        self.later_columns = {
+            name: say(f"ALTER TABLE {RUN_TABLE} ADD COLUMN {name} {kind}") for name, kind in LATER_COLUMNS.items()
+        }
         self.thread_lock = None if dialect.lock_thread is None else say(dialect.lock_thread)
 
     def _render_claims(self) -> None:
@@ -308,8 +330,9 @@ class Sql:
         )
         self.add_run = say(
             """INSERT INTO sg_run (run_id, thread_id, queue, priority, status, target, graph_version, input, config,
-                context, attempt, max_attempts, token, available_at, deadline, rollback_of, tenant, created_at)
-                VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, 0, ?, 0, {now} + ?, {now} + ?, ?, ?, {now})"""
+                context, attempt, max_attempts, token, available_at, deadline, rollback_of, tenant, options, labels,
+                kept_s, created_at)
+                VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, 0, ?, 0, {now} + ?, {now} + ?, ?, ?, ?, ?, ?, {now})"""
         )
         self.heartbeat = say(
             """UPDATE sg_run SET lease_until = {now} + ?, heartbeat_at = {now}
@@ -335,8 +358,21 @@ class Sql:
                 AND (CAST(? AS TEXT) IS NULL OR thread_id = ?) AND (CAST(? AS TEXT) IS NULL OR tenant = ?)
                 ORDER BY position DESC LIMIT ?"""
         )
+        labelled = f"""SELECT labels, input, config, context, COALESCE(finished_at, heartbeat_at, created_at), {_SHOWN}
+            FROM sg_run"""
+        self.labelled = say(f"{labelled} WHERE run_id = ?")
+        self.labelled_of_thread = say(
+            f"{labelled} WHERE thread_id = ? AND status IN ({{members}}) ORDER BY position DESC LIMIT ? OFFSET ?"
+        )
+        self.temporary_threads = say(
+            "SELECT DISTINCT thread_id FROM sg_run WHERE kept_s IS NOT NULL AND finished_at < {now} - kept_s LIMIT ?"
+        )
+        self.labelled_by_reason = say(
+            f"{labelled} WHERE cancel_requested = ? AND finished_at IS NOT NULL ORDER BY position LIMIT ?"
+        )
+        self.labelled_in_status = say(f"{labelled} WHERE status IN ({{members}}) ORDER BY position DESC LIMIT ?")
         self.again = say(
-            """SELECT target, graph_version, config, context, queue, priority, tenant, max_attempts
+            """SELECT target, graph_version, config, context, queue, priority, tenant, max_attempts, options, labels
                 FROM sg_run WHERE run_id = ?"""
         )
         self.base = say("SELECT began, base_checkpoint FROM sg_run WHERE run_id = ?")
@@ -368,6 +404,8 @@ class Sql:
             """INSERT INTO sg_event (run_id, seq, attempt, type, data, at) VALUES (?, ?, ?, ?, ?, {now})
                 ON CONFLICT (run_id, seq) DO NOTHING"""
         )
+        self.last_seq = say("SELECT COALESCE(MAX(seq), 0) FROM sg_event WHERE run_id = ?")
+        self.last_event = say("SELECT data FROM sg_event WHERE run_id = ? AND type = ? ORDER BY seq DESC LIMIT 1")
         self.events = say(
             "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
@@ -384,6 +422,7 @@ class Sql:
             """DELETE FROM sg_event WHERE run_id = ?
                 AND seq < CAST(? AS INTEGER) + (SELECT MIN(seq) FROM sg_event WHERE run_id = ?)"""
         )
+        self.delete_events_of_run = say("DELETE FROM sg_event WHERE run_id = ?")
         self.delete_run = say("DELETE FROM sg_run WHERE run_id = ?")
         self.delete_events_of_thread = say(
             "DELETE FROM sg_event WHERE run_id IN (SELECT run_id FROM sg_run WHERE thread_id = ?)"

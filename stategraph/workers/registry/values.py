@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from stategraph.workers.leases import RunStatus
@@ -133,6 +133,9 @@ class Submission:
         deadline_s: Not begun after; None: no limit.
         tenant: Whose run it is; opaque here.
         rollback_of: The run whose writes to the thread it takes back.
+        options: How it is executed, see `hosted.options`; None: as the worker executes runs.
+        labels: JSON that the host keeps with it; no worker looks at it.
+        kept_s: Seconds after its end for which the host keeps its thread; None: for good.
     """
 
     thread_id: str
@@ -149,6 +152,9 @@ class Submission:
     deadline_s: float | None = None
     tenant: str = ""
     rollback_of: str | None = None
+    options: Mapping[str, Any] | None = None
+    labels: Mapping[str, Any] | None = None
+    kept_s: float | None = None
 
     def __post_init__(self) -> None:
         for name, kind, expected in _KINDS:
@@ -205,6 +211,7 @@ class Claimed:
         began: Whether an earlier attempt has stored something, so the input is not given again.
         rollback: Where to begin instead of at the latest checkpoint; None: nowhere else.
         last_seq: The number of the newest event.
+        options: How it is executed, as it was submitted with.
     """
 
     lease: Lease
@@ -218,6 +225,7 @@ class Claimed:
     began: bool
     rollback: Base | None
     last_seq: int
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,68 @@
+"""Workers in the process of the server, and what is to be done from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
+from stategraph.server.service.runs.erasing import Erasing
+from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.worker import Worker, WorkerSettings
+
+logger = logging.getLogger("stategraph.server")
+
+#: How many runs a process executes at a time.
+CAPACITY: Final = 100
+
+#: How often what others left is looked for, in seconds.
+TIDY_S: Final = 30.0
+
+
+@asynccontextmanager
+async def working(
+    registry: RunRegistry, saver: Any, graphs: ServedGraphs, *, capacity: int = CAPACITY, drain_s: float = 30.0
+) -> AsyncIterator[Worker]:
+    """Execute runs of the graphs in this event loop for a block.
+
+    At the end of the block nothing more is claimed; runs have some time to end, and are given back after it.
+
+    Args:
+        registry: Where runs are.
+        saver: Where threads are: an async saver on the same database.
+        graphs: What runs may be of.
+        capacity: How many runs at a time.
+        drain_s: Seconds that runs have at the end.
+    """
+    settings = WorkerSettings(allow=[SCHEME], capacity=capacity, drain_s=drain_s)
+    worker = Worker(registry, saver, settings, graphs=graphs)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.drain()
+        await task
+
+
+@asynccontextmanager
+async def tidying(erasing: Erasing, every_s: float = TIDY_S) -> AsyncIterator[None]:
+    """Erase for a block, from time to time, what is not kept."""
+    task = asyncio.create_task(_tidy(erasing, every_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await erasing.aclose()
+
+
+async def _tidy(erasing: Erasing, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await erasing.tidy()
+        except Exception:  # whatever the database says: it is tried again
+            logger.exception("What is not kept was not erased; it is tried again")

@@ -1,0 +1,190 @@
+"""Submissions to the registry, as requests ask for them.
+
+The config of a run has the assistant's and the request's, and in `configurable` the run's ids and who asked for it, by
+the names that LangGraph's server gives them: graphs read them there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.utils.uuid import uuid7
+
+from stategraph.server.service.port import Assistant, Caller, InvalidError, RunRequest
+from stategraph.types import Command, Send
+from stategraph.workers.hosted.options import Nodes, RunOptions
+
+#: Modes that each run logs, whatever its request names, so that any protocol can be attached to it.
+ALWAYS_LOGGED: Final = ("messages", "updates", "custom")
+
+MODES: Final = ("values", "messages", "updates", "custom", "checkpoints", "tasks", "debug", "events", "tools")
+
+#: The mode `messages`, by the name under which LangGraph's clients ask for its parts as they are.
+TUPLES: Final = "messages-tuple"
+
+#: Seconds for which the thread of a stateless run is kept after its end, so that its readers can read to the end.
+KEPT_S: Final = 60.0
+
+#: Parts of a checkpoint's name that may be given.
+_PLACE: Final = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The ids of a run to be."""
+
+    run_id: str
+    thread_id: str
+
+
+def is_temporary(request: RunRequest) -> bool:
+    """Return whether the thread of a run is deleted after its end."""
+    return request.thread_id is None and request.on_completion == "delete"
+
+
+def ids_of(request: RunRequest) -> Ids:
+    """Return the ids of a run: those of the request, or new ones."""
+    return Ids(request.run_id or str(uuid7()), request.thread_id or str(uuid7()))
+
+
+def check(request: RunRequest) -> None:
+    """Check what can be checked without the graph.
+
+    Raises:
+        InvalidError: Something in the request makes no sense.
+    """
+    if unknown := [mode for mode in request.stream_modes if mode not in (*MODES, TUPLES)]:
+        raise InvalidError(f"There is no stream mode {unknown[0]!r}; expected one of: {', '.join(MODES)}")
+    if request.input is not None and request.command:
+        raise InvalidError("A run has an input or a command, not both")
+    if request.context is not None and request.config.get("configurable"):
+        raise InvalidError("A run has a context or a 'configurable', not both; prefer the context")
+    if not 0 <= request.after_seconds < math.inf:
+        raise InvalidError(f"after_seconds is {request.after_seconds}; expected 0 seconds or more")
+
+
+def given_to(request: RunRequest) -> Any:
+    """Return the input of the graph.
+
+    Raises:
+        InvalidError: The command is none.
+    """
+    return command_of(request.command) if request.command else request.input
+
+
+def command_of(given: Mapping[str, Any]) -> Command[Any]:
+    """Return a command from its JSON form.
+
+    Raises:
+        InvalidError: It has an unknown field, or one of a wrong type.
+    """
+    if unknown := sorted(set(given) - {"resume", "update", "goto"}):
+        raise InvalidError(f"The command has an unknown field {unknown[0]!r}; it has resume, update and goto")
+    update, goto = given.get("update"), given.get("goto")
+    options: dict[str, Any] = {}
+    if isinstance(update, list) and all(isinstance(each, list) and len(each) == 2 for each in update):
+        update = [(name, value) for name, value in update]
+    if goto is not None:
+        options["goto"] = [_goto(each) for each in goto] if isinstance(goto, list) else _goto(goto)
+    return Command(resume=given.get("resume"), update=update, **options)
+
+
+def _goto(given: Any) -> Any:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Mapping) and isinstance(node := given.get("node"), str):
+        return Send(node, given.get("input"))
+    raise InvalidError(f"A command's goto is {given!r}; expected a node's name, or {{'node': ..., 'input': ...}}")
+
+
+def options_of(request: RunRequest) -> RunOptions:
+    """Return how the run is executed."""
+    place = {name: value for name in _PLACE if (value := (request.checkpoint or {}).get(name)) is not None}
+    return RunOptions(
+        stream_modes=tuple(dict.fromkeys((*ALWAYS_LOGGED, *map(_engines, request.stream_modes)))),
+        subgraphs=request.stream_subgraphs,
+        interrupt_before=_nodes(request.interrupt_before),
+        interrupt_after=_nodes(request.interrupt_after),
+        durability=request.durability,
+        checkpoint=place or None,
+        erases_rollback=True,
+    )
+
+
+def _engines(mode: str) -> str:
+    return "messages" if mode == TUPLES else mode
+
+
+def _nodes(given: Sequence[str] | None) -> Nodes | None:
+    return given if given is None or given == "*" else tuple(given)
+
+
+def metadata_of(request: RunRequest, assistant: Assistant) -> dict[str, Any]:
+    """Return the metadata of the run."""
+    named = {} if request.thread_id is None else {"graph_id": assistant.graph_id}
+    return {**assistant.metadata, **named, "assistant_id": assistant.assistant_id, **request.metadata}
+
+
+def settings_of(
+    request: RunRequest, assistant: Assistant, caller: Caller, ids: Ids, metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], Any]:
+    """Return config and context of the run.
+
+    What is in the context is in `configurable` too, and the other way round: graphs look at either.
+    """
+    given = {**assistant.config, **request.config}
+    chosen = {**(assistant.config.get("configurable") or {}), **(request.config.get("configurable") or {})}
+    context = request.context
+    if context is None:
+        context = {**_mapping(assistant.context), **chosen} if isinstance(assistant.context, Mapping) else chosen
+    elif isinstance(context, Mapping):
+        context = {**_mapping(assistant.context), **context}
+    configurable = {
+        **chosen,
+        **_mapping(context),
+        "langgraph_auth_user": dict(caller.user) or None,
+        "langgraph_auth_user_id": caller.identity,
+        "langgraph_auth_permissions": list(caller.permissions),
+        "langgraph_request_id": str(uuid7()),
+        "__after_seconds__": request.after_seconds,
+        "run_id": ids.run_id,
+        "thread_id": ids.thread_id,
+        "graph_id": assistant.graph_id,
+        "assistant_id": assistant.assistant_id,
+        "user_id": caller.identity,
+    }
+    return {**given, "configurable": configurable, "metadata": {**given.get("metadata", {}), **metadata}}, context
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def labels_of(request: RunRequest, assistant: Assistant, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept with the run for records of it; its input, config and context are kept anyway."""
+    durability = request.durability or "async"
+    return {
+        "assistant_id": assistant.assistant_id,
+        "metadata": dict(metadata),
+        "strategy": request.multitask_strategy,
+        "kwargs": {
+            "command": None if request.command is None else dict(request.command),
+            "stream_mode": list(request.stream_modes),
+            "interrupt_before": _listed(request.interrupt_before),
+            "interrupt_after": _listed(request.interrupt_after),
+            "webhook": request.webhook,
+            "feedback_keys": list(request.feedback_keys) or None,
+            "temporary": is_temporary(request),
+            "subgraphs": request.stream_subgraphs,
+            "resumable": request.stream_resumable,
+            "checkpoint_during": durability != "exit",
+            "durability": durability,
+        },
+    }
+
+
+def _listed(nodes: Sequence[str] | None) -> Any:
+    return nodes if nodes is None or nodes == "*" else list(nodes)

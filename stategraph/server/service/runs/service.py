@@ -1,0 +1,279 @@
+"""Runs as protocols call them; see `port.Runs`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from stategraph.server.service.graphs.served import ServedGraphs
+from stategraph.server.service.port import (
+    Assistants,
+    Caller,
+    CancelAction,
+    ConflictError,
+    Filter,
+    InvalidError,
+    LoggedEvent,
+    NotFoundError,
+    RunRecord,
+    RunRequest,
+    Threads,
+    UnavailableError,
+)
+from stategraph.server.service.runs import requests
+from stategraph.server.service.runs.erasing import ROLLED_BACK, Erasing
+from stategraph.server.service.runs.records import record_of, statuses_of
+from stategraph.workers.eventlog import attach
+from stategraph.workers.leases import ENDED, RunStatus
+from stategraph.workers.registry.labelled import LabelledRun
+from stategraph.workers.registry.port import StoreUnavailableError
+from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.values import ThreadBusy, UnknownRunError
+from stategraph.workers.wakeups.signals import SignalKind
+
+#: Reason of a run that a client stopped.
+STOPPED: Final = "stopped by the client"
+
+#: How often someone who waits for the end of a run looks at it, if no signal comes.
+_LOOK_S: Final = 5.0
+_POLL_S: Final = 0.1
+
+_ACTIVE: Final = (RunStatus.PENDING, RunStatus.RUNNING)
+
+
+class RegistryRuns:
+    """Runs over a registry.
+
+    Args:
+        registry: Where runs are.
+        graphs: What they run.
+        assistants: Their settings.
+        threads: Where they run.
+        erasing: Ends what is taken back.
+    """
+
+    def __init__(
+        self,
+        registry: RunRegistry,
+        graphs: ServedGraphs,
+        assistants: Assistants,
+        threads: Threads,
+        erasing: Erasing,
+    ) -> None:
+        self.registry = registry
+        self._graphs = graphs
+        self._assistants = assistants
+        self._threads = threads
+        self._erasing = erasing
+
+    async def create(self, caller: Caller, request: RunRequest) -> RunRecord:
+        """Begin a run, see `port.Runs.create`."""
+        requests.check(request)
+        given = requests.given_to(request)
+        assistant = await self._assistants.get(caller, request.assistant_id)
+        ids = requests.ids_of(request)
+        metadata = requests.metadata_of(request, assistant)
+        metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
+        config, context = requests.settings_of(request, assistant, caller, ids, metadata)
+        await self._threads.used(ids.thread_id, assistant, config)
+        try:
+            await self.registry.submit(
+                ids.thread_id,
+                given,
+                target=self._graphs.target(assistant.graph_id),
+                on_conflict=request.multitask_strategy,
+                run_id=ids.run_id,
+                config=config,
+                context=context or None,
+                delay_s=request.after_seconds,
+                tenant=caller.identity,
+                options=requests.options_of(request),
+                labels=requests.labels_of(request, assistant, metadata),
+                kept_s=requests.KEPT_S if requests.is_temporary(request) else None,
+            )
+        except ThreadBusy as error:
+            raise ConflictError(
+                "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
+            ) from error
+        except StoreUnavailableError as error:
+            raise UnavailableError("The database is away; nothing is known of the run") from error
+        except (ValueError, TypeError) as error:
+            raise InvalidError(str(error)) from error
+        return record_of(await self._found(ids.run_id), self.registry)
+
+    async def create_many(self, caller: Caller, requests: Sequence[RunRequest]) -> list[RunRecord]:
+        """Begin several runs, see `port.Runs.create_many`."""
+        return [await self.create(caller, each) for each in requests]
+
+    async def _admit(
+        self, caller: Caller, request: RunRequest, ids: requests.Ids, metadata: Mapping[str, Any], assistant_id: str
+    ) -> dict[str, Any]:
+        """Make sure of the thread, and that the caller may run something on it; return the metadata of the run."""
+        value: dict[str, Any] = {
+            "thread_id": ids.thread_id,
+            "assistant_id": assistant_id,
+            "run_id": ids.run_id,
+            "status": "pending",
+            "metadata": dict(metadata),
+            "prevent_insert_if_inflight": request.multitask_strategy == "reject",
+            "multitask_strategy": request.multitask_strategy,
+            "if_not_exists": request.if_not_exists,
+            "after_seconds": request.after_seconds,
+            "kwargs": {"input": request.input, "command": request.command},
+        }
+        if request.thread_id is None:
+            allowed = await caller.authorize("threads", "create_run", value)
+            owner = {**_equalities(allowed), **_added(metadata, value["metadata"])}
+            await self._threads.create(Caller(caller.identity), thread_id=ids.thread_id, metadata=owner)
+            return dict(value["metadata"])
+        try:
+            await self._threads.check(caller, ids.thread_id, "create_run", value)
+        except NotFoundError:
+            if request.if_not_exists == "reject":
+                raise NotFoundError("Thread or assistant not found.") from None
+            await self._threads.create(caller, thread_id=ids.thread_id, if_exists="do_nothing")
+            await self._threads.check(caller, ids.thread_id, "create_run", value)
+        return dict(value["metadata"])
+
+    async def get(self, caller: Caller, run_id: str, thread_id: str | None = None) -> RunRecord:
+        """Look at a run, see `port.Runs.get`."""
+        return record_of(await self._seen(caller, run_id, "read", thread_id), self.registry)
+
+    async def list(
+        self, caller: Caller, thread_id: str, *, status: str | None = None, limit: int = 10, offset: int = 0
+    ) -> list[RunRecord]:
+        """List the runs of a thread, see `port.Runs.list`."""
+        await self._threads.check(caller, thread_id, "read", {"thread_id": thread_id})
+        found = await self.registry.labelled.of_thread(thread_id, statuses_of(status), limit, offset)
+        return [record_of(each, self.registry) for each in found]
+
+    async def wait(self, caller: Caller, run_id: str) -> RunRecord:
+        """Wait for the end of a run, see `port.Runs.wait`."""
+        await self._seen(caller, run_id, "read")
+        return record_of(await self._ended(run_id), self.registry)
+
+    async def output(self, caller: Caller, run_id: str) -> Any:
+        """Wait for the end of a run and return its values, see `port.Runs.output`."""
+        await self._seen(caller, run_id, "read")
+        run = await self._ended(run_id)
+        if (last := await self.registry.labelled.last_event(run_id, "values")) is not None:
+            return self.registry.load(last)
+        state = await self._threads.state(caller, run.info.thread_id)
+        return state.values
+
+    async def events(self, caller: Caller, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
+        """Read the events of a run, see `port.Runs.events`."""
+        await self._seen(caller, run_id, "read")
+        try:
+            async for event in attach(self.registry, run_id, after_seq):
+                yield event
+        except UnknownRunError as error:
+            raise NotFoundError("Run not found.") from error
+
+    async def last_seq(self, caller: Caller, run_id: str) -> int:
+        """Return the number of the newest event of a run, see `port.Runs.last_seq`."""
+        await self._seen(caller, run_id, "read")
+        return await self.registry.labelled.last_seq(run_id)
+
+    async def cancel(
+        self, caller: Caller, run_id: str, *, action: CancelAction = "interrupt", wait: bool = False
+    ) -> None:
+        """Stop a run, see `port.Runs.cancel`."""
+        run = await self._seen(caller, run_id, "update")
+        if run.info.status in ENDED:
+            raise ConflictError("The run has ended, there is nothing to cancel")
+        await self._stop(run, action, wait)
+
+    async def cancel_many(
+        self,
+        caller: Caller,
+        *,
+        thread_id: str | None = None,
+        run_ids: Sequence[str] | None = None,
+        status: Literal["pending", "running", "all"] | None = None,
+        action: CancelAction = "interrupt",
+    ) -> None:
+        """Stop several runs, see `port.Runs.cancel_many`."""
+        if status is not None and (thread_id is not None or run_ids):
+            raise InvalidError("Runs are named by a status, or by a thread and their ids, not both")
+        if status is not None:
+            wanted = _ACTIVE if status == "all" else (RunStatus(status),)
+            found = await self.registry.labelled.in_status(wanted)
+            runs = [each for each in found if await self._may(caller, each)]
+        elif thread_id is not None and run_ids:
+            runs = [await self._seen(caller, each, "update", thread_id) for each in run_ids]
+        else:
+            raise InvalidError("Which runs? Name a status, or a thread and the ids of its runs")
+        stopping = [each for each in runs if each.info.status not in ENDED]
+        if not stopping:
+            raise NotFoundError("No runs found to cancel.")
+        await asyncio.gather(*(self._stop(each, action, False) for each in stopping))
+
+    async def delete(self, caller: Caller, run_id: str) -> None:
+        """Delete a run that has ended, see `port.Runs.delete`."""
+        await self._seen(caller, run_id, "delete")
+        if not await self.registry.labelled.delete(run_id):
+            raise ConflictError("The run goes on: cancel it, or wait for its end")
+
+    # Helpers.
+
+    async def _stop(self, run: LabelledRun, action: CancelAction, wait: bool) -> None:
+        run_id = run.info.run_id
+        await self.registry.cancel(run_id, ROLLED_BACK if action == "rollback" else STOPPED)
+        if action == "rollback":
+            ending = self._erasing.erase_soon(self._ended(run_id))
+            if wait:
+                await asyncio.shield(ending)
+        elif wait:
+            await self._ended(run_id)
+
+    async def _found(self, run_id: str) -> LabelledRun:
+        try:
+            return await self.registry.labelled.get(run_id)
+        except UnknownRunError as error:
+            raise NotFoundError("Run not found.") from error
+        except StoreUnavailableError as error:
+            raise UnavailableError("The database is away") from error
+
+    async def _seen(self, caller: Caller, run_id: str, action: str, thread_id: str | None = None) -> LabelledRun:
+        """Return a run that the caller may do something with; runs are their threads' in this."""
+        run = await self._found(run_id)
+        found_on = run.info.thread_id
+        if thread_id is not None and found_on != thread_id:
+            raise NotFoundError("Run not found.")
+        try:
+            await self._threads.check(caller, found_on, action, {"thread_id": found_on, "run_id": run_id})
+        except NotFoundError:
+            raise NotFoundError("Run not found.") from None
+        return run
+
+    async def _may(self, caller: Caller, run: LabelledRun) -> bool:
+        try:
+            await self._seen(caller, run.info.run_id, "update")
+        except NotFoundError:
+            return False
+        return True
+
+    async def _ended(self, run_id: str) -> LabelledRun:
+        """Wait for the end of a run."""
+        bus = self.registry.bus
+        with bus.watch([(SignalKind.EVENTS, run_id)]) as wakes:
+            while (run := await self._found(run_id)).info.finished_at is None:
+                await wakes.wait(_LOOK_S if bus.is_live else _POLL_S)
+        return run
+
+
+def _equalities(allowed: Filter | None) -> dict[str, Any]:
+    """Return what a new thread has to have in its metadata to pass a filter."""
+    wanted = {}
+    for name, value in (allowed or {}).items():
+        if not isinstance(value, Mapping):
+            wanted[name] = value
+        elif "$eq" in value:
+            wanted[name] = value["$eq"]
+    return wanted
+
+
+def _added(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in after.items() if name not in before or before[name] != value}

@@ -1,0 +1,49 @@
+"""Sources of graphs for workers, other than importing the targets of runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run of a registry, as those who make its session or its graph see it.
+
+    Attributes:
+        run_id: The run.
+        thread_id: Its thread.
+        tenant: Whose run it is, as it was submitted; empty: nobody's.
+        context: What it was submitted with as the context of its graph, such as a reference to its session.
+        config: The config that its graph is called with.
+        takes_back: Whether it was submitted with `rollback`, has not begun, and is to erase what it takes back.
+    """
+
+    run_id: str
+    thread_id: str
+    tenant: str
+    context: Any = field(repr=False)
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    takes_back: bool = False
+
+
+class GraphMaker(ABC):
+    """Makes a graph for each attempt of a run."""
+
+    @abstractmethod
+    def open(self, run: StoredRun) -> AbstractAsyncContextManager[Any]:
+        """Return the compiled graph of a run, for the time of the attempt; what it raises is the end of the run."""
+
+
+class GraphSource(Protocol):
+    """Finds graphs by the targets of runs."""
+
+    async def find(self, target: str) -> Any:
+        """Return a compiled graph, or a `GraphMaker`.
+
+        Raises:
+            TransferError: It is not to be had in this process; the run is left to others.
+        """

@@ -1,0 +1,146 @@
+"""Runs with what their host keeps with them: its labels, the input and the config, for hosts that show all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio.to_thread
+
+from stategraph.workers.leases import ENDED, RunStatus
+from stategraph.workers.registry.operations import RegistryOperations, shown
+from stategraph.workers.registry.values import RunInfo, UnknownRunError
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRun:
+    """A run, and what it was submitted with.
+
+    Attributes:
+        info: What all hosts are shown.
+        labels: What the host keeps with it; empty if it was submitted without.
+        input: Serialised, as `RunRegistry.load` reads it.
+        config: Plain values for its config.
+        context: Serialised, as the input.
+        changed_at: When it was moved or its owner was heard last, in seconds since 1970.
+    """
+
+    info: RunInfo
+    labels: Mapping[str, Any]
+    input: bytes | None = field(repr=False)
+    config: Mapping[str, Any] = field(repr=False)
+    context: bytes | None = field(repr=False)
+    changed_at: float
+
+
+class LabelledRuns:
+    """Finds and deletes runs with their labels.
+
+    Args:
+        operations: The registry's operations; the rows are in its database.
+    """
+
+    def __init__(self, operations: RegistryOperations) -> None:
+        self._operations = operations
+        self._sql = operations.database.sql
+
+    async def get(self, run_id: str) -> LabelledRun:
+        """Return a run.
+
+        Raises:
+            UnknownRunError: There is none.
+        """
+        return await anyio.to_thread.run_sync(self._get, run_id)
+
+    async def of_thread(
+        self, thread_id: str, statuses: Sequence[RunStatus] = tuple(RunStatus), limit: int = 100, offset: int = 0
+    ) -> list[LabelledRun]:
+        """Return the runs of a thread in one of some statuses, the newest first."""
+        wanted = json.dumps([str(each) for each in statuses])
+        return await anyio.to_thread.run_sync(
+            self._find, self._sql.labelled_of_thread, thread_id, wanted, limit, offset
+        )
+
+    async def in_status(self, statuses: Sequence[RunStatus], limit: int = 1000) -> list[LabelledRun]:
+        """Return the runs in one of some statuses, the newest first."""
+        wanted = json.dumps([str(each) for each in statuses])
+        return await anyio.to_thread.run_sync(self._find, self._sql.labelled_in_status, wanted, limit)
+
+    async def left(self, reason: str, limit: int = 100) -> list[LabelledRun]:
+        """Return runs that have ended after they were asked to stop for a reason."""
+        return await anyio.to_thread.run_sync(self._find, self._sql.labelled_by_reason, reason, limit)
+
+    async def temporary_threads(self, limit: int = 100) -> list[str]:
+        """Return threads that are not kept any longer."""
+        return await anyio.to_thread.run_sync(self._temporary_threads, limit)
+
+    async def last_event(self, run_id: str, type: str) -> bytes | None:
+        """Return the payload of the newest event of a type, serialised; None if there is none."""
+        return await anyio.to_thread.run_sync(self._last_event, run_id, type)
+
+    async def last_seq(self, run_id: str) -> int:
+        """Return the number of a run's newest event; 0 if there is none."""
+        return await anyio.to_thread.run_sync(self._last_seq, run_id)
+
+    async def delete(self, run_id: str) -> bool:
+        """Delete a run that has ended, with its events; return False if it goes on, and leave it.
+
+        Raises:
+            UnknownRunError: There is none.
+        """
+        return await anyio.to_thread.run_sync(self.delete_now, run_id)
+
+    def delete_now(self, run_id: str) -> bool:
+        """Delete a run that has ended, see `delete`."""
+        self._operations.set_up()
+        with self._operations.database.transaction() as session:
+            found = session.execute(self._sql.life, (run_id,))
+            if not found:
+                raise UnknownRunError(f"The registry has no run '{run_id}'")
+            if RunStatus(found[0][2]) not in ENDED:
+                return False
+            session.change(self._sql.delete_events_of_run, (run_id,))
+            session.change(self._sql.delete_run, (run_id,))
+        return True
+
+    def _temporary_threads(self, limit: int) -> list[str]:
+        self._operations.set_up()
+        with self._operations.database.transaction(write=False) as session:
+            return [thread_id for (thread_id,) in session.execute(self._sql.temporary_threads, (limit,))]
+
+    def _last_event(self, run_id: str, type: str) -> bytes | None:
+        self._operations.set_up()
+        with self._operations.database.transaction(write=False) as session:
+            found = session.execute(self._sql.last_event, (run_id, type))
+        return found[0][0] if found else None
+
+    def _last_seq(self, run_id: str) -> int:
+        self._operations.set_up()
+        with self._operations.database.transaction(write=False) as session:
+            number: int = session.execute(self._sql.last_seq, (run_id,))[0][0]
+        return number
+
+    def _get(self, run_id: str) -> LabelledRun:
+        if not (found := self._find(self._sql.labelled, run_id)):
+            raise UnknownRunError(f"The registry has no run '{run_id}'")
+        return found[0]
+
+    def _find(self, statement: str, *parameters: object) -> list[LabelledRun]:
+        self._operations.set_up()
+        with self._operations.database.transaction(write=False) as session:
+            found = session.execute(statement, parameters)
+        return [_labelled(row) for row in found]
+
+
+def _labelled(found: tuple[Any, ...]) -> LabelledRun:
+    labels, input, config, context, changed_at, *info = found
+    return LabelledRun(
+        shown(info),
+        {} if labels is None else json.loads(labels),
+        input,
+        json.loads(config),
+        context,
+        changed_at,
+    )
