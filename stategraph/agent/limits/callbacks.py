@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from stategraph.agent.facts import ModelCall, Place
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
+from stategraph.agent.limits.refusals import refusing
 from stategraph.agent.limits.unfinished import answer_of
 
 #: The key under which LangChain's agents name themselves.
@@ -70,7 +71,8 @@ class _Begin(BaseCallbackHandler):
         sent = cast("Sequence[AnyMessage]", messages[0] if messages else ())
         provider, name = str(about.get("ls_provider") or ""), str(about.get("ls_model_name") or "")
         call = ModelCall(_place(about), provider, name, sent, len(sent))
-        self._meter.begin_alone(provider, name)
+        with refusing(LimitReachedError):
+            self._meter.begin_alone(provider, name)
         self._calls[run_id] = call
 
     def on_tool_start(
@@ -90,7 +92,8 @@ class _Begin(BaseCallbackHandler):
         at = _place(metadata or {})
         reached = self._meter.begin_tools(at, [str(kwargs.get("tool_call_id") or run_id)])
         if reached is not None:
-            raise LimitReachedError(reached.name, reached.allowed, reached.used)
+            with refusing(LimitReachedError):
+                raise LimitReachedError(reached.name, reached.allowed, reached.used)
 
 
 class _End(BaseCallbackHandler):

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
-
-_CALLBACKS = logging.getLogger("langchain_core.callbacks.manager")
-"""LangChain's logger, which warns of each error of a callback. Ours raise this error to keep a call from beginning."""
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a warning is about anything else than a limit, which the run itself tells of."""
-    error = record.args[-1] if isinstance(record.args, tuple) and record.args else None
-    return not (isinstance(error, str) and error.startswith(f"{LimitReachedError.__name__}("))
 
 
 class LimitReachedError(Exception):
@@ -44,6 +34,3 @@ class LimitReachedError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by content, with notes."""
         return type(self), (self.limit, self.allowed, self.used), self.__dict__
-
-
-_CALLBACKS.addFilter(_is_news)

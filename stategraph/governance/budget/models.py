@@ -16,7 +16,6 @@ Rules
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
@@ -35,10 +34,13 @@ from langchain_core.tracers.context import register_configure_hook
 from stategraph.agent.limits import bounds
 from stategraph.agent.limits.amounts import UsageTotals
 from stategraph.agent.limits.prices import PriceBook
+from stategraph.agent.limits.refusals import refusing
 from stategraph.agent.limits.unfinished import answer_of
 from stategraph.engine.config import environment
+from stategraph.errors import GraphInterrupt
 from stategraph.governance.budget.admission import Admission
 from stategraph.governance.budget.port import NOTHING, Amounts, Reservation
+from stategraph.governance.errors import BudgetExceeded
 
 first: ContextVar[BaseCallbackHandler | None] = ContextVar("stategraph_budget_first", default=None)
 second: ContextVar[BaseCallbackHandler | None] = ContextVar("stategraph_budget_second", default=None)
@@ -46,19 +48,6 @@ last: ContextVar[BaseCallbackHandler | None] = ContextVar("stategraph_budget_las
 
 for _each in (first, second, last):
     register_configure_hook(_each, inheritable=True)
-
-_NEWS: Final = ("BudgetExceeded(", "GraphInterrupt(")
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a warning of LangChain about a callback is about anything else than a refusal of ours."""
-    told = record.args
-    if not isinstance(told, tuple) or len(told) < 2:  # of a coroutine, LangChain names the error alone
-        return True
-    return not (str(told[0]) in ("_First", "_Second", "_Last") and str(told[-1]).startswith(_NEWS))
-
-
-logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_news)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +208,8 @@ class _First(_Handler, AsyncCallbackHandler):
         budget = self._budget
         if budget.begins(run_id):
             wanted = budget.wanted(kwargs, _sent(messages), run_id)
-            budget.keep(wanted, await budget.admission.admit(wanted.amounts, wanted.key, wanted.place))
+            with refusing(BudgetExceeded, GraphInterrupt):
+                budget.keep(wanted, await budget.admission.admit(wanted.amounts, wanted.key, wanted.place))
 
 
 class _Second(_Handler):
@@ -237,7 +227,8 @@ class _Second(_Handler):
         budget = self._budget
         if budget.begins(run_id):
             wanted = budget.wanted(kwargs, _sent(messages), run_id)
-            budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
+            with refusing(BudgetExceeded, GraphInterrupt):
+                budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
 
 
 class _Last(_Handler):
@@ -257,7 +248,8 @@ class _Last(_Handler):
         budget = self._budget
         if budget.begins(run_id):
             wanted = budget.wanted(kwargs, [HumanMessage(text) for text in prompts], run_id)
-            budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
+            with refusing(BudgetExceeded, GraphInterrupt):
+                budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Settle a call by what its answer took."""

@@ -20,6 +20,7 @@ from langchain_core.messages import AIMessage
 from stategraph.agent.facts import ModelCall, Place
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
+from stategraph.agent.limits.refusals import refusing
 from stategraph.errors import ConfigurationError
 
 
@@ -97,8 +98,10 @@ class Refusal(BaseCallbackHandler):
 
     def on_chat_model_start(self, *_: Any, **__: Any) -> None:
         """Raise the limit that is reached, if one is."""
-        self._budget.check()
+        with refusing(LimitReachedError):
+            self._budget.check()
 
     def on_tool_start(self, *_: Any, **__: Any) -> None:
         """Raise the limit that is reached, if one is."""
-        self._budget.check()
+        with refusing(LimitReachedError):
+            self._budget.check()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import subprocess
 import sys
 import threading
@@ -294,13 +293,3 @@ def test_twenty_agents_in_two_processes_never_pass_the_cap_by_more_than_one_rese
     assert highest < cap + most
     assert (state.spent, state.reserved) == (10 + 15 * sum(counts), 0)
     assert cap <= state.spent < cap + 15
-
-
-@pytest.mark.parametrize("told", [(), ("RuntimeError('x')",), ("Handler", "on_chain_end", "RuntimeError('x')"), None])
-def test_warnings_about_handlers_of_others_are_logged_whatever_they_name(
-    told: tuple[str, ...] | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    text = "Error in" + " %s" * len(told or ())
-    with caplog.at_level(logging.WARNING, logger="langchain_core.callbacks.manager"):
-        logging.getLogger("langchain_core.callbacks.manager").warning(text, *(told or ()))
-    assert len(caplog.records) == 1
