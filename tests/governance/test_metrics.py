@@ -154,14 +154,96 @@ def test_the_rules_are_whole_and_name_no_metric_that_is_not_there() -> None:
         assert rule["expr"].count("(") == rule["expr"].count(")")
 
 
-def test_promtool_accepts_the_rules() -> None:
+@pytest.fixture
+def promtool() -> str:
     program = shutil.which("promtool")
     if program is None:
         pytest.skip("promtool (Debian's package prometheus) is not installed")
-    done = subprocess.run(
-        [program, "check", "rules", FILES / "alerts.yaml"], capture_output=True, text=True, timeout=60
-    )
+    return program
+
+
+def accepted(promtool: str, *words: str | Path) -> None:
+    done = subprocess.run([promtool, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_rules(promtool: str) -> None:
+    accepted(promtool, "check", "rules", FILES / "alerts.yaml")
+
+
+def test_promtool_accepts_what_the_dashboard_asks_for(promtool: str, tmp_path: Path) -> None:
+    board = json.loads((FILES / "dashboard.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"panel:{number}", "expr": expr.replace("$__rate_interval", "5m")}
+        for number, expr in enumerate(asked)
+    ]
+    assert len(rules) == len(set(asked)) > 15
+    file = tmp_path / "panels.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    accepted(promtool, "check", "rules", file)
+
+
+PREFIX = "stategraph_governance_"
+
+#: For each alert: series of one value each minute under which it is quiet, and one under which it fires by 40 minutes.
+#: `_` is a minute without the series, `a+bxn` a value that grows n times.
+FIRING: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "AuditUnavailable": ({"audit_unavailable_total": "0x60"}, {"audit_unavailable_total": "_x37 1x20"}),
+    "AuditStorageAway": ({"audit_away": "0x36 1 0x20"}, {"audit_away": "0x30 1x30"}),
+    "AuditQueueGrows": ({"audit_queue": "4000x60"}, {"audit_queue": "0x30 6000x30"}),
+    "ActionsInDoubt": (
+        {'actions_total{status="in_doubt"}': "3x60"},
+        {'actions_total{status="in_doubt"}': "_x35 1x20"},
+    ),
+    "ActionsFail": (
+        {'actions_total{status="failed"}': "0+1x60", 'actions_total{status="completed"}': "0+9x60"},
+        {'actions_total{status="failed"}': "0+3x60", 'actions_total{status="completed"}': "0+7x60"},
+    ),
+    "ActionsRefused": (
+        {'actions_total{status="rejected"}': "0+4x60", 'actions_total{status="completed"}': "0+6x60"},
+        {'actions_total{status="rejected"}': "0+6x60", 'actions_total{status="completed"}': "0+4x60"},
+    ),
+    "CriticalEvents": (
+        {'audit_events_total{severity="error"}': "0+1x60"},
+        {'audit_events_total{severity="critical"}': "2x35 3x20"},
+    ),
+    "ApprovalsWait": ({"approvals_oldest_seconds": "0+10x60"}, {"approvals_oldest_seconds": "0+60x60"}),
+    "ApprovalsPile": ({"approvals_waiting": "900x60"}, {"approvals_waiting": "1100x60"}),
+    "BudgetsUsedUp": (
+        {'budget_refusals_total{unit="usd"}': "0+1x60"},
+        {'budget_refusals_total{unit="usd"}': "0+2x60"},
+    ),
+    "ReservationsLapse": (
+        {'budget_lapses_total{unit="usd"}': "1x60"},
+        {'budget_lapses_total{unit="usd"}': "_x20 1x40"},
+    ),
+}
+
+
+def test_each_alert_fires_when_it_should_and_is_quiet_otherwise(promtool: str, tmp_path: Path) -> None:
+    rules = yaml.safe_load((FILES / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert {each["alert"] for each in rules} == {f"Stategraph{name}" for name in FIRING}
+    tests = []
+    for name, cases in FIRING.items():
+        for series, samples in zip(cases, ([], [{"labels": "{}", "value": 1}]), strict=True):
+            tests.append(
+                {
+                    "name": name,
+                    "interval": "1m",
+                    "input_series": [{"series": PREFIX + key, "values": values} for key, values in series.items()],
+                    "promql_expr_test": [
+                        {
+                            "expr": f'count(ALERTS{{alertname="Stategraph{name}",alertstate="firing"}})',
+                            "eval_time": "40m",
+                            "exp_samples": samples,
+                        }
+                    ],
+                }
+            )
+    file = tmp_path / "tests.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(FILES / "alerts.yaml")], "tests": tests}))
+    accepted(promtool, "test", "rules", file)
 
 
 def test_the_dashboard_is_whole_and_names_no_metric_that_is_not_there() -> None:
