@@ -14,6 +14,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import uuid
 from collections import deque
@@ -518,7 +519,15 @@ REASONS: Final[Mapping[State, Reason]] = MappingProxyType(
 
 
 def _seen(key: str, offer: Offer) -> pins.Seen:
-    return pins.Seen(key, offer.capability.digest, offer.capability.description, offer.parts)
+    capability = offer.capability
+    contents = {
+        "title": capability.title,
+        "description": capability.description,
+        "input_schema": capability.input_schema,
+        "output_schema": capability.output_schema,
+    }
+    text = json.dumps(contents, ensure_ascii=False, indent=2, sort_keys=True, default=repr)
+    return pins.Seen(key, capability.digest, capability.description, offer.parts, text)
 
 
 def _versioned(offer: Offer, known: pins.KnownVersion) -> Entry:

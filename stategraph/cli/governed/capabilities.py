@@ -7,6 +7,7 @@ registry keeps versions (`SqliteVersions`).
 from __future__ import annotations
 
 import argparse
+import difflib
 import getpass
 import inspect
 from collections.abc import Mapping, Sequence
@@ -196,10 +197,33 @@ def _show(output: Output, known: Sequence[KnownVersion]) -> int:
     rows = [(each.scope, each.id, each.digest[:_SHORT], _released(each)) for each in known]
     text = table(("SCOPE", "ID", "DIGEST", "RELEASED"), rows) if rows else "No versions."
     for each in waiting:
-        text += f"\n\n{each.id} of {each.scope} says:\n{each.description}"
-        text += f"\nRelease it with --release '{each.id}' --scope '{each.scope}'"
+        text += f"\n\n{each.id} of {each.scope} says:\n{each.description}\n{_changed(each, known)}"
+        text += f"Release it with --release '{each.id}' --scope '{each.scope}'"
     output.show([_known(each) for each in known], text)
     return NOTHING_DONE if waiting else 0
+
+
+def _changed(version: KnownVersion, known: Sequence[KnownVersion]) -> str:
+    """Return how a version differs from the last one before it that was released; all of it, if there is none."""
+    before = [
+        each
+        for each in known
+        if (each.scope, each.key) == (version.scope, version.key) and each.released and each.version < version.version
+    ]
+    if not before:
+        return f"{version.contents}\n" if version.contents else ""
+    last = max(before, key=lambda each: each.version)
+    lines = [f"Changed since {last.id}: {', '.join(_differing(last.parts, version.parts)) or 'not known'}"]
+    if last.contents and version.contents:
+        both = last.contents.splitlines(), version.contents.splitlines()
+        lines += [line for line in difflib.unified_diff(*both, lineterm="", n=1) if line[:3] not in ("---", "+++")]
+    elif last.description != version.description:
+        lines.append(f"{last.id} said:\n{last.description}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
 
 
 def _released(version: KnownVersion) -> str:
@@ -215,6 +239,8 @@ def _known(version: KnownVersion) -> dict[str, Any]:
         "id": version.id,
         "digest": version.digest,
         "description": version.description,
+        "contents": version.contents,
+        "parts": dict(version.parts),
         "seen_at": version.seen_at.isoformat(),
         "released_by": version.released_by,
         "released_at": None if version.released_at is None else version.released_at.isoformat(),

@@ -38,12 +38,14 @@ class Seen:
         digest: Of the description.
         description: What models are told, for the person who looks at it.
         parts: Digests of its parts.
+        contents: All that models are told, such as the schemas, as JSON in text; for that person too.
     """
 
     key: str
     digest: str
     description: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
+    contents: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class KnownVersion:
         seen_at: When it was seen first.
         released_by: Who released it; None: it is in quarantine. The first one that is released by itself has `first`.
         released_at: When; None: not yet.
+        contents: All that models would be told, as JSON in text; empty: an earlier version of this package noted it.
     """
 
     scope: str
@@ -71,6 +74,7 @@ class KnownVersion:
     seen_at: datetime
     released_by: str | None = None
     released_at: datetime | None = None
+    contents: str = ""
 
     @property
     def id(self) -> str:
@@ -115,6 +119,9 @@ class VersionStore(Protocol):
 
 FIRST_BY: Final = "first"
 
+MOST_CONTENTS: Final = 256 * 1024
+"""Characters of the contents that are kept of a version."""
+
 MOST_WAITING: Final = 16
 """Versions of one capability that wait in quarantine."""
 
@@ -135,7 +142,16 @@ def plan(
             by = FIRST_BY if number == 1 and first == "release" else None
             released_at = now if by else None
             there = KnownVersion(
-                scope, each.key, number, each.digest, each.description, dict(each.parts), now, by, released_at
+                scope,
+                each.key,
+                number,
+                each.digest,
+                each.description,
+                dict(each.parts),
+                now,
+                by,
+                released_at,
+                each.contents[:MOST_CONTENTS],
             )
             new.append(there)
         found[each.key] = there
@@ -193,6 +209,9 @@ class MemoryVersions:
         return [each for each in self._known.values() if each.scope == scope]
 
 
+_COLUMNS: Final = "scope, key, version, digest, description, parts, seen_at, released_by, released_at, contents"
+
+
 class SqliteVersions:
     """A store in a SQLite file, or in the memory of this process.
 
@@ -208,6 +227,7 @@ class SqliteVersions:
         CREATE TABLE IF NOT EXISTS sg_capability_version (
           scope TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL,
           description TEXT NOT NULL, parts TEXT NOT NULL, seen_at TEXT NOT NULL, released_by TEXT, released_at TEXT,
+          contents TEXT NOT NULL DEFAULT '',
           PRIMARY KEY (scope, key, version), UNIQUE (scope, key, digest)
         ) WITHOUT ROWID
     """
@@ -227,6 +247,7 @@ class SqliteVersions:
                 self._connection.execute(self._TABLE)
             else:
                 self._require_table()
+            self._add_contents()
         except sqlite3.Error as error:
             self._connection.close()
             raise self._unusable(error) from error
@@ -241,6 +262,20 @@ class SqliteVersions:
                 f"The database '{self.path}' has no versions of capabilities: name the file that the registry was "
                 "given, as SqliteVersions(FILE)"
             )
+
+    def _add_contents(self) -> None:
+        """Add the column that files of earlier versions of this package do not have."""
+        if self._has_contents():
+            return
+        with self._transaction():
+            if not self._has_contents():  # another process may have been quicker
+                self._connection.execute(
+                    "ALTER TABLE sg_capability_version ADD COLUMN contents TEXT NOT NULL DEFAULT ''"
+                )
+
+    def _has_contents(self) -> bool:
+        columns = self._connection.execute("SELECT name FROM pragma_table_info('sg_capability_version')")
+        return ("contents",) in columns.fetchall()
 
     def close(self) -> None:
         """Close the file."""
@@ -263,7 +298,7 @@ class SqliteVersions:
             known = self._rows("WHERE scope = ?", scope)
             found, new = plan(scope, seen, known, first, now)
             self._connection.executemany(
-                "INSERT INTO sg_capability_version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, new)
+                f"INSERT INTO sg_capability_version ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, new)
             )
             self._connection.executemany(
                 "DELETE FROM sg_capability_version WHERE scope = ? AND key = ? AND version = ?",
@@ -298,7 +333,7 @@ class SqliteVersions:
 
     def _rows(self, where: str, *values: str) -> list[KnownVersion]:
         rows = self._connection.execute(
-            f"SELECT * FROM sg_capability_version {where} ORDER BY scope, key, version",
+            f"SELECT {_COLUMNS} FROM sg_capability_version {where} ORDER BY scope, key, version",
             values,
         )
         return [_version(row) for row in rows]
@@ -342,15 +377,16 @@ def _row(version: KnownVersion) -> tuple[object, ...]:
         version.seen_at.isoformat(),
         version.released_by,
         released,
+        version.contents,
     )
 
 
 def _version(row: Sequence[str]) -> KnownVersion:
-    scope, key, version, digest, description, parts, seen_at, released_by, released_at = row
+    scope, key, version, digest, description, parts, seen_at, released_by, released_at, contents = row
     by_name = dict(each.split("=", 1) for each in parts.split(" ") if each)
     released = None if released_at is None else datetime.fromisoformat(released_at)
     seen = datetime.fromisoformat(seen_at)
-    return KnownVersion(scope, key, int(version), digest, description, by_name, seen, released_by, released)
+    return KnownVersion(scope, key, int(version), digest, description, by_name, seen, released_by, released, contents)
 
 
 Clock = Callable[[], datetime]

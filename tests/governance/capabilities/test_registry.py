@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from stategraph.governance.errors import AuditUnavailable, CapabilityDenied, Gov
 from stategraph.governance.registry import Change, Registry
 from stategraph.governance.view import CapabilityGraph
 from tests.governance.capabilities.given import Log, Source, context, offered
+from tests.sqlite import connection
 
 pytestmark = pytest.mark.anyio
 
@@ -264,3 +266,18 @@ async def test_a_refresh_that_is_cancelled_changes_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert registry.snapshot() is before
+
+
+def test_a_file_of_an_earlier_version_keeps_its_versions_and_notes_contents_from_now_on(tmp_path: Path) -> None:
+    file = tmp_path / "versions.db"
+    with SqliteVersions(file) as versions:
+        Registry(versions=versions).add(offered("mcp:github/search", "0", description="Search."))
+    with connection(file) as made:
+        made.execute("ALTER TABLE sg_capability_version DROP COLUMN contents")
+    with SqliteVersions(file, create=False) as versions:
+        Registry(versions=versions).add(offered("mcp:github/search", "0", description="Search the web."))
+        old, new = versions.all()
+    assert (old.version, old.released, old.contents) == (1, True, "")
+    assert (new.version, new.released) == (2, False)
+    assert json.loads(new.contents)["description"] == "Search the web."
+    assert json.loads(new.contents)["input_schema"]["properties"] == {"n": {"type": "integer"}}
