@@ -80,6 +80,26 @@ WHERE s.thread_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {TABLE} i WHERE i.th
 ) AS u WHERE u.first IS NOT NULL"""
 
 
+def tables(words: Words) -> Iterable[str]:
+    """Return the statements that make the table, unless it is there."""
+    real = words.real
+    yield f"""CREATE TABLE IF NOT EXISTS {TABLE} (
+        thread_id TEXT PRIMARY KEY,
+        created_at {real} NOT NULL,
+        updated_at {real} NOT NULL,
+        title TEXT,
+        owner TEXT,
+        metadata TEXT NOT NULL,
+        status TEXT NOT NULL,
+        holder TEXT,
+        held_until {real} NOT NULL,
+        version BIGINT NOT NULL,
+        words TEXT NOT NULL
+    )"""
+    yield f"CREATE INDEX IF NOT EXISTS {TABLE}_updated ON {TABLE} (updated_at, thread_id)"
+    yield f"CREATE INDEX IF NOT EXISTS {TABLE}_owner ON {TABLE} (owner, updated_at, thread_id)"
+
+
 class Connection(Protocol):
     """The saver's database."""
 
@@ -114,25 +134,7 @@ class SqlIndex:
         if there:
             return  # to ask for it again may need rights that nothing else here does
         lock = [] if self._words.lock is None else [(self._words.lock, ())]
-        await self._connection.execute(*lock, *((each, ()) for each in self._tables()))
-
-    def _tables(self) -> Iterable[str]:
-        real = self._words.real
-        yield f"""CREATE TABLE IF NOT EXISTS {TABLE} (
-            thread_id TEXT PRIMARY KEY,
-            created_at {real} NOT NULL,
-            updated_at {real} NOT NULL,
-            title TEXT,
-            owner TEXT,
-            metadata TEXT NOT NULL,
-            status TEXT NOT NULL,
-            holder TEXT,
-            held_until {real} NOT NULL,
-            version BIGINT NOT NULL,
-            words TEXT NOT NULL
-        )"""
-        yield f"CREATE INDEX IF NOT EXISTS {TABLE}_updated ON {TABLE} (updated_at, thread_id)"
-        yield f"CREATE INDEX IF NOT EXISTS {TABLE}_owner ON {TABLE} (owner, updated_at, thread_id)"
+        await self._connection.execute(*lock, *((each, ()) for each in tables(self._words)))
 
     async def get(self, thread_id: str) -> Row | None:
         """Return a row; None if there is none."""

@@ -16,7 +16,9 @@ from typing import Any, Literal, Protocol
 from stategraph.server.service.values import (
     ANYONE,
     FIRST_PAGE,
+    UNSAID,
     Assistant,
+    AssistantSettings,
     Authorize,
     Caller,
     CancelAction,
@@ -197,10 +199,70 @@ class Graphs(Protocol):
 
 
 class Assistants(Protocol):
-    """Assistants; each graph is one by itself."""
+    """Assistants, in versions; each graph is one by itself."""
 
     async def get(self, caller: Caller, assistant_id: str) -> Assistant:
         """Return an assistant by its id or by that of its graph.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    async def to_run(self, caller: Caller, assistant_id: str) -> Assistant:
+        """Return an assistant that a run is made with: one that the caller may see, or one that stands for a graph.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    async def create(
+        self,
+        caller: Caller,
+        graph_id: str,
+        settings: AssistantSettings = UNSAID,
+        *,
+        assistant_id: str | None = None,
+        if_exists: Literal["raise", "do_nothing"] = "raise",
+    ) -> Assistant:
+        """Make an assistant.
+
+        Raises:
+            ConflictError: It is there, and `if_exists` is `raise`.
+            NotFoundError: There is no such graph.
+        """
+
+    async def update(
+        self, caller: Caller, assistant_id: str, settings: AssistantSettings, *, graph_id: str | None = None
+    ) -> Assistant:
+        """Make a new version of an assistant.
+
+        Raises:
+            NotFoundError: There is no such assistant, or graph.
+        """
+
+    async def versions(
+        self,
+        caller: Caller,
+        assistant_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        page: Page = FIRST_PAGE,
+    ) -> list[Assistant]:
+        """List the versions of an assistant, the newest first.
+
+        Raises:
+            NotFoundError: There is no such assistant.
+        """
+
+    async def set_latest(self, caller: Caller, assistant_id: str, version: int | None) -> Assistant:
+        """Make a version of an assistant the current one.
+
+        Raises:
+            NotFoundError: There is no such assistant or version.
+        """
+
+    async def delete(self, caller: Caller, assistant_id: str) -> None:
+        """Delete an assistant.
 
         Raises:
             NotFoundError: There is none.
@@ -217,6 +279,16 @@ class Assistants(Protocol):
     ) -> list[Assistant]:
         """List assistants."""
 
+    async def count(
+        self,
+        caller: Caller,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        graph_id: str | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Count assistants."""
+
 
 class Threads(Protocol):
     """Threads and their states. The status of a thread is that of its runs."""
@@ -229,8 +301,9 @@ class Threads(Protocol):
         metadata: Mapping[str, Any] | None = None,
         if_exists: Literal["raise", "do_nothing"] = "raise",
         ttl: Mapping[str, Any] | None = None,
+        supersteps: Sequence[Mapping[str, Any]] | None = None,
     ) -> Thread:
-        """Make a thread.
+        """Make a thread, with a state if there are supersteps.
 
         Raises:
             ConflictError: It is there, and `if_exists` is `raise`.
@@ -282,8 +355,14 @@ class Threads(Protocol):
     ) -> int:
         """Count threads."""
 
-    async def update(self, caller: Caller, thread_id: str, metadata: Mapping[str, Any]) -> Thread:
-        """Merge metadata into a thread's."""
+    async def update(
+        self,
+        caller: Caller,
+        thread_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        ttl: Mapping[str, Any] | None = None,
+    ) -> Thread:
+        """Merge metadata into a thread's, and say how long it lives from now on."""
 
     async def delete(self, caller: Caller, thread_id: str) -> None:
         """Delete a thread with its runs, events and checkpoints."""
@@ -331,10 +410,19 @@ class Threads(Protocol):
 class Store(Protocol):
     """Long-term memory: values by namespace and key. Namespaces are changed by the caller's `authorize`."""
 
-    async def put(self, caller: Caller, namespace: Sequence[str], key: str, value: Mapping[str, Any]) -> None:
-        """Store a value."""
+    async def put(
+        self,
+        caller: Caller,
+        namespace: Sequence[str],
+        key: str,
+        value: Mapping[str, Any],
+        *,
+        index: Any = None,
+        ttl: float | None = None,
+    ) -> None:
+        """Store a value; `ttl` is in minutes."""
 
-    async def get(self, caller: Caller, namespace: Sequence[str], key: str) -> Any:
+    async def get(self, caller: Caller, namespace: Sequence[str], key: str, *, refresh_ttl: bool | None = None) -> Any:
         """Return an item; None if there is none."""
 
     async def delete(self, caller: Caller, namespace: Sequence[str], key: str) -> None:
@@ -349,6 +437,7 @@ class Store(Protocol):
         filter: Mapping[str, Any] | None = None,
         limit: int = 10,
         offset: int = 0,
+        refresh_ttl: bool | None = None,
     ) -> list[Any]:
         """List items below a namespace."""
 
@@ -366,17 +455,65 @@ class Store(Protocol):
 
 
 class Crons(Protocol):
-    """Schedules."""
+    """Schedules of runs."""
 
-    async def create(self, caller: Caller, request: RunRequest, schedule: str, **options: Any) -> Cron:
+    async def create(self, caller: Caller, payload: Mapping[str, Any], *, thread_id: str | None = None) -> Cron:
         """Make a schedule.
 
+        Args:
+            caller: Who asks; its runs are this caller's.
+            payload: `assistant_id`, `schedule`, `timezone`, `end_time`, `enabled`, `metadata`, `on_run_completed`, and
+                what the runs are asked for with, by the names of the LangGraph API.
+            thread_id: Where they are; None: each on a thread of its own.
+
         Raises:
-            InvalidError: The schedule is none.
+            InvalidError: The schedule is none, or another field makes no sense.
+            NotFoundError: There is no such assistant or thread.
         """
 
+    async def get(self, caller: Caller, cron_id: str) -> Cron:
+        """Return a schedule.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    async def update(self, caller: Caller, cron_id: str, changes: Mapping[str, Any]) -> Cron:
+        """Change fields of a schedule's payload, and so when it is due.
+
+        Raises:
+            InvalidError: A field makes no sense.
+            NotFoundError: There is none.
+        """
+
+    async def search(
+        self,
+        caller: Caller,
+        *,
+        assistant_id: str | None = None,
+        thread_id: str | None = None,
+        enabled: bool | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        page: Page = FIRST_PAGE,
+    ) -> list[Cron]:
+        """List schedules."""
+
+    async def count(
+        self,
+        caller: Caller,
+        *,
+        assistant_id: str | None = None,
+        thread_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Count schedules."""
+
     async def delete(self, caller: Caller, cron_id: str) -> None:
-        """Delete a schedule."""
+        """Delete a schedule; runs that it began stay.
+
+        Raises:
+            NotFoundError: There is none.
+        """
 
 
 @dataclass(slots=True)

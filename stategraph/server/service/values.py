@@ -44,6 +44,12 @@ class InvalidError(ServiceError):
     status = 422
 
 
+class MalformedError(InvalidError):
+    """The parts of the request contradict each other, or the thing that it is about."""
+
+    status = 400
+
+
 class RefusedError(ServiceError):
     """The caller may not do that."""
 
@@ -246,6 +252,29 @@ class Assistant:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssistantSettings:
+    """Settings of an assistant that is made or changed; what is None is as it was, or empty.
+
+    Attributes:
+        config: What its runs have as config.
+        context: What its runs have as context.
+        metadata: Free; a change is merged into what is there.
+        name: For people.
+        description: For people and for models.
+    """
+
+    config: Mapping[str, Any] | None = None
+    context: Any = None
+    metadata: Mapping[str, Any] | None = None
+    name: str | None = None
+    description: str | None = None
+
+
+#: Settings of which nothing is said.
+UNSAID: Final = AssistantSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class Thread:
     """A conversation.
@@ -260,7 +289,8 @@ class Thread:
         status: `idle`, `busy`, `interrupted` or `error`.
         values: The values of its newest checkpoint; None if it has none.
         interrupts: By task, what it waits for.
-        error: What its last run failed with; None if it did not.
+        error: What its last run failed with, as `{"error": kind, "message": text}`; None if it did not.
+        has_state: Whether it has had a run, or was written to.
     """
 
     thread_id: str
@@ -273,6 +303,7 @@ class Thread:
     values: Any
     interrupts: Mapping[str, Any]
     error: Any = None
+    has_state: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +318,8 @@ class Cron:
         timezone: Name of the time zone; None: UTC.
         payload: What the run is asked for with.
         metadata: Free; its owner among others.
+        user_id: Who made it; empty where there is no authentication.
+        on_completion: What becomes of the thread of a run; None for a thread that is named.
         enabled: Whether it is begun.
         end_time: When it stops; None: never.
         next_run_at: When it is begun next; None: never.
@@ -301,6 +334,8 @@ class Cron:
     timezone: str | None
     payload: Mapping[str, Any] = field(repr=False)
     metadata: Mapping[str, Any]
+    user_id: str
+    on_completion: str | None
     enabled: bool
     end_time: datetime | None
     next_run_at: datetime | None

@@ -27,7 +27,7 @@ class Assistants:
         self._graphs = graphs
         self.settings: dict[str, Any] = {"config": {}, "context": None, **settings}
 
-    async def get(self, caller: Caller, assistant_id: str) -> Assistant:
+    async def to_run(self, caller: Caller, assistant_id: str) -> Assistant:
         if assistant_id not in self._graphs.ids():
             raise NotFoundError(f"no assistant {assistant_id}")
         about = {"metadata": {"created_by": "system"}, "name": assistant_id, "description": None, "version": 1}

@@ -71,7 +71,7 @@ class RegistryRuns:
         """Begin a run, see `port.Runs.create`."""
         requests.check(request)
         given = requests.given_to(request)
-        assistant = await self._assistants.get(caller, request.assistant_id)
+        assistant = await self._assistants.to_run(caller, request.assistant_id)
         ids = requests.ids_of(request)
         metadata = requests.metadata_of(request, assistant)
         metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
