@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stategraph.governance.capabilities.port import Offer
     from stategraph.governance.capabilities.versions import KnownVersion
     from stategraph.governance.registry import Entry, Registry
+    from stategraph.governance.view import CapabilityView
 
 _SHORT: Final = 12
 _HEADER: Final = b"SQLite format 3\x00"
@@ -43,8 +44,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="who has looked at it (default: your name on this machine)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.epilog = (
-        "Exit code: 0 done, 1 something is in quarantine or cannot be used, 2 it does not work. Servers are not "
-        "contacted. See docs/capabilities.md."
+        "Exit code: 0 done, 1 something is in quarantine, cannot be used, or has a fault, 2 it does not work. Servers "
+        "are not contacted. See docs/capabilities.md."
     )
     parser.set_defaults(run=run)
 
@@ -99,22 +100,36 @@ def _target(arguments: argparse.Namespace, output: Output) -> int:
         )
         for each in entries
     ]
+    faults = _faults(registry) if not arguments.patterns else []
     unusable = [each for each in entries if each.state != "usable"]
     text = table(("NAME", "ID", "RISK", "TRUST", "DIGEST"), rows) + "\n" if rows else ""
-    text += "".join(f"{each.capability.id} is {each.state}: {each.why}\n" for each in unusable)
+    text += "".join(f"{each.capability.id} is {each.state}: {each.why}\n" for each in unusable if arguments.patterns)
+    text += "".join(f"{each}\n" for each in faults)
     text += f"{len(newest)} {'capability' if len(newest) == 1 else 'capabilities'}. Digest of the whole view: {digest}"
-    output.show({"capabilities": facts, "view_digest": digest}, text)
-    return NOTHING_DONE if unusable else 0
+    output.show({"capabilities": facts, "view_digest": digest, "problems": faults}, text)
+    return NOTHING_DONE if unusable or faults else 0
+
+
+def _faults(registry: Registry) -> list[str]:
+    """Return what is wrong with what a registry has, for a session that sees all of it."""
+    from stategraph.governance.view_checks import problems
+
+    return problems(registry, _view(registry))
 
 
 def _names(registry: Registry) -> tuple[dict[str, str], str]:
     """Return the names that models would call capabilities by, and the digest of all that can be used."""
+    view = _view(registry)
+    return {each.id: name for name, each in view.names.items()}, view.digest
+
+
+def _view(registry: Registry) -> CapabilityView:
+    """Return what a session sees that may see everything."""
     from stategraph.governance.context import AgentRef, Principal, RuntimeSessionContext
     from stategraph.governance.view import CapabilityGraph
 
     principal = Principal(registry.tenant or "host", "cli")
-    view = CapabilityGraph.build(registry, RuntimeSessionContext(principal, AgentRef("cli"), "cli"))
-    return {each.id: name for name, each in view.names.items()}, view.digest
+    return CapabilityGraph.build(registry, RuntimeSessionContext(principal, AgentRef("cli"), "cli"))
 
 
 def _facts(entry: Entry, names: dict[str, str]) -> dict[str, Any]:
