@@ -491,6 +491,9 @@ class Machine:
         """
         if not single:
             self._check_ended()
+        # For those who store; see `Reader`.
+        if not (self._unrecorded or (single and self._single.node.reads == START)):  # type: ignore[union-attr]
+            self.state.is_read = True
         try:
             updated = self.state.apply_single(self._single) if single else self._apply()  # type: ignore[arg-type]
         except BaseException as error:
@@ -507,9 +510,6 @@ class Machine:
             if self._tells_values:
                 self.outbox.append(ValuesChanged())
         if not self._unrecorded:
-            # For those who store; see `Reader`.
-            if not (single and self._single.node.reads == START):  # type: ignore[union-attr]
-                self.state.is_read = True
             if single and self._apart:
                 self.checkpoints.undescribed = "loop"
             else:
@@ -575,6 +575,7 @@ class Machine:
         moves.check(self.status, "pause")
         self._widen()
         if self._records.pending and any(task.writes for task in self._tasks.values()):
+            self.state.is_read = True
             updated = self.state.apply(self._in_order())
             if not self._outputs.isdisjoint(updated):
                 self._tell_values()

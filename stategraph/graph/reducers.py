@@ -45,7 +45,7 @@ from stategraph.engine.config import environment
 
 Messages = list[MessageLikeRepresentation] | MessageLikeRepresentation
 
-_NAME: Final = "add_messages"
+_NAME: Final = message_index.ADD_MESSAGES
 
 # The exact classes that need no conversion. Looking a class up here is four times faster than asking
 # isinstance, which pydantic's metaclass answers in Python.

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph import END, START, StateGraph, add_messages
-from stategraph.engine.checkpoints import known_lists, message_lists
+from stategraph.engine.checkpoints import known_lists, message_index, message_lists
 from stategraph.engine.checkpoints.known_lists import KnownLists, Reader
 from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.graph import reducers
 from tests.engine.test_encoded_messages import conversation, message
 from tests.properties import examples
 
@@ -131,11 +133,11 @@ def test_a_saver_of_another_class_is_asked_itself_and_a_known_one_stays_as_it_is
 
 def test_what_is_known_is_bounded() -> None:
     known = KnownLists(limit=1_000)
-    lists = {bytes((number,)): MessageList([HumanMessage], b"f" * 100, b"e" * 92, True) for number in range(10)}
+    lists = {bytes((number,)): MessageList([HumanMessage], b"f" * 20, b"e" * 20, None) for number in range(10)}
     for key, of_one in lists.items():
         known.keep(key, of_one)
     assert [key for key, of_one in lists.items() if known.find(key, of_one.encoded, 0)] == list(lists)[5:]
-    known.keep(b"large", MessageList([HumanMessage], b"f" * 1_500, b"e", True))
+    known.keep(b"large", MessageList([HumanMessage], b"f" * 1_500, b"e", None))
     assert known.find(b"large", b"e", 0) is None
 
 
@@ -216,6 +218,97 @@ def test_turns_of_a_thread_come_to_the_same_as_without(
         outcomes.append(without_ids(shown))
     assert outcomes[0] == outcomes[1]
     assert restored >= 3
+
+
+class Talk(Chat, total=False):
+    go: str
+
+
+def renaming(saver: Any) -> Any:
+    """Give the fourth message another id in place when told so, and write a message of that id."""
+
+    def rename(state: Talk) -> dict[str, Any]:
+        if "go" not in state:
+            return {}
+        state["messages"][3].id = "renamed"
+        return {"messages": [HumanMessage("in its place", id="renamed")]}
+
+    builder = StateGraph(Talk).add_node("rename", rename).add_edge(START, "rename").add_edge("rename", END)
+    return builder.compile(checkpointer=saver)
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_ids_that_a_node_has_changed_are_found_where_they_are(durability: str, driver: Any) -> None:
+    outcomes = []
+    for saver in (InMemorySaver(), OwnSaver()):
+        graph = renaming(saver)
+        long = [HumanMessage(str(number), id=f"m{number}") for number in range(40)]
+        shown = [driver.invoke(graph, {"messages": long}, THREAD, durability=durability)]
+        for _ in range(2):  # nothing is written to the messages before the node has them
+            shown.append(driver.invoke(graph, {"go": "on"}, THREAD, durability=durability))
+        outcomes.append(without_ids([{"messages": each["messages"]} for each in shown]))
+    assert outcomes[0] == outcomes[1]
+    assert [len(messages) for messages in outcomes[0]] == [40, 40, 40]
+
+
+def test_the_positions_of_ids_in_a_long_list_are_found_once_a_process(
+    driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexed: list[int] = []
+    index = reducers._positions
+    monkeypatch.setattr(reducers, "_positions", lambda ids: indexed.append(len(ids)) or index(ids))
+    graph = chat(InMemorySaver())
+    driver.invoke(graph, {"messages": [HumanMessage("x", id=f"x{number}") for number in range(40)]}, THREAD)
+    driver.invoke(graph, {"messages": [HumanMessage("q", id="q")]}, THREAD)
+    indexed.clear()
+    replaced = driver.invoke(graph, {"messages": [HumanMessage("again", id="x7")]}, THREAD)["messages"]
+    assert indexed == []
+    assert [each.content for each in replaced[6:9]] == ["x", "again", "x"]
+    assert driver.invoke(graph, {"messages": [RemoveMessage("x7")]}, THREAD)["messages"][7].id == "x8"
+
+
+class State:
+    """Stands for a run's state."""
+
+    is_read = False
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize(
+    "loaded_last",
+    [HumanMessage("x", id="last"), HumanMessage("x", id="m3"), AIMessageChunk("x", id="last"), HumanMessage("x")],
+    ids=["plain", "of the same id", "a piece", "without an id"],
+)
+def test_the_reducer_makes_the_same_of_a_list_that_comes_with_its_positions(loaded_last: Any, read: bool) -> None:
+    serde, state, results = JsonPlusSerializer(), State(), []
+    stored = serde.dumps_typed([*(HumanMessage(str(number), id=f"m{number}") for number in range(20)), loaded_last])
+    for offers in (False, True, True):
+        reader = Reader(InMemorySaver(serde=serde))
+        messages = reader.saver.serde.loads_typed(stored)
+        state.is_read = False
+        if offers:
+            known_lists.offer_positions(reader.lists, state)
+        if read:
+            state.is_read = True
+            messages[5].id = "renamed"
+        merged = add_messages(messages, [HumanMessage("new", id="m3"), HumanMessage("new", id="renamed")])
+        results.append([(type(each), each.content, each.id if each.content != "x" else "") for each in merged])
+    assert results[0] == results[1] == results[2]
+
+
+def test_positions_that_are_offered_keep_no_run_and_no_list_alive() -> None:
+    message_index.forget_all()
+    serde, stored = JsonPlusSerializer(), JsonPlusSerializer().dumps_typed(conversation(20))
+    for _ in range(3):
+        reader, state = Reader(InMemorySaver(serde=serde)), State()
+        reader.saver.serde.loads_typed(stored)
+        known_lists.offer_positions(reader.lists, state)
+        assert message_index.remembered_count() >= 1
+        of_run = weakref.ref(state)
+        del reader, state
+        assert of_run() is None
+    message_index.forget_orphans()
+    assert message_index.remembered_count() == 0
 
 
 def without_ids(shown: list[Any]) -> Any:

@@ -51,7 +51,8 @@ class Reader:
         channels: The live channels.
         program: The compiled graph.
         is_read: Whether values of channels, but the run's input, were given to other code than their reducers. What is
-            made ready for a node counts when its step ends, in a run that stores something.
+            made ready for a node counts when its step ends, before its writes are applied, in a run that stores
+            something.
     """
 
     __slots__ = ("_last_view", "_shown", "_views", "channels", "is_read", "program")

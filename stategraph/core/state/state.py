@@ -45,7 +45,17 @@ class State(Reader):
         ignored: What was asked for and cannot be done, in words, each said once.
     """
 
-    __slots__ = ("_active", "_checkpoint", "_frozen", "_later", "_rule", "_stored", "_versioning", "ignored")
+    __slots__ = (
+        "__weakref__",
+        "_active",
+        "_checkpoint",
+        "_frozen",
+        "_later",
+        "_rule",
+        "_stored",
+        "_versioning",
+        "ignored",
+    )
 
     def __init__(
         self,

@@ -120,7 +120,7 @@ class EncodedMessages:
         """Take over lists that the run has loaded, and what is known of them."""
         for loaded, known in lists:
             line = self._lines[id(loaded[0])] = _Line(loaded[0])
-            line.loaded = loaded if known.named else None
+            line.loaded = loaded if known.positions is not None else None
             line.times = REMEMBERED_FROM
             line.classes, line.fields, line.encoded = known.classes, known.fields, bytearray(known.encoded)
 

@@ -21,11 +21,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from typing import Any, Final
+from collections.abc import Iterable
+from functools import partial
+from itertools import count
+from typing import Any, Final, Protocol
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from stategraph.engine.checkpoints import collector, message_lists
+from stategraph.engine.checkpoints import collector, message_index, message_lists
 from stategraph.engine.checkpoints.encoded_messages import serialises_whole
 from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.saver_interfaces import Saver
@@ -33,8 +36,8 @@ from stategraph.engine.checkpoints.saver_interfaces import Saver
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Limit for what is known of the lists of one serialiser."""
 
-_OF_MESSAGE: Final = 8
-"""Bytes that the class of a message takes in a list."""
+_OF_MESSAGE: Final = 160
+"""Bytes that the class of a message and the position of its id take, about."""
 
 _EXTENSIONS: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 """How msgpack begins what a message is stored as, and how many bytes say its length."""
@@ -48,6 +51,14 @@ _SAVERS: Final = frozenset(
         ("stategraph.savers.postgres.saver", "AsyncPostgresSaver"),
     }
 )
+
+
+class Readable(Protocol):
+    """The state of a run."""
+
+    @property
+    def is_read(self) -> bool:
+        """True if it was given to other code than reducers."""
 
 
 class KnownLists:
@@ -171,10 +182,38 @@ class _Knowing:
         except (TypeError, ValueError, AttributeError, RecursionError):
             return None
         fields, encoded = fields[message_lists.start_of(len(classes)) :], stored[message_lists.start_of(size) :]
-        named = not any(message.id is None for message in decoded)
         if known is None:
-            return MessageList(classes, fields, encoded, named)
-        return MessageList(known.classes + classes, known.fields + fields, encoded, named and known.named)
+            return MessageList(classes, fields, encoded, _positions({}, 0, classes, decoded))
+        positions = _positions(known.positions, len(known.classes), classes, decoded)
+        return MessageList(known.classes + classes, known.fields + fields, encoded, positions)
+
+
+def offer_positions(lists: Iterable[tuple[list[Any], MessageList]], state: Readable) -> None:
+    """Let the reducer know the positions of ids in lists that a run has loaded, as long as no other code can have them.
+
+    Args:
+        lists: The lists, and what is known of them.
+        state: The run's state, which holds the lists.
+    """
+    is_over = partial(_is_read, weakref.ref(state))
+    for messages, known in lists:
+        if known.positions is not None and len(messages) >= message_index.SMALLEST_REMEMBERED:
+            message_index.offer(messages, known.positions, is_over)
+
+
+def _is_read(of_run: weakref.ref[Readable]) -> bool:
+    state = of_run()
+    return state is None or state.is_read
+
+
+def _positions(
+    known: dict[str, int] | None, start: int, classes: Iterable[type], messages: Iterable[Any]
+) -> dict[str, int] | None:
+    """Return the positions of ids with those of further messages; None if these, or those before them, have none."""
+    if known is None or not message_lists.WHOLE.issuperset(classes):
+        return None
+    ids = [message.id for message in messages]
+    return None if None in ids else {**known, **dict(zip(ids, count(start)))}
 
 
 def _beginning(stored: bytes, start: int) -> bytes | None:

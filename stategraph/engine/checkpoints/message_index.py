@@ -10,6 +10,8 @@ length of the conversation at every step. The rules here:
 * A list that was changed behind the reducer's back is noticed: the index keeps a private copy of the list
   and compares (by identity first, which C does at a nanosecond per message).
 * Ids that are changed in place are noticed at the end of the list, and wherever an incoming message lands.
+* A list that a run has loaded may come with its index. It holds until the run gives its state to other code, which may
+  change ids; then the list is indexed anew, as any other.
 * The memory is bounded, and lists that are held nowhere else any more are dropped step by step.
 """
 
@@ -17,11 +19,14 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 SMALLEST_REMEMBERED: Final = 16
 """Lists shorter than this are indexed faster than an index is looked up and checked."""
+
+ADD_MESSAGES: Final = "add_messages"
+"""The reducer whose lists have no chunks, and an id on every message."""
 
 MOST_REMEMBERED: Final = 512
 """Limit for remembered lists, over all runs of the process."""
@@ -37,15 +42,21 @@ class MessageIndex:
             (no chunks, an id on every message) another one does not.
     """
 
-    __slots__ = ("_owner", "_snapshot", "positions", "reducer")
+    __slots__ = ("_is_over", "_owner", "_snapshot", "positions", "reducer")
 
     def __init__(self, positions: dict[Any, int], reducer: str) -> None:
         self.positions = positions
         self.reducer = reducer
         self._snapshot: list[object] | None = None
         self._owner: list[object] | None = None
+        # Returns whether it holds no more; None if it was made by a reducer.
+        self._is_over: Callable[[], bool] | None = None
 
     def _describes(self, messages: list[Any]) -> bool:
+        if self._is_over is not None:
+            if self._is_over():
+                return False
+            self._is_over = None
         snapshot = self._snapshot
         if snapshot is None or len(messages) != len(snapshot):
             return False
@@ -110,6 +121,20 @@ def remember_one(index: MessageIndex, messages: list[Any], at: int | None) -> No
     else:
         snapshot[at] = messages[at]
     index._owner = messages
+    _keep(index, messages)
+
+
+def offer(messages: list[Any], positions: dict[Any, int], is_over: Callable[[], bool]) -> None:
+    """Keep an index for the first call of `add_messages` that gets a list that a run has loaded.
+
+    Args:
+        messages: The list: whole messages, each with an id.
+        positions: The position of each id in it, which is copied.
+        is_over: Returns whether ids may have been changed since. It must not hold the list.
+    """
+    index = MessageIndex(positions.copy(), ADD_MESSAGES)
+    index._is_over = is_over
+    index._settle(messages, ())
     _keep(index, messages)
 
 

@@ -33,6 +33,9 @@ CLASSES: Final[frozenset[type]] = frozenset(
 )
 """The classes whose stored form depends on their fields alone. That of a subclass may depend on anything."""
 
+WHOLE: Final = frozenset(cls for cls in CLASSES if not issubclass(cls, messages.BaseMessageChunk))
+"""Those of them that are no pieces of messages."""
+
 SERIALIZERS: Final = frozenset({JsonPlusSerializer, StrictSerializer})
 """The serialisers that store a list as its elements, one behind the other. Their subclasses may do anything."""
 
@@ -54,13 +57,14 @@ class MessageList(NamedTuple):
         classes: The classes of the messages.
         fields: Their fields, one behind the other.
         encoded: Their encodings, as a serialiser made them.
-        named: Whether each of them has an id.
+        positions: The position of each id in the list, of several messages with one id the last; None if there are
+            pieces of messages among them, or some without an id.
     """
 
     classes: list[type]
     fields: bytes
     encoded: bytes
-    named: bool
+    positions: dict[str, int] | None
 
 
 def restored(classes: Sequence[type], fields: bytes) -> list[Any]:

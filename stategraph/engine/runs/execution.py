@@ -37,7 +37,7 @@ from stategraph.core.machine import Machine
 from stategraph.core.moves import Told
 from stategraph.core.settings import UNHEARD, Settings, Start, Watch
 from stategraph.core.task import Draft, Task
-from stategraph.engine.checkpoints import damage, histories
+from stategraph.engine.checkpoints import damage, histories, known_lists
 from stategraph.engine.checkpoints.round_trip import Checks
 from stategraph.engine.checkpoints.saving import SaveCalls, Saved
 from stategraph.engine.compile.functions import sequences_are_wrapped
@@ -165,6 +165,8 @@ class Execution:
         else:
             with damage.using(loaded.found, plan.spec.program):
                 self._make_machine()
+        if loaded.lists:
+            known_lists.offer_positions(loaded.lists, self.machine.state)
         if plan.spec.strict:
             self.machine.state.ignored = strictness.Refusals()
             if loaded.how == "id" and not plan.nested:
