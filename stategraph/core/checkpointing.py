@@ -142,25 +142,30 @@ class CheckpointMaker:
         """Freeze the channels under a new id and ask for the result to be saved."""
         state, versioning = self._state, self._state.versioning
         untracked = state.program.untracked
+        if versioning.open:
+            versioning.catch_up()
+        moved = versioning.moved
         values = state.freeze()
         if self.journal is not None:
             values |= self.journal.snapshots(state, self.metadata, self._stored_versions)
         if untracked and TASKS in values:
             values[TASKS] = [status.tracked(packet, untracked) for packet in values[TASKS]]
-        self.checkpoint = {
+        versions = versioning.by_channel.copy()
+        checkpoint = {
             "v": checkpoints.FORMAT_VERSION,
             "ts": self._settings.now(),
             "id": checkpoint_id,
             "channel_values": values,
-            "channel_versions": versioning.by_channel,
-            "versions_seen": versioning.seen,
+            "channel_versions": versions,
+            "versions_seen": versioning.seen.copy(),
             "updated_channels": None if updated is None else sorted(updated),
         }
-        versions = dict(versioning.by_channel)
-        new_versions = checkpoints.newer_versions(self._stored_versions, versions)
-        detached = checkpoints.detached(self.checkpoint)
-        self._outbox.append(SaveCheckpoint(self.stored_id, detached, self.metadata, new_versions))
-        self._stored_versions = versions
+        # A journal gives versions that it knows by itself.
+        before, now = self._stored_versions, moved if self.journal is None else versions
+        new_versions = checkpoints.newer_versions(before, now if before else versions)
+        self._outbox.append(SaveCheckpoint(self.stored_id, checkpoint, self.metadata, new_versions))
+        self.checkpoint = checkpoint.copy()  # that one is the saver's
+        self._stored_versions = versions.copy()
         self.parent_id = self.stored_id
         self.stored_id = checkpoint_id
 

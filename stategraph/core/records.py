@@ -86,9 +86,12 @@ class Records:
 
     def save_single(self, checkpoint_id: str, task: Task) -> None:
         """Record the end of the step's only task, and ask for that to be saved."""
-        status.complete(task.writes)
-        self.take_single(task)
-        self._save(checkpoint_id, task.id, task.writes, task)
+        writes, task_id = task.writes, task.id
+        status.complete(writes)
+        self._written.add(task_id)
+        self.pending = {task_id: writes.copy()}
+        stored = status.storable(writes, self._untracked) if self._untracked else writes.copy()
+        self._outbox.append(SaveWrites(checkpoint_id, task_id, stored, task.path_key))
 
     def take_single(self, task: Task) -> None:
         """Record the end of the step's only task, which is saved at the end of the run or has been."""

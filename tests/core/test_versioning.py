@@ -35,7 +35,7 @@ def test_all_that_a_step_changes_gets_one_version_above_the_highest() -> None:
         made.moved.clear()
         made.give({"log": None}, ["go"], {"to:b": None})
         assert made.by_channel == {"log": second, "go": second, "to:b": second}
-        assert made.moved == {"log", "go", "to:b"}
+        assert made.moved == {"log": second, "go": second, "to:b": second}
 
 
 def test_a_version_counts_as_used_only_when_something_has_a_value_by_it() -> None:
@@ -54,8 +54,8 @@ def test_a_version_counts_as_used_only_when_something_has_a_value_by_it() -> Non
 
 
 def test_what_moved_are_channels_that_the_graph_still_has() -> None:
-    assert versioning({"log": 1, "gone": 2}).moved == {"log"}
-    assert versioning().moved == set()
+    assert versioning({"log": 1, "gone": 2}).moved == {"log": 1}
+    assert versioning().moved == {}
 
 
 def test_a_state_that_is_only_looked_at_gets_no_versions() -> None:
@@ -71,6 +71,14 @@ def test_a_node_has_seen_what_started_it_and_keeps_what_it_saw_before() -> None:
     made.note_run("b", ("log",))
     made.note_run("c", ())
     assert made.seen == {"a": {"log": 1, "go": 2}, "b": {"log": 3}, "c": {}}
+
+
+def test_what_a_node_has_seen_is_replaced_as_a_checkpoint_may_hold_it() -> None:
+    made = versioning({"go": 1}, {"a": {}})
+    held = made.seen["a"]
+    made.note_run("a", ("go",))
+    assert made.seen["a"] == {"go": 1}
+    assert held == {}
 
 
 def test_news_is_what_is_newer_than_what_was_seen() -> None:

@@ -70,7 +70,7 @@ class State(Reader):
 
         Args:
             program: The compiled graph.
-            checkpoint: A checkpoint; its ``versions_seen`` is changed in place.
+            checkpoint: A checkpoint; its ``channel_versions`` is changed in place.
             next_version: The saver's version rule; None leaves versions alone,
                 for looking at a state without running it.
             histories: By channel what the saver found of those that the
@@ -357,7 +357,7 @@ class State(Reader):
                 frozen.pop(name, None)
             else:
                 frozen[name] = value
-        moved.clear()
+        versioning.moved = {}
         return frozen.copy()
 
 

@@ -38,7 +38,7 @@ class Versioning:
     Attributes:
         by_channel: The version of each channel that was ever written.
         seen: For each node, and other readers, the versions that it has seen.
-        moved: Channels that got a version since this was emptied.
+        moved: The last version of each channel that got one since this was emptied.
         is_fixed: Whether no step gets a version, as the state is only looked at.
         open: The steps that have no version yet, oldest first; None if nothing is stored.
     """
@@ -48,7 +48,7 @@ class Versioning:
     def __init__(
         self, program: Program, checkpoint: Mapping[str, Any], rule: NextVersion | None, *, stored: bool
     ) -> None:
-        """Take over the versions of a checkpoint, in place.
+        """Take over the versions of a checkpoint, those of its channels in place.
 
         Args:
             program: The compiled graph.
@@ -58,9 +58,10 @@ class Versioning:
         """
         by_channel: Versions = checkpoint["channel_versions"]
         self.by_channel = by_channel
-        self.seen: dict[str, Versions] = checkpoint["versions_seen"]
+        # What a node has seen is replaced and never changed, so that a checkpoint may hold it, too.
+        self.seen: dict[str, Versions] = {node: dict(seen) for node, seen in checkpoint["versions_seen"].items()}
         # The graph may have had other channels when the checkpoint was made.
-        self.moved = {name for name in by_channel if name in program.specs} if by_channel else set()
+        self.moved: Versions = {name: by_channel[name] for name in by_channel if name in program.specs}
         self.open: list[OpenStep] | None = [] if stored else None
         self._program = program
         self._rule = rule
@@ -72,13 +73,13 @@ class Versioning:
 
     def note_run(self, node: str, triggers: Iterable[str]) -> None:
         """Note that a node has seen what started it as it is now."""
-        versions = self.by_channel
-        mine = self.seen.get(node)
-        if mine is None:
-            mine = self.seen[node] = {}
+        versions, seen = self.by_channel, self.seen
+        mine = seen.get(node)
+        mine = {} if mine is None else mine.copy()
         for name in triggers:
             if name in versions:
                 mine[name] = versions[name]
+        seen[node] = mine
 
     def give(self, updated: Collection[str], emptied: Iterable[str], lowered: Iterable[str]) -> None:
         """Give the channels that a step changed a version.
@@ -92,12 +93,12 @@ class Versioning:
         if rule is None:
             return
         version = rule(self._highest, None)
-        changed = [*updated, *emptied]
-        for name in lowered:
-            if name not in updated:
-                changed.append(name)
-        versions.update(dict.fromkeys(changed, version))
-        self.moved.update(changed)
+        given = dict.fromkeys(updated, version)
+        for names in (emptied, lowered):
+            for name in names:
+                given[name] = version
+        versions.update(given)
+        self.moved.update(given)
         # A version that starts no node is given again, as LangGraph does.
         self._highest = version if updated else max(versions.values(), default=None)
 

@@ -59,6 +59,8 @@ rather than the new ones. A subclass may do anything. One that does so in some o
 `serialises_whole`)."""
 
 _SEARCHED: Final = frozenset({list, dict, Send})
+_FIRST: Final = CLASSES | {Send}
+"""What a list that is searched begins with."""
 
 
 def for_saver(saver: Saver) -> EncodedMessages | None:
@@ -136,7 +138,7 @@ class EncodedMessages:
         changed: Values = {}
         for name in values if self._whole else new:
             value = values.get(name)
-            if type(value) not in _SEARCHED:
+            if (kind := type(value)) not in _SEARCHED or (kind is list and not (value and type(value[0]) in _FIRST)):
                 continue
             if (encoded := self.value(value, unread=name in unread)) is not value:
                 changed[name] = encoded
@@ -144,7 +146,13 @@ class EncodedMessages:
 
     def writes(self, writes: Sequence[Write]) -> list[Write]:
         """Return the writes of a task for a saver."""
-        return [(name, self.value(value) if type(value) in _SEARCHED else value) for name, value in writes]
+        changed: list[Write] = []
+        for write in writes:
+            value = write[1]
+            if (kind := type(value)) in _SEARCHED and not (kind is list and not (value and type(value[0]) in _FIRST)):
+                write = write[0], self.value(value)
+            changed.append(write)
+        return changed
 
     def value(self, value: Any, depth: int = _DEPTH, *, unread: bool = False) -> Any:
         """Return a value with the lists of messages in it encoded; itself if there are none that are remembered.

@@ -6,9 +6,8 @@ named with an "a" in front, and is sent their results (see `procedures`).
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Generator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 from stategraph.constants import CONF
 from stategraph.engine.checkpoints import damage
@@ -17,8 +16,10 @@ from stategraph.engine.config import foreign_types, procedures
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+_NO_KWARGS: Final[Mapping[str, Any]] = {}
+
+
+class Ask(NamedTuple):
     """A call of a method.
 
     Attributes:
@@ -31,7 +32,7 @@ class Ask:
     target: object
     method: str
     args: tuple[Any, ...]
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = _NO_KWARGS
 
 
 Procedure = Generator[Ask, Any, T]

@@ -84,6 +84,7 @@ class SaveCalls:
         "_base",
         "_checker",
         "_checks",
+        "_conf",
         "_encoded",
         "_is_read",
         "_node_of",
@@ -121,13 +122,13 @@ class SaveCalls:
         self.saver = saver
         self.saved = saved
         self.step_has_ended = step_has_ended
-        self._base = config
+        self._base, self._conf = config, config[CONF]
         self._node_of = node_of
         self._checker = round_trip.checker_for(getattr(saver, "serde", None))
         self._checks = checks
         self._at_exit = at_exit
         self._encoded = encoded_messages.for_saver(saver)
-        self._is_read: Callable[[], bool] = _always
+        self._is_read: Callable[[], bool] | None = None
         method = getattr(put_writes, "__func__", None)
         self._takes_path = _takes_path(put_writes) if method is None else _takes_path_cached(method)
 
@@ -142,17 +143,13 @@ class SaveCalls:
             self._encoded.remember(lists)
             self._is_read = is_read
 
-    def at(self, checkpoint_id: str | None) -> RunnableConfig:
-        """Return the config that addresses a checkpoint of the thread."""
-        config = self._base.copy()
-        conf = config[CONF] = config[CONF].copy()
-        conf[CONFIG_KEY_CHECKPOINT_ID] = checkpoint_id
-        return config
-
     def call(self, effect: Request) -> Save:
         """Return the saver's method and its arguments."""
+        # They address a checkpoint of the thread.
+        config = self._base.copy()
+        conf = config[CONF] = self._conf.copy()
         if isinstance(effect, SaveCheckpoint):
-            config = self.at(effect.parent_id)
+            conf[CONFIG_KEY_CHECKPOINT_ID] = effect.parent_id
             if self._at_exit:
                 # Earlier writes did not pass through here.
                 values = effect.checkpoint["channel_values"]
@@ -160,14 +157,16 @@ class SaveCalls:
                 self._checker.check(changed, lambda: "The run", strict=self._checks.strict)
             checkpoint = effect.checkpoint
             if self._encoded is not None:
-                unread = () if self._is_read() else self._of_messages(effect.new_versions)
+                unread = () if self._is_read is None or self._is_read() else self._of_messages(effect.new_versions)
                 checkpoint = self._encoded.checkpoint(checkpoint, effect.new_versions, unread)
             return "put", (config, checkpoint, effect.metadata, effect.new_versions)
+        conf[CONFIG_KEY_CHECKPOINT_ID] = effect.checkpoint_id
         strict, channels = self._checks
-        self._checker.check(effect.writes, lambda: self._writer(effect.task_id), strict=strict, channels=channels)
+        self._checker.check(effect.writes, partial(self._writer, effect.task_id), strict=strict, channels=channels)
         writes = effect.writes if self._encoded is None else self._encoded.writes(effect.writes)
-        args: tuple[Any, ...] = (self.at(effect.checkpoint_id), writes, effect.task_id)
-        return "put_writes", (*args, effect.path_key) if self._takes_path else args
+        if self._takes_path:
+            return "put_writes", (config, writes, effect.task_id, effect.path_key)
+        return "put_writes", (config, writes, effect.task_id)
 
     def _of_messages(self, names: Iterable[str]) -> list[str]:
         """Return those channels whose own code is this package's, and changes nothing in messages but ids."""
@@ -196,10 +195,6 @@ class SaveCalls:
             serializability.explain_failure(error, serde, args[1], self._node_of(args[2]))
 
 
-def _always() -> bool:
-    return True
-
-
 def _takes_path(put_writes: Callable[..., Any]) -> bool:
     return "task_path" in signature(put_writes).parameters
 
@@ -214,7 +209,11 @@ def is_in_memory(saver: Saver | None) -> bool:
 
 
 class _Line(ABC):
-    """The saves of a run, which reach the saver one after the other."""
+    """The saves of a run, which reach the saver one after the other.
+
+    Attributes:
+        at_once: Whether each is stored as it comes, by one call that nobody hears of.
+    """
 
     def __init__(self, calls: SaveCalls, in_place: bool, together: str) -> None:
         """Make an empty line.
@@ -227,8 +226,7 @@ class _Line(ABC):
         self._calls = calls
         self._together: Callable[[Sequence[Save]], Any] | None = getattr(calls.saver, together, None)
         self._in_place = in_place or is_in_memory(calls.saver)
-        # Whether each is stored as it comes, by one call that nobody hears of.
-        self._one_by_one = self._in_place and self._together is None and calls.saved is None
+        self.at_once = self._in_place and self._together is None and calls.saved is None
         self._waiting: deque[Save] = deque()
         # What a save has failed with; there are no more after it.
         self._error: BaseException | None = None
@@ -243,16 +241,16 @@ class _Line(ABC):
             if self._in_place:
                 return
             raise self._error
-        call = self._calls.call(effect)
+        save = self._calls.call(effect)
+        if self.at_once:
+            self._store(save)
+            return
         waiting = self._waiting
         # It waits until it is done: an exception of a signal handler must not lose it.
-        waiting.append(call)
-        if self._one_by_one and len(waiting) == 1:
-            self._store(call)
-            waiting.popleft()
-        elif not self._in_place:
+        waiting.append(save)
+        if not self._in_place:
             self._go_on()
-        elif self._together is None or not (call[0] == "put_writes" and self._calls.step_has_ended()):
+        elif self._together is None or not (save[0] == "put_writes" and self._calls.step_has_ended()):
             self._store_in_place()
 
     @property

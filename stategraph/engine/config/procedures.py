@@ -99,13 +99,22 @@ def drive(procedure: Generator[R, Any, T], act: Callable[[R], object]) -> T:
     Raises:
         BaseException: What the procedure raises.
     """
-    requests = Requests(procedure)
-    for request in requests:
-        try:
-            requests.answer(act(request))
-        except BaseException as error:
-            requests.fail(error)
-    return requests.result
+    # What `adrive` does, without the objects of `Requests`, as a run that loads from memory waits for nothing else.
+    send: Callable[[Any], R] = procedure.send
+    go_on: Callable[[Any], R] = send
+    answer: object = None
+    try:
+        while True:
+            request = go_on(answer)
+            try:
+                go_on, answer = send, act(request)
+            except BaseException as error:
+                go_on, answer = procedure.throw, error
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        del answer  # an error refers to this frame
 
 
 async def adrive(procedure: Generator[R, Any, T], act: Callable[[R], Awaitable[object]]) -> T:

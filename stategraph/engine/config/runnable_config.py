@@ -323,7 +323,7 @@ def _identify(configurable: Mapping[str, object], metadata: dict[str, object]) -
     if not configurable:
         return
     for key in _METADATA_FROM_CONFIGURABLE:
-        if key not in metadata and (value := configurable.get(key)):
+        if key in configurable and key not in metadata and (value := configurable[key]):
             metadata[key] = value
 
 

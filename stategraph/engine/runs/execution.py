@@ -32,7 +32,7 @@ from stategraph.constants import (
     NS_SEP,
     RETURN,
 )
-from stategraph.core.effects import Effect, Request, SaveCheckpoint, SaveWrites
+from stategraph.core.effects import Request, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Told
 from stategraph.core.settings import UNHEARD, Settings, Start, Watch
@@ -180,7 +180,9 @@ class Execution:
         watch = self._watch() if self.outlet.modes or self._sink is not None else UNHEARD
         program, setup = plan.spec.program, plan.setup
         settings = setup.settings if watch is UNHEARD and plan.asks_nothing else _settings(plan, watch)
-        ways = setup.ways if watch is UNHEARD and plan.saver is None else None
+        ways = None
+        if watch is UNHEARD:
+            ways = setup.ways if plan.saver is None else setup.stored_ways if plan.stores_steps else None
         self.machine = Machine(program, thread, settings, ways)
 
     def _watch(self) -> Watch:
@@ -316,32 +318,28 @@ class Execution:
 
     def flush(self) -> None:
         """Do what the machine asked for: hand over saves, build chunks."""
-        outbox, saves, sink = self.machine.outbox, self.saves, self._sink
-        projector, project_end = self._projector, self._project_end
+        outbox, saves = self.machine.outbox, self.saves
         try:
             while outbox:
                 # It stays there until it is done: an exception of a signal handler must not lose it.
                 effect: Any = outbox[0]
-                if (kind := type(effect)) in _ENDS:
-                    if project_end is not None:
-                        project_end(effect)
-                elif kind in _SAVES:
+                if (kind := type(effect)) in _SAVES:
                     if saves is not None:
                         saves.put(effect)
-                elif projector is not None:
-                    projector.project(effect)
-                if sink is not None:
-                    self._report(sink, effect)
+                else:
+                    if kind in _ENDS:
+                        if self._project_end is not None:
+                            self._project_end(effect)
+                    elif self._projector is not None:
+                        self._projector.project(effect)
+                    if self._sink is not None:
+                        self._sink.take(self._taken, effect)
+                        self._taken += 1
                 del outbox[0]
         except Exception:
             # It would be refused again, and what follows must not be stored without it.
             outbox.clear()
             raise
-
-    def _report(self, sink: FactSink, effect: Effect) -> None:
-        if not isinstance(effect, (SaveWrites, SaveCheckpoint)):
-            sink.take(self._taken, effect)
-            self._taken += 1
 
     def lifecycle(self, kind: Literal["resume", "interrupt"], interrupts: tuple[Any, ...] = ()) -> Any:
         """Tell handlers of graph events that the run continues or pauses; an async run awaits the result."""

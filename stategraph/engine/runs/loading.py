@@ -130,7 +130,7 @@ def load(plan: RunPlan) -> Procedure[Loaded]:
     if asked is not None:
         history = yield Ask(saver, "get_delta_channel_history", (), asked)
     ns = wanted.ns if found is not None else None
-    return wanted._replace(found=found, superseded=superseded, ns=ns, history=history, lists=reader.lists)
+    return Loaded(found, wanted.base, wanted.how, superseded, ns, wanted.around, history, reader.lists)
 
 
 def _lookup(plan: RunPlan) -> tuple[Loaded, replay.ReplayState | None]:

@@ -38,6 +38,10 @@ class Saves(Storing, Protocol):
     """The saves of a run."""
 
     @property
+    def at_once(self) -> bool:
+        """True if each is stored when it is asked for."""
+
+    @property
     def crowded(self) -> bool:
         """True if so many saves wait that the run should wait for them."""
 
@@ -200,13 +204,18 @@ class RunProcedure(ABC):
         """Return whether a run that has ended well has stored everything: nothing waits for its end."""
         return self._execution.plan.stores_steps and self._saves is not None and self._saves.idle
 
+    def _saves_to_wait_for(self) -> Saves | None:
+        """Return the saves that the end of a step may wait for; None if each is stored when it is asked for."""
+        return None if self._saves is None or self._saves.at_once else self._saves
+
     def _steps(self) -> Asking[None]:
         """Do what the machine asks for, until it has no more tasks."""
         execution, start = self._execution, self._start
         machine, outlet, called = execution.machine, execution.outlet, self._calls.called
         control, chunks, take = execution.plan.control, outlet.chunks, outlet.taker
         proceed, tell = pregel_loop.planner(self.loop, execution), execution.teller()
-        at_once, saves, waits = self._at_once, self._saves, execution.plan.durability == "sync"
+        at_once, waits = self._at_once, execution.plan.durability == "sync"
+        saves = self._saves_to_wait_for()
         ahead: Directive | None = None
         while True:
             directive = proceed(control.drain_reason is not None) if ahead is None else ahead

@@ -73,6 +73,7 @@ class RunSetup(NamedTuple):
         settings: How the machine of a run behaves that stores nothing, of which its config asks nothing, and that only
             its own caller hears of, at its end.
         ways: What these settings come to.
+        stored_ways: The same of a run that stores its steps.
     """
 
     options: Options
@@ -84,6 +85,7 @@ class RunSetup(NamedTuple):
     interrupt_after: All | Sequence[str]
     settings: Settings
     ways: Ways
+    stored_ways: Ways
 
 
 def setup_of(spec: GraphSpec, options: tuple[Any, ...]) -> RunSetup:
@@ -149,6 +151,7 @@ def _worked_out(spec: GraphSpec, options: Options) -> RunSetup:
         after,
         settings,
         Ways.of(spec.program, settings),
+        Ways.of(spec.program, settings._replace(saves="step")),
     )
 
 
