@@ -18,6 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph.server.service.port import (
+    FIRST_PAGE,
     Assistant,
     Caller,
     ConflictError,
@@ -44,6 +45,10 @@ class _Run:
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     task: asyncio.Task[None] | None = None
     status: str = "pending"
+    changed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def becomes(self, status: str) -> None:
+        self.status, self.changed_at = status, datetime.now(UTC)
 
     async def put(self, kind: str, data: Any) -> None:
         stored = _SERDE.loads_typed(_SERDE.dumps_typed(data))
@@ -105,7 +110,7 @@ class FakeService:
         known = run.record
         return RunRecord(
             known.run_id, known.thread_id, known.assistant_id, _NAMES.get(run.status, run.status), known.created_at,  # type: ignore[arg-type]
-            datetime.now(UTC), known.metadata, known.kwargs, known.multitask_strategy,
+            run.changed_at, known.metadata, known.kwargs, known.multitask_strategy,
         )  # fmt: skip
 
     async def create(self, caller: Caller, request: RunRequest) -> RunRecord:
@@ -118,7 +123,12 @@ class FakeService:
         self._threads[thread_id] = assistant.graph_id
         now = datetime.now(UTC)
         run_id = request.run_id or str(uuid4())
-        kwargs = {"input": request.input, "config": request.config, "context": request.context}
+        kwargs = {
+            "input": request.input,
+            "command": request.command,
+            "config": request.config,
+            "context": request.context,
+        }
         record = RunRecord(
             run_id, thread_id, assistant.assistant_id, "pending", now, now, request.metadata, kwargs, "enqueue"
         )
@@ -134,7 +144,7 @@ class FakeService:
         own = {**request.config.get("configurable", {}), "thread_id": thread_id, **(request.checkpoint or {})}
         config = {**request.config, "configurable": own}
         given = Command(**request.command) if request.command else request.input
-        run.status = "running"
+        run.becomes("running")
         await run.put("run.attempt", {"attempt": 1, "reason": None})
         status, error, waits = "success", None, False
         modes = list(dict.fromkeys([*_LOGGED, *request.stream_modes]))
@@ -148,7 +158,7 @@ class FakeService:
             status = "cancelled"
         except Exception as failure:
             status, error = "error", type(failure).__name__
-        run.status = status
+        run.becomes(status)
         await run.put("run.end", {"status": status, "error": error})
 
     async def events(self, caller: Caller, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
@@ -166,6 +176,10 @@ class FakeService:
         async for _ in self.events(caller, run_id):
             pass
         return self._record(self._runs[run_id])
+
+    async def output(self, caller: Caller, run_id: str) -> Any:
+        await self.wait(caller, run_id)
+        return next(each.data for each in reversed(self._runs[run_id].log) if each.type == "values")
 
     async def cancel(self, caller: Caller, run_id: str, *, action: str = "interrupt", wait: bool = False) -> None:
         await self.get(caller, run_id)
@@ -208,6 +222,18 @@ class _Threads:
         self._graph(caller, thread_id)
         now = datetime.now(UTC)
         return Thread(thread_id, now, now, None, self._metadata.get(thread_id, {}), {}, "idle", None, {})
+
+    async def search(
+        self, caller: Caller, *, metadata: Mapping[str, Any] | None = None, page: Page = FIRST_PAGE, **options: Any
+    ) -> list[Thread]:
+        mine = [each for each, owner in self._fake._owners.items() if owner == caller.identity]
+        wanted = (metadata or {}).get("assistant_id")
+        found = [
+            each
+            for each in mine
+            if wanted is None or self._fake._assistant(self._fake._threads.get(each, "")).assistant_id == wanted
+        ]
+        return [await self.get(caller, each) for each in found[page.offset : page.offset + page.limit]]
 
     async def update(self, caller: Caller, thread_id: str, metadata: Mapping[str, Any]) -> Thread:
         self._graph(caller, thread_id)
