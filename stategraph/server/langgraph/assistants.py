@@ -89,7 +89,9 @@ class AssistantRoutes:
         return answer(record(await self._found(request)))
 
     async def _found(self, request: Request) -> Assistant:
-        name = id_of(request, "assistant_id", "assistant")
+        return await self._assistant(request, id_of(request, "assistant_id", "assistant"))
+
+    async def _assistant(self, request: Request, name: str) -> Assistant:
         try:
             return await self._assistants.get(caller_of(request), name)
         except NotFoundError:
@@ -125,8 +127,10 @@ class AssistantRoutes:
         return answer(record(await self._assistants.set_latest(caller_of(request), name, version)))
 
     async def graph(self, request: Request) -> Response:
-        """Return the nodes and edges of an assistant's graph."""
-        assistant = await self._found(request)
+        """Return the nodes and edges of an assistant's graph, also by the graph's id."""
+        named = request.path_params["assistant_id"] in self._graphs.ids()
+        name = request.path_params["assistant_id"] if named else id_of(request, "assistant_id", "assistant")
+        assistant = await self._assistant(request, name)
         xray = _xray(request.query_params.get("xray"))
         async with self._graphs.open(
             assistant.graph_id, assistant.config, access="assistants.read", caller=caller_of(request)

@@ -330,8 +330,8 @@ class Threads(Protocol):
             RefusedError: The caller may not.
         """
 
-    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> None:
-        """Note with which assistant and config a thread is run."""
+    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Note with which assistant and config a thread is run; return the thread's metadata."""
 
     async def search(
         self,

@@ -118,6 +118,7 @@ class States:
     ) -> None:
         """Write several steps to a thread, each of updates beside each other."""
         config = config_at(thread_id, None)
+        config["configurable"]["graph_id"] = graph_id
         steps = [[_update(each) for each in step.get("updates", ())] for step in supersteps]
         async with self._alone(caller, thread_id, graph_id, config) as graph:
             await graph.abulk_update_state(config, steps)

@@ -200,8 +200,9 @@ class ThreadTable:
             ON CONFLICT (thread_id) DO NOTHING"""
         session.change(self._tables.say(statement), (thread_id, "{}"))
 
-    def merge(self, session: Session, thread_id: str, metadata: Mapping[str, Any]) -> None:
-        """Lay metadata over a thread's."""
+    def merge(self, session: Session, thread_id: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Lay metadata over a thread's, and return them all."""
+        merged = dict(metadata)
         found = self._execute(
             session, "SELECT metadata, title FROM sg_thread_index WHERE thread_id = ? {lock}", (thread_id,)
         )
@@ -211,6 +212,7 @@ class ThreadTable:
             statement = """UPDATE sg_thread_index SET metadata = ?, words = ?, updated_at = {now}, version = version + 1
                 WHERE thread_id = ?"""
             self._execute(session, statement, (encoded(merged), words, thread_id))
+        return merged
 
     def use(self, session: Session, thread_id: str, config: Mapping[str, Any]) -> None:
         """Note with which config a thread is run, and let it live for its time from now on.

@@ -206,15 +206,16 @@ class ThreadService:
         settled = _settled(state, run, found.last or 0)
         await self._tables.write(lambda session: self._rows.settle(session, thread_id, settled))
 
-    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> None:
-        """Note with which assistant and config a thread is run."""
+    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Note with which assistant and config a thread is run; return the thread's metadata."""
         metadata = {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
 
-        def use(session: Session) -> None:
-            self._rows.merge(session, thread_id, metadata)
+        def use(session: Session) -> Mapping[str, Any]:
+            merged = self._rows.merge(session, thread_id, metadata)
             self._rows.use(session, thread_id, config)
+            return merged
 
-        await self._tables.write(use)
+        return await self._tables.write(use)
 
     async def search(
         self,

@@ -64,8 +64,9 @@ class Threads:
         if row is None or (caller.identity and row["owner"] != caller.identity):
             raise NotFoundError("no such thread")
 
-    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> None:
+    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
         self.graph_of[thread_id] = assistant.graph_id
+        return {}
 
     async def delete(self, caller: Caller, thread_id: str) -> None:
         if self.rows.pop(thread_id, None) is None:
