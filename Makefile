@@ -16,7 +16,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server judges fuzz fuzz-nightly properties vocabulary lock mutants \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -131,6 +131,9 @@ server: server-env ## LangGraph's development server on both engines: every call
 	$(PYTHON) -m tests.server.integration
 	.venv-server/bin/python -m tests.server $(ARGS)
 
+judges: dev-env ## Suites that nobody here wrote, held against the server and its references (ARGS='--only mcp', ARGS=--stopped)
+	@$(DEV)/bin/python -m tests.judges $(ARGS)
+
 mutants: dev-env ## How many random single changes of the code the tests notice (N=60 a group, SEED=1, ARGS='--groups core --jobs 2')
 	$(DEV)/bin/python -m tests.mutation --count $(or $(N),60) --seed $(or $(SEED),1) $(ARGS)
 
@@ -154,7 +157,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in acs conformance dev chat e2e oldest bench docs instrumentation mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
+	cd requirements && for set in acs conformance dev chat e2e oldest bench docs instrumentation judges-schemathesis mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \

@@ -63,6 +63,7 @@ PUBLIC = frozenset(
         "stategraph.run.runtime:AgentRuntime.__init__",
         "stategraph.run.runtime:create_run",
         "stategraph.run.threads.threads:Threads.list",
+        "stategraph.server.serving:serve",
         "stategraph.testing.evaluation.running:aevaluate",
         "stategraph.testing.signals.fuzzing:fuzz_signals",
         "stategraph.workers.agents.runtime:MultiProcessRuntime.__init__",

@@ -21,7 +21,7 @@ _COMMANDS: Final = (
     ("run", "Run a graph, show what it does, and print its result.", "programs.running"),
     ("chat", "Talk to an agent or a graph in the terminal.", "chat.command"),
     ("dev", "Serve a chat page for an agent or a graph on this machine.", "dev"),
-    ("serve", "Serve the run API over HTTP, for backends and scripts.", "serve"),
+    ("serve", "Serve graphs and agents over HTTP: LangGraph's API, A2A, MCP, AG-UI and others.", "serve"),
     ("graph", "Draw a graph: in the terminal, as Mermaid or as SVG.", "programs.graph"),
     ("thread", "Look at threads of a database: read, compare, copy, export, delete them.", "thread.commands"),
     ("runs", "Look at the runs of a database, stop them, and answer them.", "runs"),

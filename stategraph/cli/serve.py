@@ -1,13 +1,21 @@
-"""`stategraph serve`: the run API over HTTP, for backends and scripts."""
+"""`stategraph serve`: graphs and agents over HTTP, for LangGraph's clients and those of other protocols."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-from typing import Final
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from stategraph.cli.output import Output, add_threads_store, checked_store, plain_command, port, write
+from stategraph.cli.output import Output, add_threads_store, checked_store, plain_command, port, positive, write
 from stategraph.cli.programs.targets import CONVERSING, imported
+
+if TYPE_CHECKING:
+    from stategraph.server.serving import Execution
+    from stategraph.server.settings import Settings
 
 #: Has the token of the server: a command line can be read by every user of the machine.
 TOKEN_VARIABLE: Final = "STATEGRAPH_TOKEN"
@@ -17,28 +25,61 @@ _TOKEN: Final = (
     "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 )
 
-_DEFAULT_PORT: Final = 8000
-_DEFAULT_DRAIN_S: Final = 30.0
+_DEFAULT_PORT: Final = 2024
+
+#: Is looked for in the present folder.
+_CONFIG: Final = "langgraph.json"
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument("target", nargs="?", metavar="TARGET", help=f"{CONVERSING} (default: the embedded demo)")
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help=f"{CONVERSING}; also served by the Run API (default: what --config names, else the embedded demo)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a langgraph.json: graphs, environment, store, auth, http (default: that of this folder, if there is "
+        "one and no TARGET)",
+    )
+    parser.add_argument("--settings", metavar="FILE", help="settings of the server in TOML: who is let in, limits")
     parser.add_argument(
         "--host",
         default="127.0.0.1",
         help="address to listen at; one that other machines reach needs a token in the environment variable "
-        f"{TOKEN_VARIABLE} (default: %(default)s)",
+        f"{TOKEN_VARIABLE}, or [auth] in the settings (default: %(default)s)",
     )
     parser.add_argument("--port", type=port, default=_DEFAULT_PORT, help="port; 0: any free one (default: %(default)s)")
     add_threads_store(parser, otherwise="that of the settings, else .stategraph/threads.db; 'memory' forgets all")
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=0,
+        metavar="N",
+        help="processes that execute the runs of the protocols; 0: the server does by itself (default: %(default)s)",
+    )
     parser.add_argument("--files", metavar="TYPE", nargs="+", help="files that may be sent along, such as 'image/*'")
+    parser.add_argument(
+        "--protocols",
+        metavar="NAME",
+        nargs="+",
+        help="those that are served: runs, langgraph, agui, vercel, openai, a2a, mcp (default: all)",
+    )
+    parser.add_argument(
+        "--cors", metavar="ORIGIN", nargs="+", help="pages that may use the server, such as 'http://localhost:*'"
+    )
     parser.add_argument(
         "--drain",
         type=_seconds,
-        default=_DEFAULT_DRAIN_S,
         metavar="S",
-        help="seconds that runs have to end when the server is told to stop (default: %(default)s)",
+        help="seconds that runs have to end when the server is told to stop (default: 30)",
+    )
+    parser.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
+    parser.add_argument(
+        "--i-know-this-is-open", action="store_true", help="let other machines in without asking who they are"
     )
     parser.epilog = (
         "SIGTERM or Ctrl-C stops the server, a second one its runs at once. With a token in the environment variable "
@@ -68,10 +109,15 @@ def run(arguments: argparse.Namespace) -> int:
     return plain_command(_serve, arguments, as_json=False)
 
 
+def _workers(text: str) -> int:
+    """Read an argument that is a number of processes, or 0."""
+    return 0 if text == "0" else positive(text)
+
+
 def _serve(arguments: argparse.Namespace, output: Output) -> int:
-    from stategraph.dev.listening import is_loopback
     from stategraph.errors import ConfigurationError
     from stategraph.server import serve
+    from stategraph.server.serving import OpenServerError
 
     token = os.environ.get(TOKEN_VARIABLE)
     if token is not None and not token.strip():
@@ -79,19 +125,80 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
             f"The environment variable {TOKEN_VARIABLE} is set, and empty: {_TOKEN}, or unset it for a server without "
             "a token that only this machine reaches"
         )
-    if token is None and not is_loopback(arguments.host):
-        raise ConfigurationError(
-            f"Other machines reach '{arguments.host}': set the environment variable {TOKEN_VARIABLE}: {_TOKEN}"
-        )
     output.log_to_stderr()
-    serve(
-        imported(arguments.target).path if arguments.target else None,
-        host=arguments.host,
-        port=arguments.port,
-        token=token,
-        store=arguments.store if arguments.store == "memory" else checked_store(arguments.store),
-        files=arguments.files,
-        drain_s=arguments.drain,
-        say=write,
-    )
+    if arguments.access_log:
+        _show_access_log()
+    config = arguments.config
+    if config is None and arguments.target is None and Path(_CONFIG).is_file():
+        config = _CONFIG
+    target = imported(arguments.target).path if arguments.target else None
+    try:
+        serve(
+            target,
+            config=config,
+            host=arguments.host,
+            port=arguments.port,
+            token=token,
+            store=arguments.store if arguments.store == "memory" else checked_store(arguments.store),
+            files=arguments.files,
+            drain_s=arguments.drain,
+            settings=_settings(arguments),
+            is_open=arguments.i_know_this_is_open,
+            execution=_execution(arguments, config, target),
+            say=write,
+        )
+    except OpenServerError as error:
+        raise ConfigurationError(
+            f"Other machines reach '{arguments.host}': set the environment variable {TOKEN_VARIABLE}: {_TOKEN}; or "
+            "write [auth] into --settings; or let everybody in with --i-know-this-is-open"
+        ) from error
     return 0
+
+
+def _execution(arguments: argparse.Namespace, config: str | None, target: str | None) -> Execution | None:
+    """Return what executes the runs: processes of workers, if there are to be any."""
+    from stategraph.server.serving import Execution
+
+    if not arguments.workers:
+        return None
+    from stategraph.cli.served import processes
+
+    return Execution(capacity=0, beside=processes(arguments.workers, config=config, target=target))
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings of a file, and over them those of the command line.
+
+    Raises:
+        ConfigurationError: They cannot be read, or make no sense.
+        MissingPackageError: The extra `server` is not installed.
+    """
+    from stategraph.errors import ConfigurationError, MissingPackageError
+
+    try:
+        from stategraph.server import configuring
+        from stategraph.server.settings import PROTOCOLS, Settings
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "anyio"):
+            raise
+        raise MissingPackageError("stategraph[server]", "The server") from error
+
+    settings = configuring.read(arguments.settings) if arguments.settings else Settings()
+    if unknown := [each for each in arguments.protocols or () if each not in PROTOCOLS]:
+        raise ConfigurationError(f"--protocols: there is no {unknown[0]!r}; known are {', '.join(PROTOCOLS)}")
+    return replace(
+        settings,
+        protocols=tuple(arguments.protocols or settings.protocols),
+        cors=tuple(arguments.cors or settings.cors),
+        access_log=settings.access_log or arguments.access_log,
+    )
+
+
+def _show_access_log() -> None:
+    """Write the log of requests to standard error, a line for each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("stategraph.server.access_log")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

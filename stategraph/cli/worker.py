@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from stategraph.cli import served
 from stategraph.cli.jobs import work_on_jobs
 from stategraph.cli.output import NATS_VARIABLE, STORE_VARIABLE, Output, add_store, positive, run_command, store_of
 from stategraph.cli.progress import Progress
@@ -49,7 +50,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="modules that graphs may be imported from, each with all modules in it; nothing else is imported",
     )
-    parser.add_argument("--app-dir", default=".", metavar="DIR", help="where those modules are (default: %(default)s)")
+    served.prepare(parser)
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument(
         "--capacity",
@@ -132,6 +133,8 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.workers.registry.runs import RunRegistry
     from stategraph.workers.worker import WorkerSettings
 
+    if arguments.config is not None or arguments.target is not None:
+        return await served.work(arguments, output)
     if not arguments.allow:
         raise ConfigurationError("A worker imports only what it is told to: name the modules with --allow my_app")
     if arguments.nats and not arguments.store:

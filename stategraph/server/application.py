@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from stategraph.dev import loading
-from stategraph.dev.application import conversations_with, on
+from stategraph.dev.application import conversations_with
+from stategraph.dev.changes import Changes
+from stategraph.dev.conversations import Conversations
 from stategraph.dev.protection import Protection
 from stategraph.dev.target import Target
-from stategraph.server import cors, health
+from stategraph.errors import ConfigurationError
+from stategraph.server import cors, custom, health
 from stategraph.server.access.door import Door
+from stategraph.server.access.port import Authenticator
 from stategraph.server.access.tokens import Token
 from stategraph.server.errors import HANDLERS, refusal
 from stategraph.server.headers import Headers
+from stategraph.server.hosting import Hosting, Opened, opened
 from stategraph.server.limits import Rates, Sizes
 from stategraph.server.observing import Metrics, Observing
+from stategraph.server.openapi import document
+from stategraph.server.protocols import routes_of
+from stategraph.server.queueing import bounded
 from stategraph.server.routes import HEALTH, check_open, routes
+from stategraph.server.service.graphs import configuration as langgraph_json
+from stategraph.server.service.graphs.configuration import Configuration
+from stategraph.server.service.graphs.loading import found_at, usable
 from stategraph.server.settings import Settings
+from stategraph.server.streams import Endings, OpenStreams
 
 #: Paths that need no credentials.
 OPEN_PATHS: Final = (HEALTH, health.OK, "/.well-known/*")
@@ -30,6 +46,7 @@ OPEN_PATHS: Final = (HEALTH, health.OK, "/.well-known/*")
 def create_app(
     target: Any = None,
     *,
+    config: str | Path | Mapping[str, Any] | None = None,
     token: str | None = None,
     store: Any = None,
     files: Sequence[str] | None = None,
@@ -40,41 +57,239 @@ def create_app(
 
     Args:
         target: An agent, agents, a graph, settings of `create_run`, or the import path of one of them, see
-            `stategraph.dev.loading.load`. None: the embedded demo.
+            `stategraph.dev.loading.load`: what the Run API talks to, and a graph of the other protocols. None, and no
+            `config`: the embedded demo.
+        config: The path of a `langgraph.json`, or graphs by their ids, for the protocols.
         token: Every request has it, as `Authorization: Bearer TOKEN`, unless `settings.auth` knows its sender
             otherwise. None: none is needed; then pages of other sites are kept away, as from the development server.
-        store: Keeps the threads: a saver or the address of a database. None: the target's own, else memory.
+        store: Keeps the threads: a saver or the address of a database. None: the target's own, else memory. Runs of the
+            protocols are kept in it if it is an address, else in a file that is deleted at the end.
         files: Kinds of files that may be sent along, such as `("text/*", "image/*")`; None: what the model's profile
             says, and texts.
         allowed_hosts: Without a token, names by which the server may be addressed, beside `localhost` and addresses.
         settings: Further settings.
 
     Returns:
-        The application. Its lifespan opens the runtime; `state.stopping`, set to True, has it refuse what would begin.
+        The application. Its lifespan opens what it needs; `state.stopping`, set to True, has it refuse what would
+        begin.
 
     Raises:
-        ConfigurationError: The target cannot be used, or the token is short.
+        ConfigurationError: The target or a graph cannot be used, or the token is short.
+        MissingPackageError: A protocol is asked for whose package is not installed.
     """
-    return application(loading.load(target, files), store, token=token, allowed_hosts=allowed_hosts, settings=settings)
+    loaded = loading.load(target, files) if target is not None or config is None else None
+    served = Served(loaded, graphs_of(config), name_of(target, loaded), settings or Settings())
+    return application(served, store, token=token, allowed_hosts=allowed_hosts)
+
+
+def graphs_of(config: str | Path | Mapping[str, Any] | None) -> Configuration | Mapping[str, Any]:
+    """Return the graphs of a configuration; none if there is none.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    if config is None:
+        return {}
+    return config if isinstance(config, Mapping) else langgraph_json.read(config)
+
+
+def name_of(target: Any, loaded: Target | None) -> str:
+    """Return the id of a target's graph."""
+    if isinstance(target, str):
+        return target.rpartition(":")[2]
+    if loaded is None:
+        return ""
+    agents = list(loaded.agents)
+    return agents[0] if agents else (getattr(loaded.graph, "name", "") or "agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Graphs and a target that a server serves.
+
+    Attributes:
+        target: What the Run API talks to; None: there is no Run API.
+        graphs: A configuration with graphs, or graphs by their ids.
+        name: The id of the target's graph.
+        settings: The server's.
+    """
+
+    target: Target | None
+    graphs: Configuration | Mapping[str, Any]
+    name: str
+    settings: Settings
+
+    @property
+    def http(self) -> Mapping[str, Any]:
+        """The section `http` of langgraph.json."""
+        return self.graphs.http if isinstance(self.graphs, Configuration) else {}
+
+    def is_secured(self, token: str | None) -> bool:
+        """Return whether requests need credentials."""
+        own = isinstance(self.graphs, Configuration) and bool(self.graphs.auth.get("path"))
+        return bool(self.settings.auth) or token is not None or own
+
+    def told(self, address: str, token: str | None) -> list[str]:
+        """Return what a person is told when the server has started."""
+        name = self.target.name if self.target is not None else ", ".join(self.graph_ids())
+        needs = "Requests need the token." if token else "Requests need credentials."
+        free = "No token is needed: only this machine reaches it."
+        return [f"{name} is served at {address}", needs if self.is_secured(token) else free]
+
+    def graph_ids(self) -> list[str]:
+        """Return the ids of the graphs that are named."""
+        return list(self.graphs.graphs if isinstance(self.graphs, Configuration) else self.graphs)
+
+    def hosting(self, store: Any, **options: Any) -> Hosting | None:
+        """Return what the service needs; None: there is nothing to serve but by the Run API.
+
+        Args:
+            store: The address of a database, or what is none.
+            **options: As of `Hosting`.
+        """
+        graphs = self.graphs
+        if isinstance(graphs, Mapping) and self.target is not None:
+            graphs = {**_of_target(self.target, self.name), **graphs}
+        if isinstance(graphs, Mapping) and not graphs:
+            return None
+        return Hosting(graphs=graphs, store=store if isinstance(store, str) else None, **options)
+
+
+def _of_target(target: Target, name: str) -> Mapping[str, Any]:
+    """Return the graph of a target; none if it has settings that only the Run API knows, such as hooks."""
+    given = target.graph if target.graph is not None else dict(target.settings)
+    try:
+        return {name: usable(given, name)}
+    except ConfigurationError:
+        return {}
 
 
 def application(
-    loaded: Target,
+    served: Served,
     store: Any = None,
     *,
     token: str | None = None,
     allowed_hosts: Collection[str] = (),
-    settings: Settings | None = None,
+    studio: bool = False,
+    **options: Any,
 ) -> Starlette:
-    """Make the application of a target that was loaded; the arguments are those of `create_app`."""
-    settings, metrics = settings or Settings(), Metrics()
-    guards = [*outermost(settings, metrics), *innermost(settings, token, allowed_hosts)]
-    served = [*health.routes(), metrics.route(), *settings.routes, *routes]
-    app = on(conversations_with(loaded, store, tells_errors=True), served, guards)
-    app.exception_handlers.update(HANDLERS)
-    app.state.stopping = False
-    app.state.conversations.check_open = partial(check_open, app)
-    return app
+    """Make the application of what was loaded.
+
+    Args:
+        served: What is served.
+        store: As for `create_app`.
+        token: As for `create_app`.
+        allowed_hosts: As for `create_app`.
+        studio: Whether LangGraph's Studio needs no credentials where `langgraph.json` names handlers.
+        **options: As of `Hosting`.
+    """
+    settings, metrics = _with_handlers(served, studio=studio), Metrics()
+    hosting = served.hosting(store, drain_s=settings.drain_s, **options)
+    protocols = [each for each in settings.protocols if each != "runs" and hosting is not None]
+    conversations = None
+    if served.target is not None and "runs" in settings.protocols:
+        conversations = conversations_with(served.target, store, tells_errors=True)
+        protocols.append("runs")
+    found = _Application(settings, metrics, conversations, hosting, protocols)
+    inner = innermost(settings, token, allowed_hosts)
+    outer = outermost(settings, metrics, served.http.get("cors"))
+    program = served.http.get("app")
+    app = found.starlette(secured=served.is_secured(token), middleware=inner if program else [*outer, *inner])
+    if not program:
+        return app
+    assert isinstance(served.graphs, Configuration)
+    guards = inner if served.http.get("enable_custom_route_auth") else []
+    return _within(found_at(program, served.graphs.folder), app, [*outer, *guards])
+
+
+def _within(program: Any, app: Starlette, outer: Sequence[Middleware]) -> Starlette:
+    """Return the application of a program with the server in it."""
+    whole = custom.within(program, app)
+    for each in reversed(outer):
+        whole.add_middleware(each.cls, *each.args, **each.kwargs)
+    whole.state.server = app
+    return whole
+
+
+def _with_handlers(served: Served, *, studio: bool) -> Settings:
+    """Return the settings with the handlers that `langgraph.json` names (`auth.path`)."""
+    graphs, settings = served.graphs, served.settings
+    if not isinstance(graphs, Configuration) or not graphs.auth.get("path"):
+        return settings
+    from stategraph.server.access.handlers import Handlers  # langgraph_sdk: 0.4 s
+
+    auth = found_at(str(graphs.auth["path"]), graphs.folder)
+    handlers: Authenticator = Handlers(auth, studio=studio and not graphs.auth.get("disable_studio_auth"))
+    return replace(settings, auth=(*settings.auth, handlers))
+
+
+class _Application:
+    """Makes the routes and the lifespan of a server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        conversations: Conversations | None,
+        hosting: Hosting | None,
+        protocols: Sequence[str],
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._conversations = conversations
+        self._hosting = hosting
+        self._protocols = protocols
+        self._opened: Opened | None = None
+        self._streams = OpenStreams()
+
+    def starlette(self, *, secured: bool, middleware: Sequence[Middleware]) -> Starlette:
+        """Return the application."""
+        served: list[BaseRoute] = [*health.routes(self._check), self._metrics.route()]
+        served += [*document.routes(self._protocols, secured=secured), *self._settings.routes]
+        if self._conversations is not None:
+            served += routes
+        app = Starlette(
+            routes=served,
+            middleware=[*middleware, Middleware(Endings, streams=self._streams)],
+            exception_handlers=HANDLERS,
+            lifespan=self._lifespan,
+        )
+        app.state.stopping, app.state.opened = False, None
+        app.state.streams = self._streams
+        app.state.changes = self._conversations.changes if self._conversations is not None else Changes()
+        app.state.conversations = self._conversations
+        if self._conversations is not None:
+            self._conversations.check_open = partial(check_open, app)
+        return app
+
+    async def _check(self) -> None:
+        if self._opened is not None:
+            await self._opened.check()
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Open the service and the runtime of the Run API, and add the routes of protocols."""
+        app.state.changes.reopen()
+        own = list(app.router.routes)
+        async with AsyncExitStack() as stack:
+            if self._hosting is not None:
+                found = self._opened = app.state.opened = await stack.enter_async_context(opened(self._hosting))
+                stack.callback(self._close, app)
+                self._metrics.figures |= {
+                    "stategraph_runs_waiting": ("Runs that wait for a worker.", lambda: found.waiting),
+                    "stategraph_runs_waiting_seconds": ("Age of the oldest of them.", lambda: found.oldest_s),
+                }
+                service = replace(found.service, runs=bounded(found, self._settings.limits.queue, app))
+                app.router.routes.extend(routes_of(self._protocols, service))
+            if self._conversations is not None:
+                await stack.enter_async_context(self._conversations.runtime)
+            try:
+                yield
+            finally:
+                app.router.routes[:] = own
+
+    def _close(self, app: Starlette) -> None:
+        self._opened = app.state.opened = None
 
 
 def outermost(settings: Settings, metrics: Metrics, given: Any = None) -> list[Middleware]:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.dev import listening
 from stategraph.errors import ConfigurationError, MissingPackageError
 
-PORT: Final = 8000
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from stategraph.server.settings import Settings
+
+#: Where clients of LangGraph's API look by default.
+PORT: Final = 2024
 
 #: Seconds that runs have to end when the server stops.
 DRAIN_S: Final = 30.0
@@ -24,35 +32,67 @@ _GRACE_S: Final = 3
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
+class OpenServerError(ConfigurationError):
+    """Other machines reach a server that asks nobody who they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Settings of who executes the runs of protocols.
+
+    Attributes:
+        capacity: Runs that the server's process executes at a time; 0: others do; None: the default.
+        beside: Is called with the address of the database, and runs beside the server, such as processes of workers.
+    """
+
+    capacity: int | None = None
+    beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the application that say the same."""
+        given: dict[str, Any] = {"beside": self.beside}
+        return given if self.capacity is None else {**given, "capacity": self.capacity}
+
+
 def serve(
     target: Any = None,
     *,
+    config: str | Path | None = None,
     host: str = "127.0.0.1",
     port: int = PORT,
     token: str | None = None,
     store: str | None = None,
     files: Sequence[str] | None = None,
-    drain_s: float = DRAIN_S,
+    drain_s: float | None = None,
+    settings: Settings | None = None,
+    is_open: bool = False,
+    execution: Execution | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve the run API until the process is told to stop (SIGTERM, Ctrl-C).
+    """Serve until the process is told to stop (SIGTERM, Ctrl-C).
 
-    The first signal has runs come to their end, and readers read it; `/health` says so, and nothing begins any more.
-    After `drain_s`, or at the second signal, runs that still go on are stopped, and their threads left unfinished.
+    The first signal has runs come to their end, and readers read it; `/ok` and `/health` say so, and nothing begins
+    any more. After `drain_s`, or at the second signal, runs that still go on are stopped, and their threads left
+    unfinished.
 
     Args:
-        target: As for `stategraph.dev.serve`.
+        target: As for `stategraph.dev.serve`; None, with a `config`: there is no Run API.
+        config: A `langgraph.json`.
         host: The address to listen at.
         port: The port; 0: a free one.
-        token: Every request has it, as `Authorization: Bearer TOKEN`; needed if `host` is reached by other machines.
+        token: Every request has it, as `Authorization: Bearer TOKEN`.
         store: As for `stategraph.dev.serve`.
         files: Kinds of files that may be sent along, such as `image/*`; None: texts, and what the model's profile says.
-        drain_s: Seconds that runs have to end when the server stops.
+        drain_s: Seconds that runs have to end when the server stops; None: what the settings say.
+        settings: Further settings; authentication is needed if `host` is reached by other machines.
+        is_open: Let others reach a server that asks nobody for credentials.
+        execution: What executes the runs of protocols.
         say: Is told what a person should know, line by line.
 
     Raises:
-        ConfigurationError: The target cannot be used, a token is missing or short, the port is in use, or the host is
-            not this machine.
+        ConfigurationError: The target cannot be used, a token is short, the port is in use, or the host is not this
+            machine.
+        OpenServerError: Other machines reach the host, and nothing says who may use the server.
         MissingPackageError: The extra `server` is not installed.
     """
     try:
@@ -60,21 +100,26 @@ def serve(
 
         from stategraph.dev import loading
         from stategraph.dev.serving import store_of
-        from stategraph.server.application import application  # Starlette, the engine and LangChain: a second
-        from stategraph.server.routes import PREFIX
-        from stategraph.server.stopping import ended
+        from stategraph.server.application import Served, application, graphs_of, name_of  # a second
+        from stategraph.server.settings import Settings
+        from stategraph.server.stopping import at_the_end
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
         raise MissingPackageError("stategraph[server]", "The server") from error
 
-    if token is None and not listening.is_loopback(host):
-        raise ConfigurationError(f"Other machines reach {host!r}, so the server needs a token that requests have")
-    loaded = loading.load(target, files)
-    app = application(loaded, store_of(loaded.settings, store), token=token, allowed_hosts={host})
-    conversations = app.state.conversations
+    chosen = settings or Settings()
+    if drain_s is not None:
+        chosen = replace(chosen, drain_s=drain_s)
+    loaded = loading.load(target, files) if target is not None or config is None else None
+    served = Served(loaded, graphs_of(config), name_of(target, loaded), chosen)
+    _check_reach(host, secured=served.is_secured(token), is_open=is_open)
+    kept = store_of(loaded.settings if loaded is not None else {}, store)
+    options = (execution or Execution()).options()
+    whole = application(served, kept, token=token, allowed_hosts={host}, **options)
+    app: Starlette = getattr(whole.state, "server", whole)
     opened = listening.listen(host, (port,))
-    address = f"{listening.address_of(host, opened.getsockname()[1])}{PREFIX}"
+    address = listening.address_of(host, opened.getsockname()[1])
 
     class Server(uvicorn.Server):
         hurry: asyncio.Event
@@ -84,8 +129,8 @@ def serve(
             self.hurry, self.running_in = asyncio.Event(), asyncio.get_running_loop()
             await super().startup(sockets)
             if not self.should_exit:
-                say(f"{conversations.target.name} is served at {address}")
-                say("Requests need the token." if token else "No token is needed: only this machine reaches it.")
+                for line in served.told(address, token):
+                    say(line)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.should_exit and self.running_in is not None:
@@ -94,22 +139,35 @@ def serve(
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.state.stopping = True
-            if number := len(conversations.going_on()):
-                say(f"Stopping: {_runs(number)} {drain_s:g} s to come to an end; a second signal stops at once.")
-            if stopped := await ended(conversations, drain_s, self.hurry):
-                say(f"Runs that were stopped: {stopped.runs}. Threads that can be continued: {stopped.unfinished}.")
-            app.state.changes.close()
+            await at_the_end(app, chosen.drain_s, self.hurry, say)
             await super().shutdown(sockets)
 
-    settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False, ws="none"
+    configured = uvicorn.Config(
+        whole,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=chosen.limits.idle_s,
+        h11_max_incomplete_event_size=chosen.limits.header_bytes + 16 * 1024,
+        proxy_headers=False,  # who the peer is decides whose headers about certificates are believed
+        server_header=False,
+        ws="none",
     )
     with opened, _ending_well():
-        Server(settings).run([opened])
+        Server(configured).run([opened])
 
 
-def _runs(number: int) -> str:
-    return "a run has" if number == 1 else f"{number} runs have"
+def _check_reach(host: str, *, secured: bool, is_open: bool) -> None:
+    """Check that a server that asks nobody who they are is reached by nobody else.
+
+    Raises:
+        OpenServerError: It is.
+    """
+    if not (secured or is_open or listening.is_loopback(host)):
+        raise OpenServerError(
+            f"Other machines reach {host!r}, so the server has to know who may use it: give it a token, or settings "
+            "with authenticators. If everybody may, say so with is_open=True"
+        )
 
 
 @contextmanager

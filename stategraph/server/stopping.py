@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import anyio
+from starlette.applications import Starlette
 
 from stategraph.dev.conversations import Conversations
 from stategraph.run.pauses import Pause
@@ -12,9 +16,13 @@ from stategraph.run.run import Run
 from stategraph.run.threads import keeping
 from stategraph.run.threads.indexes import index_of
 from stategraph.run.threads.rules import Row, Stored
+from stategraph.server.hosting import Opened
 
 #: Seconds that runs have to notice that they were stopped.
 _NOTICE_S: Final = 5.0
+
+#: Seconds between two looks at how many runs go on.
+_LOOK_S: Final = 0.05
 
 STOPPED: Final = "The server was stopped"
 
@@ -30,6 +38,45 @@ class Stopped:
 
     runs: int
     unfinished: int
+
+
+async def at_the_end(app: Starlette, drain_s: float, hurry: asyncio.Event, say: Callable[[str], None]) -> None:
+    """Let runs come to their end, then stop those that still go on, and end the event streams.
+
+    Args:
+        app: The server; nothing begins in it any more.
+        drain_s: Seconds that runs have.
+        hurry: Ends the waiting.
+        say: Is told what a person should know.
+    """
+    conversations, found = app.state.conversations, app.state.opened
+    number = (0 if conversations is None else len(conversations.going_on())) + (0 if found is None else found.busy())
+    if number:
+        runs = "a run has" if number == 1 else f"{number} runs have"
+        say(f"Stopping: {runs} {drain_s:g} s to come to an end; a second signal stops at once.")
+    waiting = [] if conversations is None else [ended(conversations, drain_s, hurry)]
+    if found is not None:
+        waiting.append(_drained(found, drain_s, hurry))
+    for stopped in await asyncio.gather(*waiting):
+        if stopped is not None:
+            say(f"Runs that were stopped: {stopped.runs}. Threads that can be continued: {stopped.unfinished}.")
+    app.state.changes.close()
+    app.state.streams.end()
+
+
+async def _drained(found: Opened, drain_s: float, hurry: asyncio.Event) -> Stopped | None:
+    """Wait until this process executes no run of the registry, then give back those that are left."""
+    found.drain()
+    with anyio.move_on_after(drain_s):
+        while found.busy():
+            with anyio.move_on_after(_LOOK_S):
+                await hurry.wait()
+                break
+    left = found.busy()
+    if not left:
+        return None
+    found.stop()
+    return Stopped(left, left)
 
 
 async def ended(conversations: Conversations, drain_s: float, hurry: asyncio.Event) -> Stopped | None:

@@ -104,7 +104,7 @@ def serving(folder: Path) -> Iterator[Server]:
     watch.start()
     try:
         assert process.stdout is not None
-        found = re.fullmatch(r"graph is served at (http://127\.0\.0\.1:\d+)/v1\n", process.stdout.readline())
+        found = re.fullmatch(r"graph is served at (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())
         assert found is not None
         assert process.stdout.readline() == "Requests need the token.\n"
         yield Server(folder, found[1], process)

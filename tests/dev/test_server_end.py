@@ -18,7 +18,8 @@ from langchain_core.tools import tool
 
 from stategraph.dev import loading
 from stategraph.engine.checkpoints.memory import in_memory_saver
-from stategraph.server.application import application
+from stategraph.server.application import Served, application
+from stategraph.server.settings import Settings
 from stategraph.server.stopping import Stopped, ended
 from stategraph.testing import call, reply
 from tests.dev.serving import TIMEOUT_S, an_agent, asking
@@ -81,7 +82,8 @@ class Client:
 
 @asynccontextmanager
 async def serving(target: Any, saver: Any, **config: Any) -> AsyncIterator[Client]:
-    app = application(replace(loading.load(target, None), config=config), saver)
+    loaded = replace(loading.load(target, None), config=config)
+    app = application(Served(loaded, {}, "ada", Settings()), saver)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:

@@ -122,7 +122,7 @@ def test_settings_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
             tmp_path,
             """
             cors = ["https://chat.example.com"]
-            protocols = ["langgraph", "mcp"]
+            protocols = ["runs", "langgraph", "mcp"]
             drain_s = 5
             access_log = true
 

@@ -1,0 +1,76 @@
+"""Workers that execute the runs of a server: they know the same graphs by the same names.
+
+`stategraph serve --workers 4` starts such processes; `stategraph worker --config langgraph.json --store URL` is one, on
+this machine or on another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from stategraph.cli.output import STORE_VARIABLE, Output, store_of
+from stategraph.cli.progress import Progress
+from stategraph.cli.stopping import drain_at_eof, obeying_signals
+
+if TYPE_CHECKING:
+    from stategraph.workers.worker import Worker
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments that say where graphs are."""
+    parser.add_argument("--app-dir", default=".", metavar="DIR", help="where those modules are (default: %(default)s)")
+    parser.add_argument("--config", metavar="FILE", help="execute runs of a server's graphs, those of a langgraph.json")
+    parser.add_argument("--target", metavar="TARGET", help="execute runs of a server's target, as 'serve' takes it")
+
+
+def processes(number: int, *, config: str | None, target: str | None) -> Callable[[str], Awaitable[None]]:
+    """Return what keeps processes of workers running for the database of a server, until it is cancelled.
+
+    Args:
+        number: How many.
+        config: The server's langgraph.json.
+        target: The import path of the server's target.
+    """
+    command = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
+    command += ["--config", config] if config is not None else []
+    command += ["--target", target] if target is not None else []
+
+    async def run(url: str) -> None:
+        from stategraph.cli.fleet import Fleet
+
+        # The database's address is not on the command line, as others could read it there.
+        await Fleet(command, {STORE_VARIABLE: url}, number, Progress(Output(as_json=False, store=url))).run()
+
+    return run
+
+
+async def work(arguments: argparse.Namespace, output: Output) -> int:
+    """Execute runs of a server's graphs until told to stop, and return the exit code."""
+    from stategraph.server.application import Served, graphs_of, name_of
+    from stategraph.server.hosting import executing
+    from stategraph.server.settings import Settings
+    from stategraph.workers.worker import WorkerSettings
+
+    loaded = None
+    if arguments.target is not None:
+        from stategraph.dev import loading
+
+        loaded = loading.load(arguments.target)
+    served = Served(loaded, graphs_of(arguments.config), name_of(arguments.target, loaded), Settings())
+    hosting = served.hosting(store_of(arguments), capacity=arguments.capacity, drain_s=arguments.drain)
+    if hosting is None:
+        return 0
+    progress = Progress(output)
+
+    async def run(worker: Worker) -> None:
+        with obeying_signals(worker, progress):
+            if arguments.drain_at_eof:
+                drain_at_eof(worker)
+            progress.ready(worker.owner, WorkerSettings(allow=["graph"], capacity=arguments.capacity))
+            await worker.run()
+
+    await executing(hosting, run, progress.of_run)
+    return 0

@@ -1,0 +1,207 @@
+"""The service of a server, opened: its database, its graphs, and what executes their runs."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from stategraph.savers.urls import saver_at
+from stategraph.server.access.owners import owned_by
+from stategraph.server.service.assistants import AssistantTable
+from stategraph.server.service.crons import CronService
+from stategraph.server.service.database import Tables
+from stategraph.server.service.graphs.configuration import Configuration
+from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
+from stategraph.server.service.items import ItemStore
+from stategraph.server.service.port import Service
+from stategraph.server.service.runs.erasing import Erasing
+from stategraph.server.service.runs.hosting import CAPACITY, tidying, working
+from stategraph.server.service.runs.service import RegistryRuns
+from stategraph.server.service.states import States
+from stategraph.server.service.store import StoreService
+from stategraph.server.service.threads import ThreadService
+from stategraph.server.service.upkeep import keep_up
+from stategraph.server.service.values import Caller
+from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.wakeups.local import LocalBus
+from stategraph.workers.worker import RunNotice, Worker, WorkerSettings
+
+#: Seconds between two looks at how many runs wait.
+_LOOK_S: Final = 1.0
+
+#: The database of a server that forgets all.
+_FORGETTING: Final = "runs.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosting:
+    """Graphs that are served, the database, and how runs are executed.
+
+    Attributes:
+        graphs: The configuration that names the graphs, or graphs by their ids.
+        store: The address of the database; None: a file that is deleted at the end.
+        capacity: Runs that this process executes at a time; 0: others do.
+        drain_s: Seconds that runs have at the end.
+        beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
+    """
+
+    graphs: Configuration | Mapping[str, Any]
+    store: str | None = None
+    capacity: int = CAPACITY
+    drain_s: float = 30.0
+    beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class Opened:
+    """A service, and figures of it.
+
+    Attributes:
+        service: The service.
+        waiting: How many runs wait, as of a second ago.
+        oldest_s: For how many seconds the first of them has.
+        check: Asks the database something.
+        worker: Executes runs in this process; None: others do.
+    """
+
+    service: Service
+    check: Callable[[], Awaitable[object]]
+    waiting: int = 0
+    oldest_s: float = 0.0
+    worker: Worker | None = None
+
+    def busy(self) -> int:
+        """Return how many runs this process executes."""
+        return 0 if self.worker is None else self.worker.health().busy
+
+    def drain(self) -> None:
+        """Have this process begin no more runs."""
+        if self.worker is not None:
+            self.worker.drain()
+
+    def stop(self) -> None:
+        """Give the runs back that this process executes; others go on with them from their checkpoints."""
+        if self.worker is not None:
+            self.worker.stop()
+
+
+@asynccontextmanager
+async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
+    """Open the service for a block, and execute runs.
+
+    Raises:
+        ConfigurationError: A graph cannot be imported, or the database is none.
+    """
+    async with AsyncExitStack() as stack:
+        url = hosting.store
+        if url is None:
+            folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="stategraph-server-")
+            stack.push_async_callback(asyncio.to_thread, folder.cleanup)
+            url = f"sqlite:///{Path(folder.name) / _FORGETTING}"
+        registry = RunRegistry.from_url(url, bus=LocalBus() if _is_alone(hosting, url) else None)
+        stack.push_async_callback(registry.aclose)
+        await registry.set_up()
+        saver = await stack.enter_async_context(saver_at(url))
+        tables = Tables(registry.operations)
+        await tables.set_up()
+        store = ItemStore(tables, _ttl_of_items(hosting))
+        graphs = await asyncio.to_thread(_graphs, hosting.graphs, saver, store)
+        assistants = AssistantTable(tables, graphs)
+        await assistants.set_up()
+        threads = ThreadService(tables, States(graphs, registry, saver), registry)
+        erasing = Erasing(registry, saver, threads)
+        graphs.erase = erasing.before
+        runs = RegistryRuns(registry, graphs, assistants, threads, erasing)
+        crons = CronService(tables, assistants, threads, runs, caller_of=caller_of_cron)
+        service = Service(
+            graphs=graphs, runs=runs, assistants=assistants, threads=threads, store=StoreService(store), crons=crons
+        )
+        found = Opened(service, check=lambda: asyncio.to_thread(registry.operations.waiting))
+        await stack.enter_async_context(tidying(erasing))
+        if hosting.capacity:
+            found.worker = await stack.enter_async_context(
+                working(registry, saver, graphs, capacity=hosting.capacity, drain_s=hosting.drain_s)
+            )
+        for each in (_looking(found, registry), keep_up(crons, threads, store)):
+            await stack.enter_async_context(_beside(each))
+        if hosting.beside is not None:
+            await stack.enter_async_context(_beside(hosting.beside(url)))
+        yield found
+
+
+async def executing(
+    hosting: Hosting,
+    run: Callable[[Worker], Awaitable[None]],
+    observer: Callable[[RunNotice], None] | None = None,
+) -> None:
+    """Execute runs of a server's graphs, without its service.
+
+    Args:
+        hosting: Which graphs, and where runs are kept; an address is needed.
+        run: Runs the worker.
+        observer: Is told of each run.
+
+    Raises:
+        ConfigurationError: A graph cannot be imported, or the database is none.
+    """
+    url = hosting.store or ""
+    registry = RunRegistry.from_url(url)
+    try:
+        await registry.set_up()
+        async with saver_at(url) as saver:
+            tables = Tables(registry.operations)
+            await tables.set_up()
+            store = ItemStore(tables, _ttl_of_items(hosting))
+            graphs = await asyncio.to_thread(_graphs, hosting.graphs, saver, store)
+            threads = ThreadService(tables, States(graphs, registry, saver), registry)
+            graphs.erase = Erasing(registry, saver, threads).before
+            settings = WorkerSettings(allow=[SCHEME], capacity=hosting.capacity, drain_s=hosting.drain_s)
+            await run(Worker(registry, saver, settings, observer, graphs=graphs))
+    finally:
+        await registry.aclose()
+
+
+def _ttl_of_items(hosting: Hosting) -> Any:
+    return (hosting.graphs.store.get("ttl") or None) if isinstance(hosting.graphs, Configuration) else None
+
+
+def _is_alone(hosting: Hosting, url: str) -> bool:
+    """Return whether signals of this process reach all who are to hear them."""
+    return url.startswith("sqlite") and bool(hosting.capacity)
+
+
+def _graphs(given: Configuration | Mapping[str, Any], saver: Any, store: Any) -> ServedGraphs:
+    if isinstance(given, Configuration):
+        return ServedGraphs.from_configuration(given, saver=saver, store=store)
+    return ServedGraphs(given, saver=saver, store=store)
+
+
+def caller_of_cron(stored: Mapping[str, Any]) -> Caller:
+    """Return the caller of a schedule: its runs may see what its maker could."""
+    caller = Caller(stored["identity"], stored["user"], tuple(stored["permissions"]))
+    return replace(caller, authorize=owned_by(caller.identity)) if caller.identity else caller
+
+
+async def _looking(found: Opened, registry: RunRegistry) -> None:
+    """Look from time to time how many runs wait."""
+    while True:
+        try:
+            found.waiting, found.oldest_s = await asyncio.to_thread(registry.operations.waiting)
+        except Exception:  # the database is away; readiness says so
+            found.waiting = 0
+        await asyncio.sleep(_LOOK_S)
+
+
+@asynccontextmanager
+async def _beside(work: Awaitable[None]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
