@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import errors, sql
 
+import stategraph
 from stategraph.errors import ConfigurationError
 from stategraph.governance.session import NoSessionError, Session
 from stategraph.governance.tenants.binding import BIND, TenantDatabase, parameters
@@ -25,6 +28,7 @@ from tests.governance.sessions import CANARY, context, make_graph
 from tests.governance.tenants.filling import TENANTS, Place
 from tests.properties import examples
 
+PACKAGE = Path(stategraph.__file__).parent
 SHARED = {"sg_schema", "checkpoint_migrations", "store_migrations", "vector_migrations"}
 CLOSED = {"sg_worker"}
 READ_ONLY = {"sg_audit", "sg_audit_head", "sg_audit_signed_head"}
@@ -361,3 +365,35 @@ def test_the_app_role_is_left_with_the_rights_that_it_should_have(place: Place, 
             True,
         )
     app.rollback()
+
+
+#: Names in statements that are none of tables: of policies, of a savepoint, and the beginning of names.
+NO_TABLES = {"sg_audit_", "sg_rollback", "sg_tenant", "sg_workers"}
+#: Tables that are in SQLite alone.
+IN_FILES = {"sg_capability_version"}
+#: Tables of `stategraph serve`, which works as their owner: they are closed to the app role, as all without a tenant.
+OF_SERVER = {"sg_assistant", "sg_assistant_version", "sg_cron", "sg_item", "sg_server_schema", "sg_thread"}
+
+
+def test_no_table_of_this_package_is_left_out_of_these_tests(connections: Any) -> None:
+    owner, _ = connections
+    named = re.compile(r"TABLE (?:IF NOT EXISTS )?(sg_[a-z_]+)|Final = \"(sg_[a-z_]+)\"")
+    source = "".join(each.read_text(encoding="utf-8") for each in PACKAGE.rglob("*.py"))
+    found = {name for names in named.findall(source) for name in names if name} - NO_TABLES - IN_FILES
+    assert found >= {"sg_run", "sg_label", "sg_budget", "sg_audit", "sg_approval_vote"}
+    assert found - set(tables(owner)) == OF_SERVER
+
+
+def test_a_table_without_a_tenant_is_closed_to_the_app_role(place: Place, connections: Any) -> None:
+    owner, _ = connections
+    security = RowSecurity(place.app, worker_role=place.workers)
+    with owner.transaction(force_rollback=True):
+        for name in OF_SERVER:
+            owner.execute(f"CREATE TABLE {name} (id TEXT)")
+            owner.execute(f"GRANT ALL ON {name} TO {place.app}, PUBLIC")
+        assert sum("has no row-level security" in each for each in security.problems(owner)) == len(OF_SERVER)
+        security.apply(owner)
+        assert security.problems(owner) == []
+        for name in OF_SERVER:
+            ask = "SELECT has_any_column_privilege(%s, %s, 'SELECT, INSERT, UPDATE')"
+            assert owner.execute(ask, (place.app, name)).fetchone() == (False,)
