@@ -10,6 +10,7 @@ from ag_ui.core import Interrupt, ResumeEntry
 from stategraph.server.agui import state
 from stategraph.server.projection import pauses
 from stategraph.server.projection.pauses import Decision
+from stategraph.server.turns.forms import Json
 from stategraph.server.turns.questions import Question
 
 #: The value that a question which is no approval is answered with if the user leaves it.
@@ -47,9 +48,9 @@ def _text(given: object) -> str | None:
     return given if isinstance(given, str) and given else None
 
 
-def _schema(decisions: Sequence[str]) -> dict[str, Any]:
+def _schema(decisions: Sequence[str]) -> Json:
     """Return the schema of the answer: `approved`, with `editedArgs` where arguments may be edited."""
-    fields: dict[str, Any] = {"approved": {"type": "boolean"}, "reason": {"type": "string"}}
+    fields: Json = {"approved": {"type": "boolean"}, "reason": {"type": "string"}}
     if "edit" in decisions:
         fields["editedArgs"] = {"type": "object"}
     return {"type": "object", "properties": fields, "required": ["approved"]}

@@ -21,6 +21,7 @@ from langchain_core import messages as langchain
 from langchain_core.messages import BaseMessage
 
 from stategraph.agent.messages.truncation import compact_json, text_of
+from stategraph.server.turns.forms import Json
 
 #: The kinds of media, as content blocks of LangChain call them.
 _MEDIA: Mapping[str, str] = {"image": "image", "audio": "audio", "video": "video", "document": "file"}
@@ -74,7 +75,7 @@ def _content(given: str | Sequence[Any]) -> Any:
     return blocks
 
 
-def _block(part: Any) -> dict[str, Any]:
+def _block(part: Any) -> Json:
     if part.type == "text":
         return {"type": "text", "text": part.text}
     source, kind = part.source, _MEDIA[part.type]
@@ -140,7 +141,7 @@ def _parts(content: Any) -> Any:
     return parts if any(each["type"] != "text" for each in parts) else text_of(content)
 
 
-def _part(block: Any) -> dict[str, Any] | None:
+def _part(block: Any) -> Json | None:
     if isinstance(block, str):
         return {"type": "text", "text": block}
     kind = block.get("type")

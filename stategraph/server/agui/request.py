@@ -22,6 +22,7 @@ from stategraph.server.agui import interrupts, messages, state
 from stategraph.server.service.port import Caller, InvalidError, RunRequest, Service
 from stategraph.server.turns import conversation, questions
 from stategraph.server.turns.conversation import Turn
+from stategraph.server.turns.forms import Fields, Json
 from stategraph.types import StateSnapshot
 
 #: What a run for a front end logs beside `messages`, `updates` and `custom`.
@@ -84,7 +85,7 @@ async def request_of(
     )
 
 
-def _resume(given: RunAgentInput, props: Mapping[str, Any], snapshot: StateSnapshot | None) -> dict[str, Any] | None:
+def _resume(given: RunAgentInput, props: Fields, snapshot: StateSnapshot | None) -> Json | None:
     """Return the command that answers the thread's questions; empty: just go on; None: it is an ordinary turn."""
     if given.resume:
         asked = questions.open_questions(snapshot)
@@ -95,11 +96,9 @@ def _resume(given: RunAgentInput, props: Mapping[str, Any], snapshot: StateSnaps
     return {"resume": command["resume"]} if command.get("resume") is not None else None
 
 
-def _input(
-    given: RunAgentInput, turn: Turn, inputs: Collection[str], configurable: Mapping[str, Any]
-) -> dict[str, Any] | None:
+def _input(given: RunAgentInput, turn: Turn, inputs: Collection[str], configurable: Fields) -> Json | None:
     changed = state.changes(given.state, turn.values)
-    found: dict[str, Any] = {key: each for key, each in changed.items() if key in inputs}
+    found: Json = {key: each for key, each in changed.items() if key in inputs}
     if turn.messages or "messages" in inputs:
         found["messages"] = list[BaseMessage](turn.messages)
     if "tools" in inputs and given.tools is not None:
@@ -109,14 +108,14 @@ def _input(
     return found
 
 
-def _tool(given: Any) -> dict[str, Any]:
+def _tool(given: Any) -> Json:
     """Return a tool of the client as chat models bind it."""
     parameters = given.parameters if isinstance(given.parameters, dict) else {"type": "object", "properties": {}}
     about = {"name": given.name, "description": given.description, "parameters": parameters}
     return {"type": "function", "function": about}
 
 
-def _mapping(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _mapping(given: Fields, name: str) -> Json:
     found = given.get(name)
     if found is None:
         return {}

@@ -9,6 +9,7 @@ from typing import Any, Final
 import jsonpatch
 
 from stategraph.run.json_safe import to_json
+from stategraph.server.turns.forms import Fields, Json
 
 #: Values of a state that a front end gets or gives in another way.
 _ELSEWHERE: Final = frozenset({"messages", "tools", "ag-ui", "copilotkit"})
@@ -25,12 +26,12 @@ def _is_private(key: object) -> bool:
     return isinstance(key, str) and key.startswith("__")
 
 
-def patch(before: Any, after: Any) -> list[dict[str, Any]]:
+def patch(before: Any, after: Any) -> list[Json]:
     """Return the operations that make one state of another; empty if they are equal."""
     return list(jsonpatch.make_patch(before, after))
 
 
-def changes(given: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+def changes(given: Any, values: Fields) -> Json:
     """Return what a client changed in the state that it was shown.
 
     Args:

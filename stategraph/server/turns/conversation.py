@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from stategraph.server.service.port import Caller, InvalidError, NotFoundError, Service
+from stategraph.server.turns.forms import Fields, Json
 from stategraph.types import StateSnapshot
 
 #: Checkpoints that are looked through for the place where a turn begins again.
@@ -33,8 +34,8 @@ class Turn:
     """
 
     messages: list[BaseMessage]
-    checkpoint: Mapping[str, Any] | None
-    values: Mapping[str, Any]
+    checkpoint: Fields | None
+    values: Fields
 
 
 async def state_of(service: Service, caller: Caller, thread_id: str) -> StateSnapshot | None:
@@ -46,12 +47,12 @@ async def state_of(service: Service, caller: Caller, thread_id: str) -> StateSna
     return found if found.config.get("configurable", {}).get("checkpoint_id") or found.values else None
 
 
-def values_of(snapshot: StateSnapshot | None) -> Mapping[str, Any]:
+def values_of(snapshot: StateSnapshot | None) -> Fields:
     """Return the values of a state by name; empty if it has no names."""
     return snapshot.values if snapshot is not None and isinstance(snapshot.values, Mapping) else {}
 
 
-def messages_of(values: Mapping[str, Any]) -> list[BaseMessage]:
+def messages_of(values: Fields) -> list[BaseMessage]:
     """Return the conversation in a state."""
     said = values.get("messages")
     return [each for each in said if isinstance(each, BaseMessage)] if isinstance(said, list) else []
@@ -88,7 +89,7 @@ def _not_in(known: Sequence[str | None], given: Sequence[BaseMessage]) -> list[B
     return [each for each in given if each.id is None or each.id not in ids]
 
 
-def checkpoint_of(snapshot: StateSnapshot) -> dict[str, Any] | None:
+def checkpoint_of(snapshot: StateSnapshot) -> Json | None:
     """Return the name of a state's checkpoint, as a run takes it; None if it has none."""
     found = snapshot.config.get("configurable", {})
     if not found.get("checkpoint_id"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from stategraph.server.projection import ToolApproval, pauses
 from stategraph.server.projection.pauses import Decision
 from stategraph.server.service.port import InvalidError
 from stategraph.server.turns.conversation import messages_of, values_of
+from stategraph.server.turns.forms import Fields, Json
 from stategraph.types import StateSnapshot
 
 #: Between the id of an interrupt and the number of one of several calls that it asks about.
@@ -61,7 +62,7 @@ def open_questions(snapshot: StateSnapshot | None) -> list[Question]:
     return found
 
 
-def unanswered(messages: Sequence[BaseMessage]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+def unanswered(messages: Sequence[BaseMessage]) -> dict[str, tuple[str, Fields]]:
     """Return name and arguments of the tool calls of a conversation that have no result, by id."""
     answered = {each.tool_call_id for each in messages if isinstance(each, ToolMessage)}
     return {
@@ -73,7 +74,7 @@ def unanswered(messages: Sequence[BaseMessage]) -> dict[str, tuple[str, Mapping[
     }
 
 
-def resume(questions: Sequence[Question], answers: Mapping[str, Any]) -> dict[str, Any]:
+def resume(questions: Sequence[Question], answers: Fields) -> Json:
     """Return the command that answers the questions of a thread.
 
     Args:
@@ -89,7 +90,7 @@ def resume(questions: Sequence[Question], answers: Mapping[str, Any]) -> dict[st
     if unknown:
         waits = ", ".join(known) or "none"
         raise InvalidError(f"Nothing waits for an answer to {', '.join(map(repr, unknown))}; open questions: {waits}")
-    values: dict[str, Any] = {}
+    values: Json = {}
     for interrupt_id in dict.fromkeys(known[each].interrupt_id for each in answers):
         about = [each for each in questions if each.interrupt_id == interrupt_id]
         values[interrupt_id] = _value(about, answers)
@@ -98,7 +99,7 @@ def resume(questions: Sequence[Question], answers: Mapping[str, Any]) -> dict[st
     return {"resume": values}
 
 
-def _value(about: Sequence[Question], answers: Mapping[str, Any]) -> Any:
+def _value(about: Sequence[Question], answers: Fields) -> Any:
     given = [answers.get(each.question_id) for each in about]
     missing = [each.question_id for each in about if each.question_id not in answers]
     if missing:

@@ -34,9 +34,10 @@ from stategraph.server.projection import (
     ToolResult,
 )
 from stategraph.server.projection.projection import Logged
+from stategraph.server.turns.forms import Fields
 from stategraph.server.turns.questions import questions_of
 
-Chunk: TypeAlias = Mapping[str, Any]
+Chunk: TypeAlias = Fields
 
 _SENTENCES: Final[Mapping[str, str]] = {
     "error": "The run failed.",

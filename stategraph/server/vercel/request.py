@@ -24,6 +24,7 @@ from stategraph.agent.messages.truncation import compact_json
 from stategraph.server.projection.pauses import Decision
 from stategraph.server.service.port import Caller, InvalidError, RunRequest, Service
 from stategraph.server.turns import conversation, questions
+from stategraph.server.turns.forms import Fields, Json
 from stategraph.types import StateSnapshot
 
 #: What the metadata of a run keeps for readers that come back.
@@ -43,8 +44,8 @@ class ChatRequest:
     """
 
     chat_id: str
-    messages: Sequence[Mapping[str, Any]]
-    body: Mapping[str, Any]
+    messages: Sequence[Fields]
+    body: Fields
 
 
 def read(body: Any) -> ChatRequest:
@@ -123,12 +124,10 @@ async def request_of(
     )
 
 
-def _resume(
-    given: ChatRequest, answer: Mapping[str, Any], asked: Sequence[questions.Question]
-) -> tuple[dict[str, Any] | None, list[str]]:
+def _resume(given: ChatRequest, answer: Fields, asked: Sequence[questions.Question]) -> tuple[Json | None, list[str]]:
     """Return the command that answers the thread's questions, None without one, and the calls that are rejected."""
     open_ids = {each.question_id for each in asked}
-    answers: dict[str, Any] = {}
+    answers: Json = {}
     denied = []
     for part in answer.get("parts", ()):
         approval = part.get("approval")
@@ -144,7 +143,7 @@ def _resume(
     return (questions.resume(asked, answers) if answers else None), denied
 
 
-def _messages(given: ChatRequest, answer: Mapping[str, Any], snapshot: StateSnapshot | None) -> list[BaseMessage]:
+def _messages(given: ChatRequest, answer: Fields, snapshot: StateSnapshot | None) -> list[BaseMessage]:
     """Return the messages that the thread may not have."""
     known = conversation.messages_of(conversation.values_of(snapshot))
     if not known:
@@ -154,7 +153,7 @@ def _messages(given: ChatRequest, answer: Mapping[str, Any], snapshot: StateSnap
     return [*found, *(each for each in _results(answer) if each.tool_call_id in waiting)]
 
 
-def _all(message: Mapping[str, Any]) -> Iterator[BaseMessage]:
+def _all(message: Fields) -> Iterator[BaseMessage]:
     """Yield a message of the user interface as messages of LangChain; an answer with tools is several."""
     message_id, parts = message.get("id"), message["parts"]
     match message["role"]:
@@ -166,8 +165,8 @@ def _all(message: Mapping[str, Any]) -> Iterator[BaseMessage]:
             yield from _answer(message_id, parts)
 
 
-def _answer(message_id: Any, parts: Sequence[Mapping[str, Any]]) -> Iterator[BaseMessage]:
-    steps: list[list[Mapping[str, Any]]] = [[]]
+def _answer(message_id: Any, parts: Sequence[Fields]) -> Iterator[BaseMessage]:
+    steps: list[list[Fields]] = [[]]
     for part in parts:
         if part.get("type") == "step-start":
             steps.append([])
@@ -182,12 +181,12 @@ def _answer(message_id: Any, parts: Sequence[Mapping[str, Any]]) -> Iterator[Bas
         yield from results
 
 
-def _call(part: Mapping[str, Any]) -> Any:
+def _call(part: Fields) -> Any:
     args = part.get("input")
     return {"name": _tool_name(part), "args": args if isinstance(args, dict) else {}, "id": part["toolCallId"]}
 
 
-def _results(answer: Mapping[str, Any]) -> Iterator[ToolMessage]:
+def _results(answer: Fields) -> Iterator[ToolMessage]:
     """Yield the results of tools in an answer of the user interface."""
     for part in answer.get("parts", ()):
         call_id = part.get("toolCallId")
@@ -203,21 +202,21 @@ def _results(answer: Mapping[str, Any]) -> Iterator[ToolMessage]:
                 yield ToolMessage(error, tool_call_id=call_id, name=_tool_name(part), status="error")
 
 
-def _tool_name(part: Mapping[str, Any]) -> str:
+def _tool_name(part: Fields) -> str:
     kind = str(part.get("type") or "")
     return str(part.get("toolName") or "") if kind == "dynamic-tool" else kind.removeprefix("tool-")
 
 
-def _text(parts: Sequence[Mapping[str, Any]]) -> str:
+def _text(parts: Sequence[Fields]) -> str:
     return "".join(str(each.get("text") or "") for each in parts if each.get("type") == "text")
 
 
-def _content(parts: Sequence[Mapping[str, Any]]) -> Any:
+def _content(parts: Sequence[Fields]) -> Any:
     """Return what a user sent in LangChain's blocks; texts alone are a text."""
     files = [each for each in parts if each.get("type") == "file"]
     if not files:
         return _text(parts)
-    blocks: list[dict[str, Any]] = []
+    blocks: list[Json] = []
     for each in parts:
         if each.get("type") == "text":
             blocks.append({"type": "text", "text": str(each.get("text") or "")})
@@ -226,10 +225,10 @@ def _content(parts: Sequence[Mapping[str, Any]]) -> Any:
     return blocks
 
 
-def _file(part: Mapping[str, Any]) -> dict[str, Any]:
+def _file(part: Fields) -> Json:
     media, url = str(part.get("mediaType") or ""), str(part.get("url") or "")
     kind = media.partition("/")[0]
-    block: dict[str, Any] = {"type": kind if kind in ("image", "audio", "video") else "file", "mime_type": media}
+    block: Json = {"type": kind if kind in ("image", "audio", "video") else "file", "mime_type": media}
     if url.startswith("data:"):
         block["base64"] = url.partition(",")[2]
     else:
@@ -237,7 +236,7 @@ def _file(part: Mapping[str, Any]) -> dict[str, Any]:
     return block
 
 
-def _tool(name: str, about: Any) -> dict[str, Any]:
+def _tool(name: str, about: Any) -> Json:
     """Return a tool of the client as chat models bind it."""
     given = about if isinstance(about, Mapping) else {}
     schema = given.get("inputSchema")
@@ -246,7 +245,7 @@ def _tool(name: str, about: Any) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _mapping(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _mapping(given: Fields, name: str) -> Json:
     found = given.get(name)
     if found is None:
         return {}

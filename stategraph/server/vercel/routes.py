@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +29,7 @@ from stategraph.server.service.port import (
     Service,
 )
 from stategraph.server.turns import graphs
+from stategraph.server.turns.forms import Fields
 from stategraph.server.turns.sse import EventStream, frame
 from stategraph.server.vercel import request as requests
 from stategraph.server.vercel.encoder import Encoder
@@ -98,7 +99,7 @@ class _Endpoints:
         self,
         caller: Caller,
         run_id: str,
-        metadata: Mapping[str, Any],
+        metadata: Fields,
         after: Position = START,
         *,
         cancels: bool = False,
@@ -107,7 +108,7 @@ class _Endpoints:
             await self._cancel(caller, run_id)
 
         kept = metadata.get(requests.KEPT)
-        about: Mapping[str, Any] = kept if isinstance(kept, Mapping) else {}
+        about: Fields = kept if isinstance(kept, Mapping) else {}
         encoder = Encoder(
             str(about.get("message_id") or f"msg-{run_id}"),
             is_continued=bool(about.get("is_continued")),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
+import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
@@ -36,6 +39,23 @@ async def serving(
     """Serve graphs with protocols."""
     async with client_of(app_of(FakeService(graphs).service(), *protocols)) as client:
         yield client
+
+
+@contextmanager
+def served(graphs: Mapping[str, Any], *protocols: Callable[[Service], Sequence[BaseRoute]]) -> Iterator[str]:
+    """Serve graphs with protocols at a port of this machine, in a thread, and return the address."""
+    app = app_of(FakeService(graphs).service(), *protocols)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def frames_of(text: str) -> list[tuple[str, str, Any]]:

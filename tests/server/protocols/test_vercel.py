@@ -6,25 +6,20 @@ import asyncio
 import json
 import os
 import shutil
-import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import uvicorn
 from langchain_core.runnables import RunnableConfig
 
 from stategraph import START, StateGraph, interrupt
 from stategraph.server.vercel import routes
 from stategraph.testing import ScriptedChatModel, call, reply
 from tests.server.protocols import logs
-from tests.server.protocols.fake_service import FakeService
 from tests.server.protocols.logs import said
-from tests.server.protocols.serving import app_of, frames_of, serving
+from tests.server.protocols.serving import frames_of, served, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -195,22 +190,6 @@ async def test_files_of_the_user_become_content_blocks() -> None:
 # Chats of the package itself.
 
 
-@contextmanager
-def served(graphs: Mapping[str, Any]) -> Iterator[str]:
-    """Serve graphs at a port of this machine, in a thread, and return the address."""
-    app = app_of(FakeService(graphs).service(), routes)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/vercel"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 def asking() -> Any:
     """Return an agent that asks before it deletes two files."""
     calls = said("I delete.", call("delete", name="a.txt"), call("delete", name="b.txt"))
@@ -248,10 +227,10 @@ def slow() -> Any:
 
 async def chatted(graph: Any, scenario: str) -> dict[str, Any]:
     """Have the package chat with a graph."""
-    with served({"agent": graph.compile()}) as address:
+    with served({"agent": graph.compile()}, routes) as address:
         script = Path(__file__).with_name("vercel_client.mjs")
         process = await asyncio.create_subprocess_exec(
-            "node", str(script), MODULES, f"{address}/agent", scenario, str(uuid4()),
+            "node", str(script), MODULES, f"{address}/vercel/agent", scenario, str(uuid4()),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await asyncio.wait_for(process.communicate(), 120)

@@ -1,0 +1,48 @@
+"""Models of the API: the assistants."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stategraph.server.openai.errors import UnknownModelError
+from stategraph.server.service.port import Assistant, Caller, NotFoundError, Page, Service
+from stategraph.server.turns.forms import Json
+
+_PAGE: Final = 100
+
+
+async def assistant_of(service: Service, caller: Caller, model: object) -> Assistant:
+    """Return the assistant that a request names as its model, by its id or that of its graph.
+
+    Raises:
+        UnknownModelError: There is none.
+    """
+    if not isinstance(model, str) or not model:
+        raise UnknownModelError(str(model or ""))
+    try:
+        return await service.assistants.get(caller, model)
+    except NotFoundError:
+        raise UnknownModelError(model) from None
+
+
+async def listed(service: Service, caller: Caller) -> list[Json]:
+    """Return all assistants as models: one that stands for its graph by the graph's id, others by their own."""
+    found: list[Assistant] = []
+    while True:
+        page = await service.assistants.search(caller, page=Page(_PAGE, len(found)))
+        found += page
+        if len(page) < _PAGE:
+            return [model_of(each, _name(each, found)) for each in found]
+
+
+def _name(assistant: Assistant, all_of_them: list[Assistant]) -> str:
+    oldest = min(
+        (each for each in all_of_them if each.graph_id == assistant.graph_id), key=lambda each: each.created_at
+    )
+    return assistant.graph_id if oldest is assistant else assistant.assistant_id
+
+
+def model_of(assistant: Assistant, name: str) -> Json:
+    """Return an assistant as a model."""
+    created = int(assistant.created_at.timestamp())
+    return {"id": name, "object": "model", "created": created, "owned_by": "stategraph"}
