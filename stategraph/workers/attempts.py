@@ -32,7 +32,7 @@ from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.persistent import PersistentSaver
 from stategraph.workers.hosted.options import RunOptions
 from stategraph.workers.hosted.sources import GraphMaker, StoredRun
-from stategraph.workers.hosted.streaming import storable, streamed
+from stategraph.workers.hosted.streaming import storable, streamed, told
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.outages import flat, is_outage
 from stategraph.workers.references import Targets
@@ -255,7 +255,7 @@ class Attempt:
 
     def _tell(self, name: str, chunk: object) -> None:
         try:
-            self.events.put(name, chunk)
+            self.events.put(name, told(name, chunk) if self._claimed.options else chunk)
         except TypeError as error:
             if self._claimed.options:  # a host that shows it to clients
                 self.events.put(name, storable(chunk, self._registry.dump))

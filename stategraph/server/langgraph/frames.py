@@ -6,11 +6,12 @@ Rules
   every process. Of several frames for one event, the last has the id: a reader that comes back misses none.
 * The first frame is `metadata`, with the id of the run and of the attempt; another attempt has one more.
 * The end of a stream is its end; an error is told before it.
+* A run on a thread of its own, which is not kept, tells no checkpoints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, BaseMessageChunk, message_chunk_to_message
@@ -40,14 +41,17 @@ class Frames:
 
     Args:
         run: The run.
-        modes: The modes that the reader wants, by the names of this API; None: all that the run was asked for with.
+        modes: The modes that the reader wants, by the names of this API.
         ids: Whether frames have ids.
+        begins: Whether the beginning of each attempt is told.
     """
 
-    def __init__(self, run: RunRecord, modes: Collection[str], *, ids: bool) -> None:
+    def __init__(self, run: RunRecord, modes: Collection[str], *, ids: bool, begins: bool = True) -> None:
         self._run_id = run.run_id
         self._began = int(run.created_at.timestamp() * 1000)
         self._ids = ids
+        self._begins = begins
+        self._is_kept = not run.kwargs["temporary"]
         self._wanted = {mode for mode in modes if mode != "messages-tuple"}
         self._tuples = "messages-tuple" in modes
         if self._tuples:
@@ -70,9 +74,13 @@ class Frames:
     def _frames(self, event: LoggedEvent) -> Iterator[tuple[str, Any]]:
         mode, bar, namespace = event.type.partition("|")
         if mode == ATTEMPT_EVENT:
-            yield "metadata", {"run_id": self._run_id, "attempt": event.attempt}
+            if self._begins:
+                yield "metadata", {"run_id": self._run_id, "attempt": event.attempt}
         elif mode not in self._wanted or mode == END_EVENT:
             return
+        elif mode == "checkpoints" or (mode == "debug" and event.data["type"] == "checkpoint"):
+            if self._is_kept:
+                yield event.type, event.data if mode == "checkpoints" else _placed(event.data)
         elif mode == "messages" and not self._tuples:
             for name, data in self._grown(*event.data):
                 yield f"{name}{bar}{namespace}", data
@@ -93,6 +101,34 @@ class Frames:
             yield "messages/partial", [message_chunk_to_message(whole)]
         else:
             yield "messages/complete", [message]
+
+
+def _placed(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what debugging tells of a checkpoint, with its place and that of the one before it."""
+    payload = checkpoint["payload"]
+    places = {name: _place(payload.get(key)) for name, key in _PLACES.items()}
+    tasks = [_task(each) for each in payload.get("tasks", ())]
+    return {**checkpoint, "payload": {**payload, **places, "tasks": tasks}}
+
+
+def _task(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a task with the place of the graph that it runs, if it runs one."""
+    state = task.get("state")
+    if not isinstance(state, Mapping) or "configurable" not in state:
+        return task
+    return {**{name: value for name, value in task.items() if name != "state"}, "checkpoint": _place(state)}
+
+
+def _place(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return where a checkpoint is, from its config."""
+    if not config:
+        return None
+    named = config["configurable"]
+    return {name: named[name] for name in _OF_PLACE if name in named}
+
+
+_OF_PLACE: Final = ("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map")
+_PLACES: Final = {"checkpoint": "config", "parent_checkpoint": "parent_config"}
 
 
 def error_of(run: RunRecord) -> dict[str, str]:

@@ -113,7 +113,10 @@ class RunRoutes:
 
     async def get(self, request: Request) -> Response:
         """Return a run."""
-        return wire.answer(wire.record(await self._found(request)))
+        try:
+            return wire.answer(wire.record(await self._found(request)))
+        except NotFoundError:
+            raise NotFoundError("Not Found") from None
 
     async def delete(self, request: Request) -> Response:
         """Delete a run."""
@@ -133,10 +136,11 @@ class RunRoutes:
         run = await self._found(request)
         caller = wire.caller_of(request)
         asked = request.query_params
-        modes = bodies.modes_of(asked.getlist("stream_mode") or list(run.kwargs["stream_mode"]))
+        chosen = [mode for mode in asked.getlist("stream_mode") if mode]
+        modes = bodies.modes_of(chosen or list(run.kwargs["stream_mode"]))
         last = next((each for each in (_last_id(request)) if each is not None), None)
         after = frames.last_seq(last)
-        made = Frames(run, modes, ids=bool(run.kwargs["resumable"]))
+        made = Frames(run, modes, ids=bool(run.kwargs["resumable"]), begins=not chosen)
         place = _place(run, _thread(request))
         leaves = _flag(asked.get("cancel_on_disconnect"))
         return FrameStream(
@@ -147,13 +151,16 @@ class RunRoutes:
 
     async def cancel(self, request: Request) -> Response:
         """Stop a run."""
-        run = await self._found(request)
         wait = _flag(request.query_params.get("wait"))
+        try:
+            run = await self._found(request)
+        except NotFoundError:
+            raise NotFoundError("No runs found to cancel.") from None
         try:
             await self._runs.cancel(wire.caller_of(request), run.run_id, action=_action(request), wait=wait)
         except ConflictError:
             raise NotFoundError(_NOTHING_TO_CANCEL) from None
-        return Response(status_code=204) if wait else wire.answer({}, 202)
+        return wire.answer({}, 200 if wait else 202)
 
     async def cancel_many(self, request: Request) -> Response:
         """Stop several runs."""
@@ -218,7 +225,13 @@ class RunRoutes:
         if ended.status in ("error", "timeout"):
             yield wire.encode({"__error__": frames.error_of(ended)})
         else:
-            yield wire.encode(await self._runs.output(caller, run.run_id))
+            yield wire.encode(_values(await self._runs.output(caller, run.run_id)))
+
+
+def _values(output: Any) -> Any:
+    """Return the output of a run; if it asks several questions, these alone, as LangGraph's server does."""
+    asked = output.get("__interrupt__", ()) if isinstance(output, dict) else ()
+    return {"__interrupt__": asked} if len(asked) > 1 else output
 
 
 def _place(run: RunRecord, thread_id: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import deque
 from collections.abc import Mapping
@@ -18,8 +19,9 @@ from starlette.responses import Response
 
 from stategraph.run.json_safe import to_json
 from stategraph.server.service.port import ANYONE, Caller, InvalidError, RunRecord
+from stategraph.types import Command, Send
 
-_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 
 #: Where the middleware that knows who asks leaves that.
 _CALLER: Final = "stategraph.server.caller"
@@ -38,6 +40,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseMessage | BaseModel):
         return value.model_dump()
     match value:
+        case Send():
+            return {"node": value.node, "args": value.arg}
+        case Command():
+            return {**_fields(value), "goto": value.goto or None}
         case BaseException():
             return {"error": type(value).__name__, "message": str(value)}
         case set() | frozenset() | deque():
@@ -52,7 +58,13 @@ def _plain(value: Any) -> Any:
             return dict(value)
     if isinstance(value, type):
         return value.__name__
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
     return json.loads(to_json(value))
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
 
 
 def _by_fields(value: Any) -> Any:

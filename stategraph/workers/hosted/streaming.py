@@ -64,6 +64,15 @@ async def _with_events(
                 yield EVENTS_MODE, event
 
 
+def told(name: str, chunk: Any) -> Any:
+    """Return a payload as it is stored: the errors of tasks as kind and message."""
+    payload = chunk.get("payload") if name.startswith("debug") else chunk if name.startswith("tasks") else None
+    if not isinstance(payload, Mapping) or not isinstance(error := payload.get("error"), BaseException):
+        return chunk
+    payload = {**payload, "error": {"error": type(error).__name__, "message": str(error)}}
+    return payload if name.startswith("tasks") else {**chunk, "payload": payload}
+
+
 def storable(value: Any, dump: Callable[[object], object]) -> Any:
     """Return a payload without what cannot be stored: in its place is what JSON has nearest.
 

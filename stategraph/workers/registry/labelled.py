@@ -76,9 +76,9 @@ class LabelledRuns:
         """Return threads that are not kept any longer."""
         return await anyio.to_thread.run_sync(self._temporary_threads, limit)
 
-    async def last_event(self, run_id: str, type: str) -> bytes | None:
-        """Return the payload of the newest event of a type, serialised; None if there is none."""
-        return await anyio.to_thread.run_sync(self._last_event, run_id, type)
+    async def last_events(self, run_id: str, type: str, limit: int = 20) -> list[bytes]:
+        """Return the payloads of the newest events of a type, serialised, the newest first."""
+        return await anyio.to_thread.run_sync(self._last_events, run_id, type, limit)
 
     async def last_seq(self, run_id: str) -> int:
         """Return the number of a run's newest event; 0 if there is none."""
@@ -110,11 +110,10 @@ class LabelledRuns:
         with self._operations.database.transaction(write=False) as session:
             return [thread_id for (thread_id,) in session.execute(self._sql.temporary_threads, (limit,))]
 
-    def _last_event(self, run_id: str, type: str) -> bytes | None:
+    def _last_events(self, run_id: str, type: str, limit: int) -> list[bytes]:
         self._operations.set_up()
         with self._operations.database.transaction(write=False) as session:
-            found = session.execute(self._sql.last_event, (run_id, type))
-        return found[0][0] if found else None
+            return [data for (data,) in session.execute(self._sql.last_events, (run_id, type, limit))]
 
     def _last_seq(self, run_id: str) -> int:
         self._operations.set_up()

@@ -405,7 +405,7 @@ class Sql:
                 ON CONFLICT (run_id, seq) DO NOTHING"""
         )
         self.last_seq = say("SELECT COALESCE(MAX(seq), 0) FROM sg_event WHERE run_id = ?")
-        self.last_event = say("SELECT data FROM sg_event WHERE run_id = ? AND type = ? ORDER BY seq DESC LIMIT 1")
+        self.last_events = say("SELECT data FROM sg_event WHERE run_id = ? AND type = ? ORDER BY seq DESC LIMIT ?")
         self.events = say(
             "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )

@@ -79,7 +79,19 @@ odds = _line(odd)
 told = _line(tells)
 nested = StateGraph(State).add_node("below", inner).add_edge(START, "below").compile()
 
+
+def one(state: State) -> Any:
+    return {"log": [interrupt("one?")]}
+
+
+def two(state: State) -> Any:
+    return {"log": [interrupt("two?")]}
+
+
+twice = StateGraph(State).add_node(one).add_node(two).add_edge(START, "one").add_edge(START, "two").compile()
+
 ALL = {
+    "twice": twice,
     "steps": steps,
     "stops": stops,
     "questions": questions,

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from stategraph.server.langgraph import runs, stream, wire
 from stategraph.server.langgraph.frames import Frames, last_seq
 from stategraph.server.service.port import LoggedEvent, ServiceError
+from stategraph.types import Command, Send
 from tests.server.runs.graphs import ALL
 from tests.server.runs.test_service_runs import begun, ended, until_it_waits
 from tests.server.runs.world import World, world
@@ -73,7 +74,7 @@ async def test_a_run_is_begun_and_streamed(client: httpx.AsyncClient, here: Worl
         assert frames_in((await client.get(place, params=asked)).text) == found
     assert frames_in((await client.get(place)).text) == []
     joined = await client.get(place, params={"stream_mode": "values"}, headers={"Last-Event-ID": "-1"})
-    assert [frame["event"] for frame in frames_in(joined.text)] == ["metadata"]
+    assert frames_in(joined.text) == []
 
 
 async def test_a_run_without_a_thread_has_no_thread_in_its_address(client: httpx.AsyncClient) -> None:
@@ -125,7 +126,7 @@ async def test_several_runs_are_begun_and_stopped(client: httpx.AsyncClient, her
     for run in (first, second):
         await until_it_waits(here, run)
     path = f"/threads/{first.thread_id}/runs/{first.run_id}/cancel"
-    assert (await client.post(path, params={"wait": 1})).status_code == 204
+    assert (await client.post(path, params={"wait": 1})).json() == {}
     assert (await client.post(path, params={"action": "none"})).status_code == 422
     assert (await client.post("/runs/cancel", json={"status": "all"})).status_code == 204
     assert [(await ended(here, run)).status for run in (first, second)] == ["interrupted"] * 2
@@ -214,7 +215,9 @@ def event(seq: int, type: str, data: Any) -> LoggedEvent:
 
 
 def made(*modes: str) -> Frames:
-    run: Any = SimpleNamespace(run_id="run", created_at=SimpleNamespace(timestamp=lambda: 1.5))
+    run: Any = SimpleNamespace(
+        run_id="run", kwargs={"temporary": False}, created_at=SimpleNamespace(timestamp=lambda: 1.5)
+    )
     return Frames(run, modes, ids=True)
 
 
@@ -257,3 +260,28 @@ def test_json_has_everything() -> None:
     assert (
         json.loads(wire.encode({"half": "\ud83d", "large": 2**70, "said": AIMessage("Hi", id="m")}))["large"] == 2**70
     )
+
+
+async def test_debugging_tells_where_checkpoints_are(client: httpx.AsyncClient, here: World) -> None:
+    thread = await here.thread()
+    body = {"assistant_id": "nested", "input": {"log": []}, "stream_mode": ["debug", "checkpoints"]}
+    answer = await client.post(f"/threads/{thread}/runs/stream", json=body)
+    told = [json.loads(frame["data"]) for frame in frames_in(answer.text) if frame["event"] == "debug"]
+    payloads = [each["payload"] for each in told if each["type"] == "checkpoint"]
+    assert payloads[0]["parent_checkpoint"] is None
+    assert payloads[1]["parent_checkpoint"] == payloads[0]["checkpoint"]
+    assert payloads[0]["checkpoint"]["thread_id"] == thread
+    below = [task for payload in payloads for task in payload["tasks"] if task["name"] == "below"]
+    assert "state" not in below[0]
+    assert below[0]["checkpoint"]["checkpoint_ns"].startswith("below:")
+    temporary = await client.post("/runs/stream", json=body)
+    assert {frame["event"] for frame in frames_in(temporary.text)} == {"metadata", "debug"}
+
+
+async def test_commands_and_packets_are_json(client: httpx.AsyncClient) -> None:
+    assert json.loads(wire.encode(Command(resume=1, goto=Send("n", {"a": 1})))) == {
+        "graph": None,
+        "resume": 1,
+        "update": None,
+        "goto": {"node": "n", "args": {"a": 1}},
+    }

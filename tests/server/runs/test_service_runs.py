@@ -272,8 +272,10 @@ async def test_what_makes_no_sense_is_refused(here: World) -> None:
     ):
         with pytest.raises(InvalidError):
             await begun(here, "steps", thread_id=thread, **wrong)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(InvalidError, match="steps"):
         await begun(here, "no graph", thread_id=thread)
+    with pytest.raises(NotFoundError):
+        await begun(here, "00000000-0000-4000-8000-00000000000f", thread_id=thread)
     with pytest.raises(NotFoundError):
         await begun(here, "steps", thread_id="00000000-0000-4000-8000-00000000000f")
     made = await begun(here, "steps", thread_id="00000000-0000-4000-8000-00000000000f", if_not_exists="create")
@@ -321,3 +323,21 @@ async def test_what_a_process_left_is_erased_by_the_next(tmp_path: Path) -> None
         await other.erasing.tidy()
         with pytest.raises(NotFoundError):
             await other.runs.get(ANYONE, run.run_id)
+
+
+async def test_all_questions_are_in_the_values_of_a_run_that_asks(tmp_path: Path) -> None:
+    async with world(f"sqlite:///{tmp_path / 'runs.db'}", ALL) as here:
+        run = await begun(here, "twice", thread_id=await here.thread())
+        await ended(here, run)
+        values = await here.runs.output(ANYONE, run.run_id)
+        assert sorted(question.value for question in values["__interrupt__"]) == ["one?", "two?"]
+
+
+async def test_errors_of_tasks_are_told_as_kind_and_message(here: World) -> None:
+    run = await begun(here, "broken", stream_modes=["debug", "tasks"])
+    events = await read(here, run)
+    said = [event.data["payload"].get("error") for event in events if event.type == "debug"]
+    assert {"error": "ValueError", "message": "it cannot be"} in said
+    assert {"error": "ValueError", "message": "it cannot be"} in [
+        event.data.get("error") for event in events if event.type == "tasks"
+    ]

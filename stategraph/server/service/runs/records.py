@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from stategraph.server.service.port import InvalidError, RunRecord, RunStatusName
 from stategraph.types import Command
@@ -47,8 +47,8 @@ def record_of(run: LabelledRun, registry: RunRegistry) -> RunRecord:
     kwargs = {
         "input": None if isinstance(given, Command) else given,
         **labels.get("kwargs", {}),
-        "config": run.config,
-        "context": registry.load(run.context),
+        "config": _config(run),
+        "context": registry.load(run.context) or {},
     }
     return RunRecord(
         run_id=info.run_id,
@@ -62,6 +62,13 @@ def record_of(run: LabelledRun, registry: RunRegistry) -> RunRecord:
         multitask_strategy=labels.get("strategy", "enqueue"),
         error=info.error,
     )
+
+
+def _config(run: LabelledRun) -> Mapping[str, Any]:
+    """Return the config of a run; once it was begun, with the number of its attempt."""
+    if not run.info.attempt:
+        return run.config
+    return {**run.config, "metadata": {**run.config.get("metadata", {}), "run_attempt": run.info.attempt}}
 
 
 def _time(seconds: float) -> datetime:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
@@ -43,6 +44,15 @@ class Ids:
 def is_temporary(request: RunRequest) -> bool:
     """Return whether the thread of a run is deleted after its end."""
     return request.thread_id is None and request.on_completion == "delete"
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether a text is a UUID."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def ids_of(request: RunRequest) -> Ids:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
+from stategraph.constants import INTERRUPT
 from stategraph.server.service.graphs.served import ServedGraphs
 from stategraph.server.service.port import (
+    Assistant,
     Assistants,
     Caller,
     CancelAction,
@@ -38,6 +41,9 @@ STOPPED: Final = "stopped by the client"
 #: How often someone who waits for the end of a run looks at it, if no signal comes.
 _LOOK_S: Final = 5.0
 _POLL_S: Final = 0.1
+
+#: How many of the newest values are looked through for questions.
+_MOST_QUESTIONS: Final = 100
 
 _ACTIVE: Final = (RunStatus.PENDING, RunStatus.RUNNING)
 
@@ -71,7 +77,7 @@ class RegistryRuns:
         """Begin a run, see `port.Runs.create`."""
         requests.check(request)
         given = requests.given_to(request)
-        assistant = await self._assistants.to_run(caller, request.assistant_id)
+        assistant = await self._assistant(caller, request.assistant_id)
         ids = requests.ids_of(request)
         metadata = requests.metadata_of(request, assistant)
         metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
@@ -101,7 +107,18 @@ class RegistryRuns:
             raise UnavailableError("The database is away; nothing is known of the run") from error
         except (ValueError, TypeError) as error:
             raise InvalidError(str(error)) from error
-        return record_of(await self._found(ids.run_id), self.registry)
+        return replace(record_of(await self._found(ids.run_id), self.registry), status="pending")
+
+    async def _assistant(self, caller: Caller, assistant_id: str) -> Assistant:
+        try:
+            return await self._assistants.to_run(caller, assistant_id)
+        except NotFoundError:
+            if requests.is_uuid(assistant_id):
+                raise NotFoundError("Thread or assistant not found.") from None
+            raise InvalidError(
+                f"Invalid assistant: '{assistant_id}'. Must be either:\n- A valid assistant UUID, or\n- One of the "
+                f"registered graphs: {', '.join(self._graphs.ids())}"
+            ) from None
 
     async def create_many(self, caller: Caller, requests: Sequence[RunRequest]) -> list[RunRecord]:
         """Begin several runs, see `port.Runs.create_many`."""
@@ -158,8 +175,11 @@ class RegistryRuns:
         """Wait for the end of a run and return its values, see `port.Runs.output`."""
         await self._seen(caller, run_id, "read")
         run = await self._ended(run_id)
-        if (last := await self.registry.labelled.last_event(run_id, "values")) is not None:
-            return self.registry.load(last)
+        asks = run.info.status is RunStatus.INTERRUPTED
+        told = await self.registry.labelled.last_events(run_id, "values", _MOST_QUESTIONS if asks else 1)
+        values = [self.registry.load(each) for each in reversed(told)]
+        if values:
+            return (_asked(values) if asks else None) or values[-1]
         state = await self._threads.state(caller, run.info.thread_id)
         return state.values
 
@@ -170,7 +190,7 @@ class RegistryRuns:
             async for event in attach(self.registry, run_id, after_seq):
                 yield event
         except UnknownRunError as error:
-            raise NotFoundError("Run not found.") from error
+            raise NotFoundError("Run not found") from error
 
     async def last_seq(self, caller: Caller, run_id: str) -> int:
         """Return the number of the newest event of a run, see `port.Runs.last_seq`."""
@@ -233,7 +253,7 @@ class RegistryRuns:
         try:
             return await self.registry.labelled.get(run_id)
         except UnknownRunError as error:
-            raise NotFoundError("Run not found.") from error
+            raise NotFoundError("Run not found") from error
         except StoreUnavailableError as error:
             raise UnavailableError("The database is away") from error
 
@@ -242,11 +262,11 @@ class RegistryRuns:
         run = await self._found(run_id)
         found_on = run.info.thread_id
         if thread_id is not None and found_on != thread_id:
-            raise NotFoundError("Run not found.")
+            raise NotFoundError("Run not found")
         try:
             await self._threads.check(caller, found_on, action, {"thread_id": found_on, "run_id": run_id})
         except NotFoundError:
-            raise NotFoundError("Run not found.") from None
+            raise NotFoundError("Run not found") from None
         return run
 
     async def _may(self, caller: Caller, run: LabelledRun) -> bool:
@@ -263,6 +283,16 @@ class RegistryRuns:
             while (run := await self._found(run_id)).info.finished_at is None:
                 await wakes.wait(_LOOK_S if bus.is_live else _POLL_S)
         return run
+
+
+def _asked(told: Iterable[Any]) -> Any:
+    """Return the values of a run that asks: those with its first question, and the other questions with them."""
+    values: Any = None
+    for each in told:
+        if not (isinstance(each, dict) and INTERRUPT in each):
+            continue
+        values = each if values is None else {**values, INTERRUPT: [*values[INTERRUPT], *each[INTERRUPT]]}
+    return values
 
 
 def _equalities(allowed: Filter | None) -> dict[str, Any]:
