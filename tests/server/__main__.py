@@ -3,10 +3,14 @@
     .venv-server/bin/python -m tests.server                         everything
     .venv-server/bin/python -m tests.server --only threads          scenarios with the word in their name
     .venv-server/bin/python -m tests.server --part calls            without the SDK's integration tests
+    .venv-server/bin/python -m tests.server --part own              `langgraph dev` and our own server
 
 `langgraph dev` runs twice, on the original LangGraph and on this engine, with the same graphs. A scripted client makes
 every call of the SDK on both; each answer, less ids, times and versions, must be the same. Then `langgraph-sdk`'s own
 integration tests run against both: what passes on LangGraph must pass here.
+
+Our own server is a third one: it is compared with `langgraph dev` on the original LangGraph, by the same calls and the
+same tests.
 
 This environment has both engines, so the tests of a program that uses both without the flag run in it as well.
 """
@@ -20,13 +24,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from langgraph_sdk import get_client
 
 from tests.server import integration, scenarios
-from tests.server.projection import differences, shortened
+from tests.server.own import OWN, running_own
+from tests.server.projection import differences, shortened, without_copies
 from tests.server.serving import ENGINES, Server, ServerError, environment, running
 from tests.server.session import Row, Session, sdk_calls
 
@@ -46,7 +53,7 @@ GRAPHS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compare LangGraph's development server on both engines.")
     parser.add_argument("--only", default="", help="scenarios or tests with this word in their name")
-    parser.add_argument("--part", choices=("beside", "calls", "integration", "all"), default="all")
+    parser.add_argument("--part", choices=("beside", "calls", "integration", "own", "all"), default="all")
     options = parser.parse_args()
     started = time.monotonic()
     try:
@@ -55,6 +62,7 @@ def main() -> int:
                 "beside": lambda: beside_passes(options.only),
                 "calls": lambda: calls_are_equal(Path(scratch), options.only),
                 "integration": lambda: integration.passes(PYTHON, Path(scratch), options.only),
+                "own": lambda: own_passes(Path(scratch), options.only),
             }
             outcomes = [run() for part, run in parts.items() if options.part in (part, "all")]
     except (ServerError, integration.SuiteError) as error:
@@ -79,15 +87,33 @@ def calls_are_equal(scratch: Path, only: str) -> bool:
             stack.enter_context(running(PYTHON, engine, scratch / f"calls-{engine.label}", GRAPHS))
             for engine in ENGINES
         ]
-        theirs, ours = asyncio.run(on_both(servers, chosen))
-        problems = compare(theirs, ours)
-        untried = sorted(set(sdk_calls()) - called(theirs)) if not only else []
-        if problems:
-            print(f"the server on {servers[1].engine.label} printed:\n{servers[1].printed()}", file=sys.stderr)
+        return compared(servers, chosen, scenarios.KNOWN, whole=not only)
+
+
+def own_passes(scratch: Path, only: str) -> bool:
+    """Make all calls on LangGraph's server and on ours, and run the SDK's own tests on both."""
+    chosen = [one for one in scenarios.SCENARIOS if only in one.__name__]
+    with ExitStack() as stack:
+        theirs = stack.enter_context(running(PYTHON, ENGINES[0], scratch / "own-langgraph", GRAPHS))
+        ours = stack.enter_context(running_own(PYTHON, scratch / "own", GRAPHS))
+        equal = compared([theirs, ours], chosen, scenarios.KNOWN_OF_OWN, whole=not only)
+    passed = integration.passes(PYTHON, scratch, only, own=True)
+    return equal and passed
+
+
+def compared(servers: list[Server], chosen: list[scenarios.Scenario], known: Mapping[str, str], *, whole: bool) -> bool:
+    """Make calls on two servers, print the table, and say whether every answer was the same."""
+    theirs, ours = asyncio.run(on_both(servers, chosen))
+    if servers[1].engine is OWN:
+        theirs, ours = ([replace(row, answer=without_copies(row.answer)) for row in rows] for rows in (theirs, ours))
+    problems = compare(theirs, ours, known)
+    untried = sorted(set(sdk_calls()) - called(theirs)) if whole else []
+    if problems:
+        print(f"the server on {servers[1].engine.label} printed:\n{servers[1].printed()}", file=sys.stderr)
     for call in untried:
         print(f"no scenario makes the call {call}")
     total = max(len(theirs), len(ours))
-    for call, reason in scenarios.KNOWN.items():
+    for call, reason in known.items():
         if any(row.call == call for row in theirs):
             print(f"left out of the comparison: {call}: {reason}")
             total -= 1
@@ -116,12 +142,12 @@ async def play(server: Server, chosen: list[scenarios.Scenario]) -> list[Row]:
     return [row for rows in await asyncio.gather(*map(one, chosen)) for row in rows]
 
 
-def compare(theirs: list[Row], ours: list[Row]) -> int:
+def compare(theirs: list[Row], ours: list[Row], known: Mapping[str, str]) -> int:
     """Print a line for each scenario and the differences below it; return how many calls differ."""
     problems = 0
     for name in dict.fromkeys(row.scenario for row in (*theirs, *ours)):
         sides = [[row for row in rows if row.scenario == name] for rows in (theirs, ours)]
-        found = [lines for pair in paired(*sides) if (lines := difference(*pair))]
+        found = [lines for pair in paired(*sides) if (lines := difference(*pair, known))]
         print(f"  {name:44} {len(sides[0]) - len(found):4} of {len(sides[0]):4}")
         for lines in found:
             print("\n".join(f"      {line}" for line in lines[:SHOWN]))
@@ -135,7 +161,7 @@ def paired(theirs: list[Row], ours: list[Row]) -> list[tuple[Row | None, Row | N
     return [(one, other) for one, other in zip(*(side + [None] * (length - len(side)) for side in (theirs, ours)))]  # noqa: B905
 
 
-def difference(theirs: Row | None, ours: Row | None) -> list[str]:
+def difference(theirs: Row | None, ours: Row | None, known: Mapping[str, str]) -> list[str]:
     """Say how two rows differ; empty if they do not. A scenario that breaks off is never right."""
     if theirs is None or ours is None:
         row, where = (theirs, "LangGraph") if theirs else (ours, "stategraph")
@@ -146,7 +172,7 @@ def difference(theirs: Row | None, ours: Row | None) -> list[str]:
             f"stategraph {ours.call}: {shortened(ours.answer)}",
         ]
     found = list(differences(theirs.answer, ours.answer))
-    if (reason := scenarios.KNOWN.get(theirs.call)) is not None:
+    if (reason := known.get(theirs.call)) is not None:
         return [] if found else [theirs.call, f"is no difference any more: {reason}"]
     return [theirs.call, *found] if found else []
 

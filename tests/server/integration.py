@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.conformance.suite import Suite, SuiteError, fetch
+from tests.server.own import running_own
 from tests.server.serving import ENGINES, Server, environment, running
 
 __all__ = ["SuiteError", "passes"]
@@ -43,13 +44,14 @@ SDK = Suite(
 )
 
 
-def passes(python: Path, scratch: Path, only: str) -> bool:
+def passes(python: Path, scratch: Path, only: str, *, own: bool = False) -> bool:
     """Run the tests on both engines, print what came of them, and say whether this engine loses none.
 
     Args:
         python: The Python of the environment that has the server.
         scratch: A folder for the servers.
         only: Run only tests with this word in their name.
+        own: Whether our own server is the second one, in place of LangGraph's on this engine.
 
     Raises:
         SuiteError: The tests could not be fetched, or not be run.
@@ -59,9 +61,11 @@ def passes(python: Path, scratch: Path, only: str) -> bool:
     graphs = {name: str(root / "integration" / place) for name, place in described["graphs"].items()}
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(running(python, engine, scratch / f"integration-{engine.label}", graphs))
-            for engine in ENGINES
+            stack.enter_context(running(python, engine, scratch / f"integration-{engine.label}-{own}", graphs))
+            for engine in ENGINES[: 1 if own else 2]
         ]
+        if own:
+            servers.append(stack.enter_context(running_own(python, scratch / "integration-own", graphs)))
         rounds = Rounds(python, root, servers, only)
         theirs, ours = rounds.run()
     return report(theirs, ours)

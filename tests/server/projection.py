@@ -20,10 +20,27 @@ DROPPED = frozenset(
         "langgraph_api_version",
         "lc_versions",
         "langgraph_request_id",
+        "langgraph_plan",
+        "langgraph_host",
+        "langgraph_api_url",
+        "__pregel_node_finished",
         "trace_id",
     }
 )
-"""Keys whose values say which versions answered, or to which request."""
+"""Keys whose values say which version or installation answered, or to which request, or are its internals."""
+COPIES = frozenset(
+    {
+        "thread_id",
+        "checkpoint_map",
+        "checkpoint_ns",
+        "langgraph_checkpoint_ns",
+        "langgraph_node",
+        "langgraph_path",
+        "langgraph_step",
+        "langgraph_triggers",
+    }
+)
+"""Keys of a config that the saver of LangGraph's development server copies into the metadata of checkpoints."""
 HELP = "For troubleshooting, visit:"
 
 
@@ -49,6 +66,14 @@ class Projection:
         for pattern, word in ((TIME, "<time>"), (CLOCK, "<clock>"), (ADDRESS, "<address>")):
             text = pattern.sub(word, text)
         return text
+
+
+def without_copies(value: Any) -> Any:
+    """Return a projected answer whose metadata of checkpoints has nothing of their configs."""
+    if isinstance(value, dict):
+        dropped = COPIES if {"source", "step"} <= value.keys() else ()
+        return {key: without_copies(item) for key, item in value.items() if key not in dropped}
+    return [without_copies(item) for item in value] if isinstance(value, list) else value
 
 
 def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:

@@ -23,6 +23,17 @@ KNOWN = {
 }
 """Calls that differ on purpose, and why; docs/compatibility.md has them too."""
 
+NONSENSE = "a mode that there is not"
+NO_RUN = "of no run"
+FEEDBACK = "with keys for feedback"
+KNOWN_OF_OWN = {
+    f"runs.wait {NEW_THREAD}": KNOWN[f"runs.wait {NEW_THREAD}"],
+    f"runs.stream {NONSENSE}": "our server says in a sentence what LangGraph's says in the words of JSON Schema",
+    f"runs.join {NO_RUN}": "our server answers 404, LangGraph's 200 with the text of a 404",
+    f"runs.stream {FEEDBACK}": "LangGraph's server asks LangSmith for addresses, which is not there",
+}
+"""The same for our own server."""
+
 
 def scenario(function: Scenario) -> Scenario:
     """Add a scenario."""
@@ -150,7 +161,7 @@ async def every_stream_mode(s: Session) -> None:
         await s("runs.stream", None, "talk", input=HELLO, stream_mode=mode, note=f"without a thread {mode}")
     await s("runs.stream", await new_thread(s), "talk", input=HELLO, stream_mode=["values", "updates", "custom"])
     await s("runs.stream", await new_thread(s), "talk", input=HELLO, stream_mode=["messages-tuple", "tasks"])
-    await s("runs.stream", await new_thread(s), "talk", input=HELLO, stream_mode=["nonsense"])
+    await s("runs.stream", await new_thread(s), "talk", input=HELLO, stream_mode=["nonsense"], note=NONSENSE)
 
 
 @scenario
@@ -226,7 +237,7 @@ async def runs_are_looked_after(s: Session) -> None:
     await s("runs.list", thread)
     await s("runs.list", thread, status="error")
     await s("runs.get", thread, UNKNOWN)
-    await s("runs.join", thread, UNKNOWN)
+    await s("runs.join", thread, UNKNOWN, note=NO_RUN)
     await s("runs.cancel", thread, run["run_id"], note="of one that has ended")
     await s("runs.delete", thread, run["run_id"])
     await s("runs.delete", thread, run["run_id"])
@@ -234,7 +245,7 @@ async def runs_are_looked_after(s: Session) -> None:
     await s("runs.wait", LATER, "talk", input=HELLO, if_not_exists="create")
     await s("threads.delete", LATER)
     await s("runs.wait", None, "talk", input=HELLO, on_completion="keep")
-    await s("runs.stream", None, "talk", input=HELLO, feedback_keys=["good"], stream_mode="updates")
+    await s("runs.stream", None, "talk", input=HELLO, feedback_keys=["good"], stream_mode="updates", note=FEEDBACK)
     batch = await s("runs.create_batch", [{"assistant_id": "talk", "input": HELLO}] * 2)
     assert len(batch) == 2
 

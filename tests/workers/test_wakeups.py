@@ -31,6 +31,7 @@ from stategraph.workers.wakeups import postgres as postgres_bus
 from stategraph.workers.wakeups.bus import ConnectedBus, Polling
 from stategraph.workers.wakeups.buses import open_bus
 from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
+from stategraph.workers.wakeups.sqlite import SqliteBus
 from stategraph.workers.worker import Worker, WorkerSettings
 from tests.workers import app, nats_server
 from tests.workers.savers import async_saver
@@ -532,3 +533,30 @@ def test_a_bus_that_tries_to_connect_leaves_the_programs_random_numbers_alone() 
         assert tried.acquire(timeout=30)
     assert random.getstate() == before
     bus.close()
+
+
+async def test_a_file_tells_what_other_connections_do(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    other = RunRegistry.from_url(url)
+    await other.set_up()
+    bus = SqliteBus(str(tmp_path / "runs.db"))
+    try:
+        with bus.watch([(SignalKind.WORK, "default")]) as work, bus.watch([(SignalKind.STOP, "owner")]) as stop:
+            with anyio.fail_after(LIMIT_S):
+                await work.wait(NEVER_S)  # the bus has begun to look
+                run_id = await other.submit("t", {}, target="a:b")
+                await work.wait(NEVER_S)
+                with bus.watch([(SignalKind.EVENTS, run_id)]) as events:
+                    claimed = await other.claim("owner")
+                    assert claimed is not None
+                    await events.wait(NEVER_S)
+                    stop.owes_look = False
+                    await other.cancel(run_id)
+                    await stop.wait(NEVER_S)
+                    await other.finish(claimed.lease, "success")
+                    await other.erase_thread("t")  # numbers of rows are given again
+                    await events.wait(NEVER_S)
+            assert bus.is_live
+    finally:
+        bus.close()
+        await other.aclose()

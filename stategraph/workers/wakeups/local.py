@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from stategraph.workers.wakeups.bus import BusHealth, Wakes
 from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
@@ -31,9 +31,12 @@ class LocalBus:
                 wakes.owes_look |= signal.kind is SignalKind.WORK
                 wakes.wake()
 
-    @contextmanager
-    def watch(self, topics: Iterable[Topic]) -> Iterator[Wakes]:
+    def watch(self, topics: Iterable[Topic]) -> AbstractContextManager[Wakes]:
         """Hear signals for a block, see `Bus.watch`."""
+        return self._watched(topics)
+
+    @contextmanager
+    def _watched(self, topics: Iterable[Topic]) -> Iterator[Wakes]:
         wakes, watched = Wakes(), tuple(topics)
         with self._lock:
             for topic in watched:
