@@ -45,6 +45,8 @@ VALUES: Final = 100_000
 _DEEP: Final = "[left out: too deep]"
 _LARGE: Final = "[left out: too large]"
 _LARGE_NUMBER: Final = 10**11
+_MOST_BITS: Final = 4096
+_LARGE_INTEGER: Final = "[left out: a large number]"
 """From here on a number may be that of a card."""
 
 _CUT: Final = 1024
@@ -334,7 +336,8 @@ class _Cleaning:
             return [self.value(each, depth) for each in value]
         cleaned: dict[str, Any] = {}
         for name, each in value.items():
-            key = name if type(name) is str else str(name)
+            is_large = isinstance(name, int) and name.bit_length() >= _MOST_BITS
+            key = name if type(name) is str else _LARGE_INTEGER if is_large else str(name)
             hidden = each is not None and type(each) is not bool and self._redactor.is_secret(key)
             cleaned[self._text(key)] = HIDDEN if hidden else self.value(each, depth)
             self._left -= 1
@@ -348,7 +351,9 @@ class _Cleaning:
             return value
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)
-        text = str(value) if isinstance(value, float) or value.bit_length() < 4096 else "[left out: a large number]"
+        if isinstance(value, int) and value.bit_length() >= _MOST_BITS:
+            return _LARGE_INTEGER
+        text = str(value)
         cleaned = self._text(text)
         return value if cleaned == text else cleaned
 

@@ -270,6 +270,14 @@ def test_what_is_too_large_is_cut_and_a_secret_at_the_cut_is_hidden() -> None:
     assert json.loads(REDACTOR.clean_json({str(number): "x" for number in range(9999)}, 1000)).keys() == {"left_out"}
 
 
+def test_integers_of_more_digits_than_python_writes_are_left_out() -> None:
+    left_out = "[left out: a large number]"
+    value = {"n": 10**5000, "list": [-(10**5000), 2**70], 10**5000: 1}
+    expected = {"n": left_out, "list": [left_out, 2**70], left_out: 1}
+    assert REDACTOR.clean(value) == expected
+    assert json.loads(REDACTOR.clean_json(value, 10_000)) == expected
+
+
 def test_deep_and_wide_values_end() -> None:
     deep: Any = "x"
     for _ in range(10_000):

@@ -25,8 +25,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
+from stategraph.core import explain
 from stategraph.errors import ConfigurationError
 from stategraph.governance.audit import preparing
 from stategraph.governance.audit.event import AuditEvent
@@ -43,6 +44,10 @@ CLOSE_S: Final = 30.0
 """Seconds that `close` gives the storage."""
 
 
+_MOST: Final = 10**9
+_LONGEST_S: Final = 10**6
+
+
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
     """Settings of a log.
@@ -56,6 +61,9 @@ class AuditSettings:
         data_characters: Characters of an event's data as JSON; texts in larger ones are cut.
         heads_file: A file that signed heads are added to: on another machine's disk, they prove the log's end against
             those who can write to the database. None: none.
+
+    Raises:
+        ConfigurationError: A number is none that it may be.
     """
 
     queue: int = 10_000
@@ -68,8 +76,16 @@ class AuditSettings:
 
     def __post_init__(self) -> None:
         for name in ("queue", "batch", "data_characters"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"AuditSettings: {name} is {getattr(self, name)}; expected at least 1")
+            self._check(name, int, 1, _MOST, "a whole number")
+        for name in ("batch_s", "admission_s", "durable_s"):
+            if name != "durable_s" or self.durable_s is not None:
+                self._check(name, (int, float), 0, _LONGEST_S, "seconds as a number")
+
+    def _check(self, name: str, kinds: Any, least: int, most: int, what: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+            found = explain.shown(value)
+            raise ConfigurationError(f"AuditSettings: {name} is {found}; expected {what} of {least} to {most:,}")
 
 
 @dataclass(frozen=True, slots=True)

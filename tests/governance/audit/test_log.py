@@ -323,6 +323,14 @@ def test_a_head_that_a_crash_cut_off_in_its_file_is_cut_off_before_the_next_one(
     assert "was cut off by a crash; its 13 bytes are removed" in caplog.text
 
 
+@pytest.mark.parametrize("value", [-1, True, float("nan"), float("inf"), 10**10, 10**5000, "1"], ids=list("abcdefg"))
+@pytest.mark.parametrize("name", ["queue", "batch", "data_characters", "batch_s", "admission_s", "durable_s"])
+def test_settings_that_make_no_sense_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"AuditSettings: {name} is .*; expected "):
+        AuditSettings(**{name: value})
+    assert AuditSettings(durable_s=None, batch_s=0).durable_s is None
+
+
 def test_heads_are_added_to_a_file_that_proves_the_end(tmp_path: Path) -> None:
     file = tmp_path / "heads.jsonl"
     keyring = Keyring().with_new_signer()
