@@ -290,6 +290,7 @@ def test_twenty_agents_in_two_processes_never_pass_the_cap_by_more_than_one_rese
     assert [each.returncode for each in started] == [0, 0]
     state = watcher.usage_sync("acme", "parent").units[BudgetUnit.TOKENS]
     watcher.close()
+    print(f"budget: cap {cap}, at most {highest} spent and reserved, {state.spent} spent at the end")  # `pytest -s`
     assert highest < cap + most
     assert (state.spent, state.reserved) == (10 + 15 * sum(counts), 0)
     assert cap <= state.spent < cap + 15
