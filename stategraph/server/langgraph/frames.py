@@ -36,6 +36,14 @@ def last_seq(given: str | None) -> int | None:
         return None
 
 
+def last_place(given: str | None) -> tuple[int, int] | None:
+    """Return when the run of a reader's last frame was asked for, and the number of its event; None: it has none."""
+    began, dash, seq = (given or "").strip().rpartition("-")
+    if given is not None and given.strip() == str(FROM_START):
+        return 0, 0
+    return (int(began), int(seq)) if dash and began.isdigit() and seq.isdigit() else None
+
+
 class Frames:
     """Makes the frames of a stream.
 
@@ -44,10 +52,14 @@ class Frames:
         modes: The modes that the reader wants, by the names of this API.
         ids: Whether frames have ids.
         begins: Whether the beginning of each attempt is told.
+        ends: Whether the end of the run is told.
     """
 
-    def __init__(self, run: RunRecord, modes: Collection[str], *, ids: bool, begins: bool = True) -> None:
-        self._run_id = run.run_id
+    def __init__(
+        self, run: RunRecord, modes: Collection[str], *, ids: bool, begins: bool = True, ends: bool = False
+    ) -> None:
+        self.run_id = run.run_id
+        self._ends = ends
         self._began = int(run.created_at.timestamp() * 1000)
         self._ids = ids
         self._begins = begins
@@ -75,7 +87,9 @@ class Frames:
         mode, bar, namespace = event.type.partition("|")
         if mode == ATTEMPT_EVENT:
             if self._begins:
-                yield "metadata", {"run_id": self._run_id, "attempt": event.attempt}
+                yield "metadata", {"run_id": self.run_id, "attempt": event.attempt}
+        elif mode == END_EVENT and self._ends:
+            yield "metadata", {"status": "run_done", "run_id": self.run_id}
         elif mode not in self._wanted or mode == END_EVENT:
             return
         elif mode == "checkpoints" or (mode == "debug" and event.data["type"] == "checkpoint"):

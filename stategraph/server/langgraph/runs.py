@@ -45,6 +45,7 @@ def routes(service: Service) -> list[BaseRoute]:
         ("GET", "/runs/{run_id}", own.get),
         ("GET", "/runs/{run_id}/stream", own.join_stream),
         ("GET", "/runs/{run_id}/join", own.join),
+        ("GET", "/threads/{thread_id}/stream", own.follow),
         ("POST", of_thread, own.create),
         ("GET", of_thread, own.list),
         ("POST", f"{of_thread}/stream", own.stream),
@@ -138,7 +139,7 @@ class RunRoutes:
         asked = request.query_params
         chosen = [mode for mode in asked.getlist("stream_mode") if mode]
         modes = bodies.modes_of(chosen or list(run.kwargs["stream_mode"]))
-        last = next((each for each in (_last_id(request)) if each is not None), None)
+        last = next((each for each in _last_id(request) if each is not None), None)
         after = frames.last_seq(last)
         made = Frames(run, modes, ids=bool(run.kwargs["resumable"]), begins=not chosen)
         place = _place(run, _thread(request))
@@ -148,6 +149,15 @@ class RunRoutes:
             partial(self._stop, caller, run) if leaves else None,
             headers={"Location": f"{place}/stream", "Content-Location": place},
         )
+
+    async def follow(self, request: Request) -> Response:
+        """Stream all runs of a thread, those that come too."""
+        thread_id = bodies.uuid_of(request.path_params["thread_id"])
+        last = next((each for each in _last_id(request) if each is not None), None)
+        caller = wire.caller_of(request)
+        await self._runs.list(caller, thread_id, limit=1)  # an error is told before the stream begins
+        lifecycle = {mode for mode in request.query_params.getlist("stream_mode") if mode} == {"lifecycle"}
+        return FrameStream(self._followed(caller, thread_id, frames.last_place(last), lifecycle))
 
     async def cancel(self, request: Request) -> Response:
         """Stop a run."""
@@ -209,6 +219,17 @@ class RunRoutes:
                     yield told
                 elif frames.is_failed(event):
                     yield made.failed(await self._runs.get(caller, run.run_id))
+
+    async def _followed(
+        self, caller: Caller, thread_id: str, after: tuple[int, int] | None, lifecycle: bool
+    ) -> AsyncGenerator[bytes, None]:
+        made: Frames | None = None
+        async with aclosing(self._runs.follow(caller, thread_id, after)) as events:
+            async for run, event in events:
+                if made is None or made.run_id != run.run_id:
+                    made = Frames(run, () if lifecycle else run.kwargs["stream_mode"], ids=True, ends=True)
+                if told := made.of(event):
+                    yield told
 
     def _output(self, caller: Caller, run: RunRecord, left: Callable[[], Awaitable[object]] | None) -> Response:
         place = _place(run, run.thread_id)

@@ -120,6 +120,18 @@ class Runs(Protocol):
         `updates`, `messages|worker:0b6b...`; or `run.attempt` and `run.end`. Its `data` is what the engine streamed.
         """
 
+    def follow(
+        self, caller: Caller, thread_id: str, after: tuple[int, int] | None = None
+    ) -> AsyncGenerator[tuple[RunRecord, LoggedEvent], None]:
+        """Read the events of all runs of a thread, one run after the other, also of those that come; without an end.
+
+        Args:
+            caller: Who asks.
+            thread_id: The thread.
+            after: The last event that the reader has: when its run was asked for, in milliseconds since 1970, and its
+                number. None: what happens from now on.
+        """
+
     async def last_seq(self, caller: Caller, run_id: str) -> int:
         """Return the number of the newest event of a run; 0 if there is none."""
 

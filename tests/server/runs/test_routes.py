@@ -285,3 +285,52 @@ async def test_commands_and_packets_are_json(client: httpx.AsyncClient) -> None:
         "update": None,
         "goto": {"node": "n", "args": {"a": 1}},
     }
+
+
+async def test_all_runs_of_a_thread_are_followed(here: World) -> None:
+    thread = await here.thread()
+    waiting = await begun(here, "stops", {"wait": True}, thread, stream_modes=["updates"])
+    await until_it_waits(here, waiting)
+    events: list[tuple[str, str]] = []
+    async with anyio.create_task_group() as group:
+
+        async def follow() -> None:
+            async for run, event in here.runs.follow(wire.ANYONE, thread):
+                events.append((run.run_id, event.type))
+                if run.run_id != waiting.run_id and event.type == "run.end":
+                    group.cancel_scope.cancel()
+
+        group.start_soon(follow)
+        queued = await begun(here, "steps", {}, thread, stream_modes=["updates"])
+        await here.runs.cancel(wire.ANYONE, waiting.run_id)
+        with anyio.fail_after(LIMIT_S):
+            await anyio.sleep_forever()
+    assert events[-1] == (queued.run_id, "run.end")
+    assert (queued.run_id, "run.attempt") in events
+    assert (waiting.run_id, "updates") not in events
+
+
+async def test_a_thread_is_followed_from_an_event_on(client: httpx.AsyncClient, here: World) -> None:
+    thread = await here.thread()
+    first = await begun(here, "steps", {}, thread)
+    await ended(here, first)
+    found: list[dict[str, str]] = []
+    done = anyio.Event()
+
+    async def receive() -> Any:
+        await done.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        found.extend(frames_in(message.get("body", b"").decode()))
+        if found and "run_done" in found[-1]["data"]:
+            done.set()
+
+    began = int(first.created_at.timestamp() * 1000)
+    headers = [(b"last-event-id", b"%d-2" % began)]
+    scope = {"type": "http", "method": "GET", "path": f"/threads/{thread}/stream", "headers": headers}
+    with anyio.fail_after(LIMIT_S):
+        await application(here)({**scope, "query_string": b"", "root_path": ""}, receive, send)
+    assert [frame["event"] for frame in found] == ["values", "values", "metadata"]
+    assert found[0]["id"].startswith(f"{began}-")
+    assert (await client.get("/threads/00000000-0000-4000-8000-00000000000f/stream")).status_code == 404

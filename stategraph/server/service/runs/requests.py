@@ -159,7 +159,7 @@ def settings_of(
         "langgraph_auth_user_id": caller.identity,
         "langgraph_auth_permissions": list(caller.permissions),
         "langgraph_request_id": str(uuid7()),
-        "__after_seconds__": request.after_seconds,
+        "__after_seconds__": int(request.after_seconds),
         "run_id": ids.run_id,
         "thread_id": ids.thread_id,
         "graph_id": assistant.graph_id,

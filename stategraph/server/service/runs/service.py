@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -26,6 +27,7 @@ from stategraph.server.service.port import (
 )
 from stategraph.server.service.runs import requests
 from stategraph.server.service.runs.erasing import ROLLED_BACK, Erasing
+from stategraph.server.service.runs.following import followed
 from stategraph.server.service.runs.records import record_of, statuses_of
 from stategraph.workers.eventlog import attach
 from stategraph.workers.leases import ENDED, RunStatus
@@ -191,6 +193,15 @@ class RegistryRuns:
                 yield event
         except UnknownRunError as error:
             raise NotFoundError("Run not found") from error
+
+    async def follow(
+        self, caller: Caller, thread_id: str, after: tuple[int, int] | None = None
+    ) -> AsyncGenerator[tuple[RunRecord, LoggedEvent], None]:
+        """Read the events of all runs of a thread, see `port.Runs.follow`."""
+        await self._threads.check(caller, thread_id, "read", {"thread_id": thread_id})
+        async with aclosing(followed(self.registry, thread_id, after=after)) as events:
+            async for run, event in events:
+                yield record_of(run, self.registry), event
 
     async def last_seq(self, caller: Caller, run_id: str) -> int:
         """Return the number of the newest event of a run, see `port.Runs.last_seq`."""
