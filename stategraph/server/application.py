@@ -30,7 +30,7 @@ from stategraph.server.hosting import Hosting, Opened, opened
 from stategraph.server.limits import Rates, Sizes
 from stategraph.server.observing import Metrics, Observing
 from stategraph.server.openapi import document
-from stategraph.server.protocols import routes_of
+from stategraph.server.protocols import Surroundings, close, routes_of
 from stategraph.server.queueing import bounded
 from stategraph.server.routes import HEALTH, check_open, routes
 from stategraph.server.service.graphs import configuration as langgraph_json
@@ -239,11 +239,13 @@ class _Application:
         self._conversations = conversations
         self._hosting = hosting
         self._protocols = protocols
+        self._secured = False
         self._opened: Opened | None = None
         self._streams = OpenStreams()
 
     def starlette(self, *, secured: bool, middleware: Sequence[Middleware]) -> Starlette:
         """Return the application."""
+        self._secured = secured
         served: list[BaseRoute] = [*health.routes(self._check), self._metrics.route()]
         served += [*document.routes(self._protocols, secured=secured), *self._settings.routes]
         if self._conversations is not None:
@@ -280,7 +282,10 @@ class _Application:
                     "stategraph_runs_waiting_seconds": ("Age of the oldest of them.", lambda: found.oldest_s),
                 }
                 service = replace(found.service, runs=bounded(found, self._settings.limits.queue, app))
-                app.router.routes.extend(routes_of(self._protocols, service))
+                around = Surroundings(service, self._settings, self._hosting.store, self._secured)
+                made = list(routes_of(self._protocols, around))
+                app.router.routes.extend(made)
+                stack.push_async_callback(close, made)
             if self._conversations is not None:
                 await stack.enter_async_context(self._conversations.runtime)
             try:

@@ -10,10 +10,30 @@ from typing import Final
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from stategraph import __version__
 from stategraph.errors import MissingPackageError
 from stategraph.server.service.port import Service
+from stategraph.server.settings import Settings
 
-Routes = Callable[[Service], list[BaseRoute]]
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The server around a protocol.
+
+    Attributes:
+        service: What is served.
+        settings: The server's.
+        store: The address of the database; None: it is deleted at the end.
+        secured: Whether requests need credentials.
+    """
+
+    service: Service
+    settings: Settings
+    store: str | None = None
+    secured: bool = False
+
+
+Routes = Callable[[Surroundings], list[BaseRoute]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +51,12 @@ class Protocol:
     paths: Sequence[str] = ()
 
 
-def routes_of(protocols: Sequence[str], service: Service) -> Iterator[BaseRoute]:
+def routes_of(protocols: Sequence[str], around: Surroundings) -> Iterator[BaseRoute]:
     """Yield the routes of protocols.
 
     Args:
         protocols: Their names; the Run API is none of these.
-        service: What is served.
+        around: What is served, and how.
 
     Raises:
         MissingPackageError: The package of one is not installed.
@@ -47,9 +67,9 @@ def routes_of(protocols: Sequence[str], service: Service) -> Iterator[BaseRoute]
         if any(importlib.util.find_spec(each) is None for each in protocol.packages):
             raise MissingPackageError("stategraph[server]", f"The protocol '{name}'")
         if protocol.paths:
-            yield LazyRoutes(protocol, service)
+            yield LazyRoutes(protocol, around)
         else:
-            yield from protocol.load()(service)
+            yield from protocol.load()(around)
 
 
 class LazyRoutes(BaseRoute):
@@ -57,12 +77,12 @@ class LazyRoutes(BaseRoute):
 
     Args:
         protocol: The protocol.
-        service: What is served.
+        around: What is served, and how.
     """
 
-    def __init__(self, protocol: Protocol, service: Service) -> None:
+    def __init__(self, protocol: Protocol, around: Surroundings) -> None:
         self._protocol = protocol
-        self._service = service
+        self._around = around
         self._made: list[BaseRoute] | None = None
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -71,7 +91,7 @@ class LazyRoutes(BaseRoute):
         if not any(path == each or path.startswith(f"{each}/") for each in self._protocol.paths):
             return Match.NONE, {}
         if self._made is None:
-            self._made = self._protocol.load()(self._service)
+            self._made = self._protocol.load()(self._around)
         partial: tuple[Match, Scope] = Match.NONE, {}
         for route in self._made:
             match, child = route.matches(scope)
@@ -80,6 +100,13 @@ class LazyRoutes(BaseRoute):
             if match is Match.PARTIAL and partial[0] is Match.NONE:
                 partial = match, {**child, _ROUTE: route}
         return partial
+
+    async def aclose(self) -> None:
+        """End what the routes have begun, such as sessions."""
+        for route in self._made or ():
+            close = getattr(getattr(route, "endpoint", None), "aclose", None)
+            if close is not None:
+                await close()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request that matched."""
@@ -91,28 +118,76 @@ class LazyRoutes(BaseRoute):
 _ROUTE: Final = "stategraph.server.route"
 
 
+async def close(routes: Sequence[BaseRoute]) -> None:
+    """End what routes have begun."""
+    for each in routes:
+        if isinstance(each, LazyRoutes):
+            await each.aclose()
+
+
 def _langgraph() -> Routes:
     from stategraph.server.langgraph import assistants, crons, info, runs, store, threads
 
     modules = (info, assistants, threads, crons, runs, store)  # a schedule's path would be that of a run
-    return lambda service: [route for each in modules for route in each.routes(service)]
+    return lambda around: [route for each in modules for route in each.routes(around.service)]
 
 
 def _agui() -> Routes:
     from stategraph.server.agui.routes import routes
 
-    return routes
+    return lambda around: routes(around.service)
 
 
 def _vercel() -> Routes:
     from stategraph.server.vercel.routes import routes
 
-    return routes
+    return lambda around: routes(around.service)
 
+
+def _openai() -> Routes:
+    from stategraph.server.openai.routes import routes
+
+    return lambda around: routes(around.service)
+
+
+def _a2a() -> Routes:
+    from stategraph.server.a2a.push_store import DatabasePushStore
+    from stategraph.server.a2a.routes import routes
+    from stategraph.server.a2a.settings import A2aSettings
+
+    def made(around: Surroundings) -> list[BaseRoute]:
+        store = DatabasePushStore.from_url(around.store) if around.store is not None else None
+        settings = A2aSettings(needs_auth=around.secured, push_store=store, grpc_url=around.settings.grpc or None)
+        return routes(around.service, settings)
+
+    return made
+
+
+def _mcp() -> Routes:
+    from stategraph.server.mcp.routes import routes
+    from stategraph.server.mcp.settings import McpSettings
+
+    def made(around: Surroundings) -> list[BaseRoute]:
+        hosts = around.settings.allowed_hosts
+        settings = McpSettings(
+            version=__version__,
+            allowed_hosts=[*hosts, *(f"{each}:*" for each in hosts)],
+            allowed_origins=around.settings.cors,
+            checks_hosts=not around.secured,  # who has credentials is no page that was led here by a name
+        )
+        return routes(around.service, settings)
+
+    return made
+
+
+_OPENAI: Final = ("/v1/responses", "/v1/conversations", "/v1/chat", "/v1/models")
 
 #: In the order in which paths are looked for.
 _PROTOCOLS: Final[Mapping[str, Protocol]] = {
     "agui": Protocol(_agui, ("ag_ui",), ("/agui",)),
     "vercel": Protocol(_vercel, (), ("/vercel",)),
+    "openai": Protocol(_openai, (), _OPENAI),
+    "a2a": Protocol(_a2a, ("a2a", "grpc"), ("/a2a", "/.well-known/agent-card.json")),
+    "mcp": Protocol(_mcp, ("mcp",), ("/mcp",)),
     "langgraph": Protocol(_langgraph),
 }

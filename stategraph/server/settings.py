@@ -32,6 +32,7 @@ class Settings:
         allowed_hosts: Without authentication, names by which the server may be addressed, beside `localhost` and
             addresses.
         drain_s: Seconds that runs have to end when the server stops.
+        grpc: Address of the gRPC server of A2A, `host:port`; empty: there is none.
         access_log: Whether each request is a line of the log `stategraph.server.access_log`.
     """
 
@@ -42,4 +43,5 @@ class Settings:
     cors: Sequence[str] = ()
     allowed_hosts: Sequence[str] = ()
     drain_s: float = DRAIN_S
+    grpc: str = ""
     access_log: bool = False

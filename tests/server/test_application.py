@@ -90,10 +90,6 @@ MISSING = {
     "POST /threads/{thread_id}/stream/events",
     "GET /threads/{thread_id}/storage",
     "GET /threads/{thread_id}/stream",
-    "POST /a2a/{assistant_id}",
-    "POST /mcp/",
-    "GET /mcp/",
-    "DELETE /mcp/",
 }
 
 

@@ -92,6 +92,12 @@ class _Lazily:
                     self._made = await _bindings(self._service, self._settings)
         return self._made
 
+    async def aclose(self) -> None:
+        """Stop telling clients of tasks."""
+        if self._made is not None:
+            made, self._made = self._made, None
+            await made.aclose()
+
     async def card(self, request: Request) -> Response:
         """Answer with the card of an assistant."""
         assistant_id = request.path_params.get("assistant_id") or request.query_params.get("assistant_id", "")
@@ -112,6 +118,10 @@ class _App:
         """Handle a request."""
         bindings = await self._lazily.bindings()
         await bindings.http(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Stop telling clients of tasks."""
+        await self._lazily.aclose()
 
 
 async def _bindings(service: Service, settings: A2aSettings) -> Bindings:

@@ -81,4 +81,6 @@ def _user(caller: Caller) -> AuthenticatedUser:
 def _security(settings: McpSettings) -> TransportSecuritySettings:
     hosts = [*(f"{host}:*" for host in _LOOPBACK), *_LOOPBACK, *settings.allowed_hosts]
     origins = [*(f"http://{host}:*" for host in _LOOPBACK), *settings.allowed_origins]
-    return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=settings.checks_hosts, allowed_hosts=hosts, allowed_origins=origins
+    )

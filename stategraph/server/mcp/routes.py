@@ -50,6 +50,12 @@ class _Lazily:
                     self._made = await self._make()
         await self._made(scope, receive, send)
 
+    async def aclose(self) -> None:
+        """End all sessions."""
+        if self._made is not None:
+            made, self._made = self._made, None
+            await made.aclose()
+
     async def _make(self) -> Endpoint:
         def load() -> Any:
             from stategraph.server.mcp import endpoint  # 1.6 s

@@ -52,6 +52,7 @@ class McpSettings:
         allowed_hosts: Names by which the server may be addressed beside `localhost` and loopback addresses, such as
             `agents.example.com` or `agents.example.com:*`.
         allowed_origins: Origins of pages that may use it, beside those of this machine.
+        checks_hosts: Whether requests for other hosts, and from other pages, are refused; no if all need credentials.
         task_after_s: How long a call may take, in seconds, before it becomes a task, for clients that know tasks.
         poll_interval_ms: How often clients should look at a task, in milliseconds.
         list_ttl_ms: For how long clients may keep lists of tools, in milliseconds.
@@ -68,6 +69,7 @@ class McpSettings:
     catalogue: Catalogue | None = None
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
+    checks_hosts: bool = True
     task_after_s: float = 5.0
     poll_interval_ms: int = 1_000
     list_ttl_ms: int = 60_000

@@ -97,11 +97,27 @@ POST /v1/responses: object -> any | Answer a message, as OpenAI's Responses API
 GET /v1/responses/{response_id} -> any | Return an answer
 DELETE /v1/responses/{response_id} -> any | Delete an answer
 POST /v1/responses/{response_id}/cancel -> any | Stop an answer
+GET /v1/responses/{response_id}/input_items -> object | List what an answer was asked with
+POST /v1/conversations: object -> any | Make a conversation
+GET /v1/conversations/{conversation_id} -> any | Return a conversation
+POST /v1/conversations/{conversation_id}: object -> any | Change the metadata of a conversation
+DELETE /v1/conversations/{conversation_id} -> any | Delete a conversation
+GET /v1/conversations/{conversation_id}/items -> object | List what was said in a conversation
+POST /v1/conversations/{conversation_id}/items: object -> any | Add to a conversation
+GET /v1/conversations/{conversation_id}/items/{item_id} -> any | Return something of a conversation
 POST /v1/chat/completions: object -> any | Answer messages, as OpenAI's Chat Completions API
 """
 
-_AGUI: Final = "POST /agui/{assistant_id}: object -> ~ | Run an agent, as AG-UI"
-_VERCEL: Final = "POST /vercel/{assistant_id}: object -> ~ | Run an agent, as the UI message stream of Vercel's AI SDK"
+_AGUI: Final = """
+POST /agui/{assistant_id}: object -> ~ | Run an agent, as AG-UI
+GET /agui/{assistant_id} -> object | Return what an agent can do
+GET /agui/{assistant_id}/threads/{thread_id}/runs/{run_id} -> ~ | Read a run, whoever began it
+"""
+_VERCEL: Final = """
+POST /vercel/{assistant_id}: object -> ~ | Run an agent, as the UI message stream of Vercel's AI SDK
+GET /vercel/{assistant_id}/{thread_id}/stream -> ~ | Read the run that goes on in a chat
+POST /vercel/{assistant_id}/{thread_id}/stop -> any | Stop the run of a chat
+"""
 _A2A: Final = """
 GET /.well-known/agent-card.json -> object | Return the card of an agent
 GET /a2a/{assistant_id}/.well-known/agent-card.json -> object | Return the card of an agent

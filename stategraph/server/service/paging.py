@@ -17,7 +17,7 @@ def checked(page: Page) -> Page:
     Raises:
         InvalidError: It cannot.
     """
-    if not 1 <= page.limit <= MOST:
+    if not 1 <= page.limit <= MOST + 1:  # one more says whether there is another page
         raise InvalidError(f"The limit is {page.limit}; expected a number from 1 to {MOST}")
     if page.offset < 0:
         raise InvalidError(f"The offset is {page.offset}; expected 0 or more")

@@ -16,6 +16,8 @@ async def input_names(service: Service, caller: Caller, assistant_id: str) -> Co
     assistant = await service.assistants.get(caller, assistant_id)
     config = {**assistant.config}
     async with service.graphs.open(assistant.graph_id, config, access="assistants.read", caller=caller) as graph:
-        schema = graph.get_input_jsonschema()
-    found = schema.get("properties")
+        try:
+            found = graph.get_input_jsonschema().get("properties")
+        except Exception:  # types without a JSON schema, such as a `typing.TypedDict` on Python 3.11
+            return frozenset(graph.stream_channels_list)
     return frozenset(found) if isinstance(found, dict) else frozenset()
