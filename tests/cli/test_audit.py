@@ -172,6 +172,11 @@ def test_rows_are_encrypted_with_a_new_key(folder: Path, capsys: pytest.CaptureF
     new.write("keys.json")
     assert main(["audit", "rekey", "--tenant", "acme", *LOG, "--keys", "keys.json", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"rows": 7, "key_id": "k2"}
+    with AuditLog("sqlite:///audit.db") as log:
+        store(log.storage, [event(tenant="beta"), event(tenant="cora")], keyring=KEYS)
+    assert main(["audit", "rekey", *LOG, "--keys", "keys.json"]) == 0  # of all that there are
+    assert capsys.readouterr().out == "2 rows encrypted with key k2.\n"
+    assert main(["audit", "rekey", *LOG, "--keys", "keys.json"]) == 1
     new.without_key("k1").write("keys.json")
     assert main(["audit", "verify", *LOG, "--keys", "keys.json"]) == 0
     assert Keyring.from_file("keys.json").ids == ("k2",)

@@ -79,7 +79,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--dry-run", action="store_true", help="archive nothing, and say which months would be")
     archive.epilog = "Exit code: 0 done, 1 no month is so old, 2 it does not work."
 
-    add("rekey", "Encrypt a tenant's data with the active key, so that older ones can go.", _rekey, of_tenant=True)
+    rekey = add("rekey", "Encrypt data with the active key, so that older ones can go.", _rekey)
+    rekey.add_argument("--tenant", metavar="NAME", help="only those of this organisation (default: of all)")
+    rekey.epilog = "Exit code: 0 done, 1 nothing was left to encrypt, 2 it does not work."
 
     keygen = actions.add_parser("keygen", help="make a key file", description="Make a key file, or add new keys to it.")
     keygen.add_argument("file", metavar="FILE")
@@ -446,7 +448,9 @@ def _rekey(arguments: argparse.Namespace, output: Output) -> int:
             "There is no key to encrypt with: give --keys FILE, as 'stategraph audit keygen' makes it"
         )
     with closing(_storage(arguments)) as storage:
-        number = rekey(storage, arguments.tenant, keyring)
+        with storage.reading() as reading:
+            tenants = reading.tenants() if arguments.tenant is None else [arguments.tenant]
+        number = sum(rekey(storage, tenant, keyring) for tenant in tenants)
     output.show(
         {"rows": number, "key_id": keyring.active}, f"{counted(number, 'row')} encrypted with key {keyring.active}."
     )
