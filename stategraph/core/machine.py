@@ -501,7 +501,8 @@ class Machine:
             if not self._torn:
                 self._widen()
             raise
-        self._records.clear()
+        if self._records.pending:
+            self._records.clear()
         self.updated = updated
         self.leaves_records = False
         self.child_resuming = None

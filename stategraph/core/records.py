@@ -115,8 +115,7 @@ class Records:
 
     def clear(self) -> None:
         """Forget everything, as the step was applied; tasks of it may still hold what there was."""
-        if self.pending:
-            self.pending = {}
+        self.pending = {}
 
     def save_all(self, checkpoint_id: str, tasks: Mapping[str, Task], *, begun: bool) -> None:
         """Ask for all that this run has recorded to be saved, at its end.

@@ -84,6 +84,8 @@ class RunProcedure(ABC):
     _calls: OpenCalls
     # Runs a task. How it ended, or, in an async run, what to await for that unless it has ended well.
     _start: ClassVar[Any]
+    # The saves, if the end of a step may have to wait for them.
+    _saves_behind: Saves | None = None
 
     def __init__(self, execution: Execution) -> None:
         """Args: execution: The run, not loaded yet."""
@@ -196,17 +198,15 @@ class RunProcedure(ABC):
         if execution.outlet.eager:
             execution.outlet.wake_by(self._waker())
         if execution.plan.saver is not None:
-            self._saves = self._open_saves()
+            self._saves = saves = self._open_saves()
+            if not saves.at_once:
+                self._saves_behind = saves
         ticks = pregel_loop.is_wrapped(self.loop)
         execution.begin(callbacks, self.quiet, self._calls, self._saves, ticks=ticks)
 
     def _has_stored(self) -> bool:
         """Return whether a run that has ended well has stored everything: nothing waits for its end."""
         return self._execution.plan.stores_steps and self._saves is not None and self._saves.idle
-
-    def _saves_to_wait_for(self) -> Saves | None:
-        """Return the saves that the end of a step may wait for; None if each is stored when it is asked for."""
-        return None if self._saves is None or self._saves.at_once else self._saves
 
     def _steps(self) -> Asking[None]:
         """Do what the machine asks for, until it has no more tasks."""
@@ -215,7 +215,7 @@ class RunProcedure(ABC):
         control, chunks, take = execution.plan.control, outlet.chunks, outlet.taker
         proceed, tell = pregel_loop.planner(self.loop, execution), execution.teller()
         at_once, waits = self._at_once, execution.plan.durability == "sync"
-        saves = self._saves_to_wait_for()
+        saves = self._saves_behind
         ahead: Directive | None = None
         while True:
             directive = proceed(control.drain_reason is not None) if ahead is None else ahead
