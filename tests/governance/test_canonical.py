@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,3 +54,16 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     value.append(value)
     with pytest.raises(ValueError, match="no canonical form"):
         canonical_json(value)
+
+
+@given(JSON)
+def test_values_without_floats_have_the_form_of_the_library(value) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
+    assert canonical_json({'a\x7f\x00\n\u2028"\\/': [value, "\x1f\b\f\u00fc"]}) == rfc8785.dumps(
+        {'a\x7f\x00\n\u2028"\\/': [value, "\x1f\b\f\u00fc"]}
+    )
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_texts_have_the_form_of_the_library(text) -> None:
+    assert canonical_json({"a": text, "b": (text, True, 1)}) == rfc8785.dumps({"a": text, "b": (text, True, 1)})

@@ -227,11 +227,17 @@ def test_one_policy_decides_in_many_threads() -> None:
 
 
 def test_a_policy_says_at_which_points_it_does_anything_but_allow() -> None:
-    assert [point for point in InterventionPoint if policy("").asks_at(point)] == [TOOL, RESULT]
+    assert [point for point in InterventionPoint if policy("").asks_at(point)] == [TOOL]
     more = policy("defaults: {output: warn}\nrules: [{name: r, at: [input], then: {decision: allow}}]")
     assert [point for point in InterventionPoint if more.asks_at(point)] == [
         InterventionPoint.INPUT,
         TOOL,
-        RESULT,
         InterventionPoint.OUTPUT,
     ]
+    # Results are decided about by a rule, by a default of their own, and where a tool brings labels.
+    for text in (
+        "rules: [{name: r, at: [post_tool_call], then: {decision: allow}}]",
+        "defaults: {post_tool_call: warn}",
+        'flow: {clearance: {"mcp:mail/*": internal}, produces: {"mcp:vault/*": [secret]}}',
+    ):
+        assert policy(text).asks_at(RESULT)

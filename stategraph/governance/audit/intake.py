@@ -68,6 +68,7 @@ class Intake:
         self._line: deque[Item] = deque()
         self._urgent = 0
         self._closed = ""
+        self._dozing = False
         self._condition = threading.Condition(threading.Lock())
 
     def __len__(self) -> int:
@@ -96,8 +97,9 @@ class Intake:
     def _add(self, item: Item) -> None:
         self._items.append(item)
         self._urgent += item.urgent
-        # The writer sleeps until a batch has begun, is urgent, or is full: nobody else has to wake it.
-        if item.urgent or len(self._items) in (1, self._batch):
+        # The writer sleeps until a batch has begun, is urgent, or is full: nobody else has to wake it. While it dozes,
+        # it looks by itself when a batch that has begun is due: waking it takes longer than queueing does.
+        if item.urgent or len(self._items) == self._batch or (len(self._items) == 1 and not self._dozing):
             self._condition.notify()
 
     def withdraw(self, item: Item) -> bool:
@@ -123,22 +125,46 @@ class Intake:
             The items in order; none if the time has come, or the queue is closed and empty.
         """
         with self._condition:
+            due = False
+            if not self._items and not self._closed:
+                self._doze(until)
+                due = bool(self._items)
             while not self._items and not self._closed:
                 left = None if until is None else until - self._clock()
                 if left is not None and left <= 0:
                     return []
                 self._condition.wait(left)
-            full_at = self._clock() + self._batch_s
+            full_at = self._clock() + (0.0 if due else self._batch_s)
             while len(self._items) < self._batch and not self._urgent and not self._closed and self._items:
                 if (left := full_at - self._clock()) <= 0:
                     break
                 self._condition.wait(left)
-            batch = [self._items.popleft() for _ in range(min(self._batch, len(self._items)))]
-            for item in batch:
-                item._state = _TAKEN
-                self._urgent -= item.urgent
-            self._admit()
-            return batch
+            return self._taken()
+
+    def _taken(self) -> list[Item]:
+        batch = [self._items.popleft() for _ in range(min(self._batch, len(self._items)))]
+        for item in batch:
+            item._state = _TAKEN
+            self._urgent -= item.urgent
+        self._admit()
+        return batch
+
+    def _doze(self, until: float | None) -> None:
+        """Sleep for as long as a batch is collected; only what is urgent, or fills the batch, wakes the writer.
+
+        What has come at the end is due. If nothing has, the next event wakes the writer.
+        """
+        ends = self._clock() + self._batch_s
+        if until is not None:
+            ends = min(ends, until)
+        self._dozing = True
+        try:
+            while not self._urgent and not self._closed and len(self._items) < self._batch:
+                if (left := ends - self._clock()) <= 0:
+                    return
+                self._condition.wait(left)
+        finally:
+            self._dozing = False
 
     def _admit(self) -> None:
         """Let those in line into the queue, as far as there is room."""

@@ -142,7 +142,9 @@ class RulePolicy:
     def asks_at(self, point: InterventionPoint) -> bool:
         """Return whether the policy may do anything but allow at a point; if not, a host need not ask it there."""
         by_default = self.document.points.get(point, Decision.ALLOW)
-        return point in TOOL_POINTS or bool(self._at[point]) or by_default is not Decision.ALLOW
+        asked = point is InterventionPoint.PRE_TOOL_CALL or bool(self._at[point]) or by_default is not Decision.ALLOW
+        flow = self.document.flow
+        return asked or (point in TOOL_POINTS and flow is not None and bool(flow.produces))
 
     def rules_at(self, point: InterventionPoint) -> tuple[CompiledRule, ...]:
         """Return the rules of a point, in order."""
