@@ -30,6 +30,7 @@ class Reason(StrEnum):
     BUDGET_EXCEEDED = "budget_exceeded"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
+    UNDER_WAY = "under_way"
     IN_DOUBT = "in_doubt"
     TIMED_OUT = "timed_out"
     FAILED = "failed"

@@ -8,6 +8,7 @@ Rules
 * `action.started` is stored before the execution begins, or the execution does not begin; for reading it is only told.
 * An error of the tool ends the action as failed, where the call names the effect. Where the effect has a key of its
   own, only `EffectFailed` says that it has not happened: any other error leaves it in doubt.
+* A call that another process has under way is waited for, and its result is that of this one too.
 * A time limit, a lost connection or a cancellation leaves it in doubt. What is idempotent is failed then, and may be
   repeated.
 * What ends a run, such as a limit that an agent within the action has reached, is no result: it is raised.
@@ -283,6 +284,9 @@ def refused(services: Services, action: Action, refusal: ActionRejected) -> Step
         if row is not None and row.state is EffectState.COMMITTED and row.result is not None:
             ran = _stored(services, ledger.load(row.result))
             raise Ended(replace(action, ran=ran, replayed=True), _outcome(action, "completed", ran.content, None))
+        if row is not None and row.state is EffectState.CLAIMED and (yield from _is_under_way(ledger, tenant, action)):
+            text = f"'{capability.name}' is being carried out, for this very call, by another process"
+            return rejected(services, action, ActionRejected(text, Reason.UNDER_WAY))
         if row is not None and row.state in (EffectState.CLAIMED, EffectState.IN_DOUBT):
             text = telling.failure(Reason.IN_DOUBT, f"an earlier execution of '{capability.name}' was torn off")
             return _outcome(action, "in_doubt", text, Reason.IN_DOUBT)
@@ -301,6 +305,14 @@ def _is_same_call(ledger: EffectLedger, row: EffectRow, action: Action) -> bool:
         return any(ledger.is_called_with(row, dict(each)) for each in (action.arguments, action.asked))
     except TypeError:  # arguments that cannot be stored were never claimed
         return False
+
+
+def _is_under_way(ledger: EffectLedger, tenant: str, action: Action) -> Steps[bool]:
+    try:
+        found: bool = yield blocking(ledger.book.is_under_way, tenant, action.key)
+    except StoreUnavailableError:
+        return False
+    return found
 
 
 def _row(ledger: EffectLedger, tenant: str, key: str) -> Steps[EffectRow | None]:

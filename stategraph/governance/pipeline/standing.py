@@ -136,7 +136,12 @@ def _is_spent(services: Services, action: Action) -> Steps[bool]:
     row: EffectRow | None = yield blocking(ledger.book.read, action.request.context.tenant, action.key)
     if row is None or row.state is EffectState.COMMITTED:
         return False
-    return row.retryable if row.state is EffectState.FAILED else action.found.idempotent
+    if row.state is EffectState.FAILED:
+        return row.retryable
+    if not action.found.idempotent:
+        return False
+    is_under_way: bool = yield blocking(ledger.book.is_under_way, action.request.context.tenant, action.key)
+    return not is_under_way
 
 
 def _differences(services: Services, action: Action, approval: Approval) -> list[str]:

@@ -6,11 +6,12 @@ All of it is synchronous and thread-safe.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from stategraph.workers.leases import LeaseLost, LeaseSettings
 from stategraph.workers.ledger import machine
+from stategraph.workers.ledger.holders import Dispatching, Name, may_go_on
 from stategraph.workers.ledger.machine import Claimant, Decision, EffectRow, EffectState
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import ConflictError, Session
@@ -37,8 +38,7 @@ class EffectBook:
         self._store = store
         self.lease_s = lease_s
         self._sql = store.database.sql
-        # Effects that this process is dispatching.
-        self._open: set[tuple[str, str]] = set()
+        self._open = Dispatching(self._renew, lease_s / 3)
 
     def claim(self, scope: str, key: str, args_hash: str, claimant: Claimant, lease: Lease | None) -> Decision:
         """Claim an effect for an attempt that is about to dispatch it.
@@ -57,6 +57,8 @@ class EffectBook:
             row = self._read(session, scope, key)
             lives = row is not None and self._lives(session, row, claimant)
             decision = self._write(session, row, machine.Claim(scope, key, args_hash, claimant, lives))
+            if row is not None and decision.order == machine.Dispatch():
+                session.change(self._sql.renew_effect, (scope, key, claimant.run_id, claimant.token))
             if lease is not None and decision.order == machine.Dispatch():
                 # A process that was stopped may have a lease that has run out, and that nobody has taken yet.
                 self._store.keep(session, lease, self.lease_s)
@@ -64,7 +66,7 @@ class EffectBook:
 
         decision = self._transact(act)
         if decision.order == machine.Dispatch():
-            self._open.add((scope, key))
+            self._open.add((scope, key), claimant)
         return decision
 
     def keep(self, scope: str, key: str, lease: Lease) -> None:
@@ -96,6 +98,13 @@ class EffectBook:
         self._store.set_up()
         with self._store.database.transaction(write=False) as session:
             return self._read(session, scope, key)
+
+    def is_under_way(self, scope: str, key: str) -> bool:
+        """Return whether the call that has claimed an effect goes on, in this process or in another one."""
+        self._store.set_up()
+        with self._store.database.transaction(write=False) as session:
+            row = self._read(session, scope, key)
+            return row is not None and row.state is EffectState.CLAIMED and self._goes_on(session, row)
 
     def doubtful(self, limit: int = 100) -> list[EffectRow]:
         """List effects in doubt, the oldest first."""
@@ -141,9 +150,21 @@ class EffectBook:
         """Return whether the call that has claimed an effect goes on."""
         if row.claimant == claimant:
             return (row.scope, row.key) in self._open
-        if row.claimant.token == 0:  # a process without a lease: there is no telling
-            return False
+        return self._goes_on(session, row)
+
+    def _goes_on(self, session: Session, row: EffectRow) -> bool:
+        """Return whether the call of a claimed effect goes on, by whomever: its claim holds, and its process lives."""
+        name = (row.scope, row.key)
+        if row.claimant.token == 0:
+            if not may_go_on(name, row.claimant):
+                return False
+            return bool(session.execute(self._sql.effect_holds, (*name, self.lease_s)))
         return bool(session.execute(self._sql.lives, (row.claimant.run_id, row.claimant.token)))
+
+    def _renew(self, claims: Mapping[Name, Claimant]) -> None:
+        with self._store.database.transaction() as session:
+            for name, claimant in claims.items():
+                session.change(self._sql.renew_effect, (*name, claimant.run_id, claimant.token))
 
     def _read(self, session: Session, scope: str, key: str) -> EffectRow | None:
         found = session.execute(self._sql.effect, (scope, key))

@@ -442,6 +442,14 @@ class Sql:
             """UPDATE sg_effect SET args_hash = ?, state = ?, run_id = ?, token = ?, result = ?, error = ?,
                 retryable = ?, external_ref = ?, settled_at = CASE WHEN ? THEN {now} END WHERE scope = ? AND key = ?"""
         )
+        #: For claims without a run's lease: whether one holds, and its renewal.
+        self.effect_holds = say(
+            """SELECT 1 FROM sg_effect WHERE scope = ? AND key = ? AND state = 'claimed' AND claimed_at >= {now} - ?"""
+        )
+        self.renew_effect = say(
+            """UPDATE sg_effect SET claimed_at = {now} WHERE scope = ? AND key = ? AND state = 'claimed' AND run_id = ?
+                AND token = ?"""
+        )
         self.delete_effect = say("DELETE FROM sg_effect WHERE scope = ? AND key = ?")
         self.effects_in_doubt = say(
             f"SELECT {_EFFECT} FROM sg_effect WHERE state = 'in_doubt' ORDER BY claimed_at LIMIT ?"

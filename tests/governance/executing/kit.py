@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,14 @@ class Office:
 
     Attributes:
         done: What was done, in order.
+        raises: Raised by `send_mail`.
+        meanwhile: Called by `send_mail`.
     """
 
     def __init__(self) -> None:
         self.done: list[Any] = []
         self.raises: BaseException | None = None
+        self.meanwhile: Callable[[], object] | None = None
 
     def look_up(self, order: str) -> str:
         """Look an order up."""
@@ -134,6 +137,8 @@ class Office:
         """Send a mail."""
         if self.raises is not None:
             raise self.raises
+        if self.meanwhile is not None:
+            self.meanwhile()
         self.done.append(("send_mail", to, body))
         return f"sent to {to}"
 
