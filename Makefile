@@ -157,7 +157,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in acs conformance dev chat e2e oldest bench docs instrumentation judges-schemathesis mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
+	cd requirements && for set in acs conformance dev chat e2e oldest bench docs instrumentation judges-ag-ui judges-schemathesis mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \

@@ -26,13 +26,13 @@ async def assistant_of(service: Service, caller: Caller, model: object) -> Assis
 
 
 async def listed(service: Service, caller: Caller) -> list[Json]:
-    """Return all assistants as models: one that stands for its graph by the graph's id, others by their own."""
+    """Return all assistants as models, by name; that which stands for its graph has the graph's id."""
     found: list[Assistant] = []
     while True:
         page = await service.assistants.search(caller, page=Page(_PAGE, len(found)))
         found += page
         if len(page) < _PAGE:
-            return [model_of(each, _name(each, found)) for each in found]
+            return sorted((model_of(each, _name(each, found)) for each in found), key=lambda each: str(each["id"]))
 
 
 def _name(assistant: Assistant, all_of_them: list[Assistant]) -> str:

@@ -1,8 +1,9 @@
-"""A server with the fake service, and clients for it, in the process."""
+"""Servers, and clients for them: with the fake service in the process, or whole at a port of this machine."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -14,9 +15,13 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
+from stategraph.server.application import create_app
 from stategraph.server.errors import HANDLERS
 from stategraph.server.service.port import Service
 from tests.server.protocols.fake_service import FakeService
+
+#: Whether the server's own application is tested in place of the fake service, over a socket.
+IS_WHOLE = bool(os.environ.get("STATEGRAPH_WHOLE_SERVER"))
 
 
 def app_of(service: Service, *protocols: Callable[[Service], Sequence[BaseRoute]]) -> Starlette:
@@ -36,16 +41,21 @@ async def client_of(app: Any) -> AsyncIterator[httpx.AsyncClient]:
 async def serving(
     graphs: Mapping[str, Any], *protocols: Callable[[Service], Sequence[BaseRoute]]
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve graphs with protocols."""
+    """Serve graphs with protocols, on the fake service; with `STATEGRAPH_WHOLE_SERVER` on the server's own."""
+    if IS_WHOLE:
+        with served(graphs) as address:
+            async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+                yield client
+        return
     async with client_of(app_of(FakeService(graphs).service(), *protocols)) as client:
         yield client
 
 
 @contextmanager
-def served(graphs: Mapping[str, Any], *protocols: Callable[[Service], Sequence[BaseRoute]]) -> Iterator[str]:
-    """Serve graphs with protocols at a port of this machine, in a thread, and return the address."""
-    app = app_of(FakeService(graphs).service(), *protocols)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+def served(graphs: Mapping[str, Any]) -> Iterator[str]:
+    """Serve graphs with all protocols at a port of this machine, in a thread, and return the address."""
+    config = uvicorn.Config(create_app(config=graphs), log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

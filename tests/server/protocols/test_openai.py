@@ -11,7 +11,6 @@ from langchain_core.runnables import RunnableConfig
 from openai import AsyncOpenAI, BadRequestError, InternalServerError, NotFoundError, OpenAI
 
 from stategraph import START, StateGraph, interrupt
-from stategraph.server.openai import routes
 from stategraph.testing import ScriptedChatModel, call, reply
 from tests.server.protocols import logs
 from tests.server.protocols.logs import said
@@ -92,7 +91,7 @@ def address() -> Iterator[str]:
         "slow": slow(),
         "deleting": deleting(),
     }
-    with served({name: graph.compile() for name, graph in graphs.items()}, routes) as found:
+    with served({name: graph.compile() for name, graph in graphs.items()}) as found:
         yield f"{found}/v1"
 
 
@@ -160,7 +159,7 @@ async def test_the_async_client_does_the_same(address: str) -> None:
         messages: Any = [{"role": "user", "content": "two"}]
         completion = await client.chat.completions.create(model="counting", messages=messages)
         assert completion.choices[0].message.content == "1: two"
-        assert [each.id async for each in client.models.list()][:2] == ["agent", "branches"]
+        assert [each.id async for each in client.models.list()][:2] == ["agent", "asking"]
 
 
 def test_a_response_continues_another_and_forks_where_others_came_after_it(client: OpenAI) -> None:

@@ -227,7 +227,7 @@ def slow() -> Any:
 
 async def chatted(graph: Any, scenario: str) -> dict[str, Any]:
     """Have the package chat with a graph."""
-    with served({"agent": graph.compile()}, routes) as address:
+    with served({"agent": graph.compile()}) as address:
         script = Path(__file__).with_name("vercel_client.mjs")
         process = await asyncio.create_subprocess_exec(
             "node", str(script), MODULES, f"{address}/vercel/agent", scenario, str(uuid4()),
