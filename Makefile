@@ -16,7 +16,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server judges fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server judges fuzz fuzz-nightly properties vocabulary lock mutants \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -96,6 +96,9 @@ conformance: conformance-env $(if $(BESIDE),reference-env) $(SERVICES_ENV) ## La
 
 mcp-conformance: dev-env ## The MCP client held against the protocol's suite on two revisions, beside the official Python SDK (needs `npm`; ARGS='--only auth/')
 	$(DEV)/bin/python -m tests.mcp_conformance $(ARGS)
+
+mcp-server-conformance: dev-env ## The MCP server held against the same suite, required scenarios and others (needs `npm`; ARGS='--only tasks-')
+	$(DEV)/bin/python -m tests.mcp_conformance.servers $(ARGS)
 
 expected: reference-env $(SERVICES_ENV) ## List anew what LangGraph itself passes (SERVICES=1: what it passes besides, given servers)
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)-reference/bin/python --reference --write-expected $(ARGS)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.mcp_conformance import packages
+from tests.mcp_conformance import packages, servers
 from tests.mcp_conformance.__main__ import judge
 from tests.mcp_conformance.plans import RAN
 
 RIGHT = {"id": "a", "description": "it does", "status": "SUCCESS"}
 WRONG = {"id": "b", "description": "it does not", "status": "FAILURE", "errorMessage": "no token"}
+SKIPPED = {"id": "d", "description": "nobody looks", "status": "SKIPPED"}
 SHOULD = {"id": "c", "description": "it should", "status": "WARNING"}
 
 
@@ -62,3 +63,20 @@ def test_every_package_is_pinned_by_version_and_digest_and_none_by_address(tmp_p
     (there / ".package-lock.json").write_text(json.dumps({"packages": entries}), encoding="utf-8")
     with pytest.raises(SystemExit, match="expected"):
         packages.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("checks", "is_up", "problems"),
+    [
+        ([RIGHT], True, ()),
+        ([RIGHT, SHOULD], True, ("c: it should",)),
+        ([RIGHT], False, ("there is no server",)),
+        ([SKIPPED], True, ()),
+        ([], True, ("nothing was found right",)),
+    ],
+)
+def test_a_scenario_of_a_server_counts_if_the_server_was_there_and_nothing_was_wrong(
+    tmp_path: Path, checks: list[dict[str, Any]], is_up: bool, problems: tuple[str, ...]
+) -> None:
+    verdict = servers.judge("one", "2026-07-28", True, left(tmp_path, checks, ""), is_up=is_up)
+    assert verdict.problems == problems
