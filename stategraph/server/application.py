@@ -30,7 +30,7 @@ from stategraph.server.hosting import Hosting, Opened, opened
 from stategraph.server.limits import Rates, Sizes
 from stategraph.server.observing import Metrics, Observing
 from stategraph.server.openapi import document
-from stategraph.server.protocols import Surroundings, close, routes_of
+from stategraph.server.protocols import Surroundings, beside, close, routes_of
 from stategraph.server.queueing import bounded
 from stategraph.server.routes import HEALTH, check_open, routes
 from stategraph.server.service.graphs import configuration as langgraph_json
@@ -194,7 +194,8 @@ def application(
     inner = innermost(settings, token, allowed_hosts)
     outer = outermost(settings, metrics, served.http.get("cors"))
     program = served.http.get("app")
-    app = found.starlette(secured=served.is_secured(token), middleware=inner if program else [*outer, *inner])
+    known = authenticators_of(settings, token)
+    app = found.starlette(authenticators=known, middleware=inner if program else [*outer, *inner])
     if not program:
         return app
     assert isinstance(served.graphs, Configuration)
@@ -239,13 +240,13 @@ class _Application:
         self._conversations = conversations
         self._hosting = hosting
         self._protocols = protocols
-        self._secured = False
+        self._authenticators: Sequence[Authenticator] = ()
         self._opened: Opened | None = None
         self._streams = OpenStreams()
 
-    def starlette(self, *, secured: bool, middleware: Sequence[Middleware]) -> Starlette:
+    def starlette(self, *, authenticators: Sequence[Authenticator], middleware: Sequence[Middleware]) -> Starlette:
         """Return the application."""
-        self._secured = secured
+        self._authenticators, secured = authenticators, bool(authenticators)
         served: list[BaseRoute] = [*health.routes(self._check), self._metrics.route()]
         served += [*document.routes(self._protocols, secured=secured), *self._settings.routes]
         if self._conversations is not None:
@@ -282,10 +283,12 @@ class _Application:
                     "stategraph_runs_waiting_seconds": ("Age of the oldest of them.", lambda: found.oldest_s),
                 }
                 service = replace(found.service, runs=bounded(found, self._settings.limits.queue, app))
-                around = Surroundings(service, self._settings, self._hosting.store, self._secured)
+                known = self._authenticators
+                around = Surroundings(service, self._settings, self._hosting.store, bool(known), known)
                 made = list(routes_of(self._protocols, around))
                 app.router.routes.extend(made)
                 stack.push_async_callback(close, made)
+                await stack.enter_async_context(beside(self._protocols, around))
             if self._conversations is not None:
                 await stack.enter_async_context(self._conversations.runtime)
             try:
@@ -313,9 +316,14 @@ def outermost(settings: Settings, metrics: Metrics, given: Any = None) -> list[M
     ]
 
 
+def authenticators_of(settings: Settings, token: str | None) -> list[Authenticator]:
+    """Return those that are asked who sends a request."""
+    return [*settings.auth, *([Token(token)] if token is not None else [])]
+
+
 def innermost(settings: Settings, token: str | None, allowed_hosts: Collection[str]) -> list[Middleware]:
     """Return what a request passes before it reaches an endpoint of the server."""
-    authenticators = [*settings.auth, *([Token(token)] if token is not None else [])]
+    authenticators = authenticators_of(settings, token)
     if not authenticators:
         hosts = {*allowed_hosts, *settings.allowed_hosts}
         return [Middleware(Protection, hosts=hosts, origins=cors.pattern_of(settings.cors))]

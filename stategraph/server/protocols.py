@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from stategraph import __version__
 from stategraph.errors import MissingPackageError
+from stategraph.server.access.door import identified
+from stategraph.server.access.port import Authenticator
 from stategraph.server.service.port import Service
 from stategraph.server.settings import Settings
+
+if TYPE_CHECKING:
+    from stategraph.server.a2a.settings import A2aSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +32,14 @@ class Surroundings:
         settings: The server's.
         store: The address of the database; None: it is deleted at the end.
         secured: Whether requests need credentials.
+        authenticators: Are asked who sends a request.
     """
 
     service: Service
     settings: Settings
     store: str | None = None
     secured: bool = False
+    authenticators: Sequence[Authenticator] = ()
 
 
 Routes = Callable[[Surroundings], list[BaseRoute]]
@@ -151,16 +160,50 @@ def _openai() -> Routes:
 
 
 def _a2a() -> Routes:
-    from stategraph.server.a2a.push_store import DatabasePushStore
     from stategraph.server.a2a.routes import routes
+
+    return lambda around: routes(around.service, _a2a_settings(around))
+
+
+def _a2a_settings(around: Surroundings) -> A2aSettings:
+    """Return the settings of A2A, filled up from those of the server."""
+    from stategraph.server.a2a.push_store import DatabasePushStore
     from stategraph.server.a2a.settings import A2aSettings
 
-    def made(around: Surroundings) -> list[BaseRoute]:
-        store = DatabasePushStore.from_url(around.store) if around.store is not None else None
-        settings = A2aSettings(needs_auth=around.secured, push_store=store, grpc_url=around.settings.grpc or None)
-        return routes(around.service, settings)
+    given: A2aSettings = around.settings.options.get("a2a", A2aSettings())
+    store = given.push_store
+    if store is None and around.store is not None:
+        store = DatabasePushStore.from_url(around.store)
+    return replace(
+        given,
+        needs_auth=given.needs_auth or around.secured,
+        push_store=store,
+        grpc_url=given.grpc_url or around.settings.grpc or None,
+    )
 
-    return made
+
+@asynccontextmanager
+async def beside(protocols: Sequence[str], around: Surroundings) -> AsyncIterator[None]:
+    """Serve for a block what protocols have beside HTTP: A2A over gRPC, if the settings say where.
+
+    Raises:
+        OSError: Nobody can listen there.
+    """
+    if "a2a" not in protocols or not around.settings.grpc:
+        yield
+        return
+    from stategraph.server.a2a.routes import grpc_server
+
+    authenticate = partial(identified, around.authenticators) if around.secured else None
+    server = await grpc_server(around.service, around.settings.grpc, _a2a_settings(around), authenticate=authenticate)
+    try:
+        yield
+    finally:
+        await server.stop(_GRPC_GRACE_S)
+
+
+#: Seconds that calls have to end when the server stops.
+_GRPC_GRACE_S: Final = 5.0
 
 
 def _mcp() -> Routes:
@@ -169,10 +212,12 @@ def _mcp() -> Routes:
 
     def made(around: Surroundings) -> list[BaseRoute]:
         hosts = around.settings.allowed_hosts
-        settings = McpSettings(
-            version=__version__,
-            allowed_hosts=[*hosts, *(f"{each}:*" for each in hosts)],
-            allowed_origins=around.settings.cors,
+        given: McpSettings = around.settings.options.get("mcp", McpSettings())
+        settings = replace(
+            given,
+            version=given.version or __version__,
+            allowed_hosts=[*given.allowed_hosts, *hosts, *(f"{each}:*" for each in hosts)],
+            allowed_origins=[*given.allowed_origins, *around.settings.cors],
             checks_hosts=not around.secured,  # who has credentials is no page that was led here by a name
         )
         return routes(around.service, settings)

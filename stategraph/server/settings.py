@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from starlette.routing import BaseRoute
 
@@ -34,6 +34,7 @@ class Settings:
         drain_s: Seconds that runs have to end when the server stops.
         grpc: Address of the gRPC server of A2A, `host:port`; empty: there is none.
         access_log: Whether each request is a line of the log `stategraph.server.access_log`.
+        options: Settings of protocols by their names: an `A2aSettings` for `a2a`, a `McpSettings` for `mcp`.
     """
 
     auth: Sequence[Authenticator] = ()
@@ -45,3 +46,4 @@ class Settings:
     drain_s: float = DRAIN_S
     grpc: str = ""
     access_log: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)

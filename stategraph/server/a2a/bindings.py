@@ -98,7 +98,8 @@ class Bindings:
             NotFoundError: There is no such assistant.
         """
         caller = caller_of(request)
-        card = await self._cards.card(caller, assistant_id, _base_url(request))
+        is_public = self._settings.needs_auth and not caller.identity
+        card = await self._cards.card(caller, assistant_id, _base_url(request), public=is_public)
         changed_at = (await self._cards.describe(caller, assistant_id)).assistant.updated_at.astimezone(UTC)
         body, etag = as_body(card)
         headers = {

@@ -32,7 +32,7 @@ from google.protobuf.json_format import MessageToDict
 
 from stategraph.server.a2a.messages import struct
 from stategraph.server.a2a.settings import A2aSettings
-from stategraph.server.service.port import Assistant, Caller, Service
+from stategraph.server.service.port import Assistant, Caller, NotFoundError, Service
 from stategraph.server.tasks.schemas import KnownSchemas
 
 VERSION: Final = "1.0"
@@ -86,7 +86,9 @@ class Cards:
         schemas = await self._schemas.of(caller, assistant)
         return Described(assistant, schemas.input, schemas.output)
 
-    async def card(self, caller: Caller, assistant_id: str, base_url: str, *, extended: bool = False) -> AgentCard:
+    async def card(
+        self, caller: Caller, assistant_id: str, base_url: str, *, extended: bool = False, public: bool = False
+    ) -> AgentCard:
         """Make the card of an assistant.
 
         Args:
@@ -94,12 +96,17 @@ class Cards:
             assistant_id: The assistant; empty: the default one.
             base_url: The address of the server as the client sees it.
             extended: Whether it has the schemas.
+            public: Whether anybody may ask: then only assistants that stand for graphs have cards.
 
         Raises:
             NotFoundError: There is none.
         """
         described = await self.describe(caller, assistant_id)
         assistant, settings = described.assistant, self._settings
+        if public:
+            of_graph = await self._service.assistants.get(caller, assistant.graph_id)
+            if of_graph.assistant_id != assistant.assistant_id:
+                raise NotFoundError(f"There is no assistant '{assistant_id}'")
         about = assistant.description or self._service.graphs.description(assistant.graph_id)
         described_as = about or f"The graph '{assistant.graph_id}'"
         card = AgentCard(

@@ -3,7 +3,7 @@
 Rules
 -----
 * What is told: each status, and each artifact once it is complete, as a `StreamResponse`. Not every piece of a text.
-* At least once: the replica that follows a task may die, and another one then tells the last run's events again.
+* At least once: the replica that follows a task may die, and another one then tells the task as it is, and goes on.
 * Addresses are looked at by `service.outgoing`; requests have the client's token, and its credentials as it gave them.
 * Secrets that a client gave are not shown again, neither to it.
 """
@@ -18,6 +18,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
+from a2a import types as wire
 from a2a.types import (
     Artifact,
     StreamResponse,
@@ -33,7 +34,7 @@ from stategraph.server.a2a.push_store import HOLD_S, Push, PushStore
 from stategraph.server.a2a.views import Views
 from stategraph.server.service.outgoing import Outgoing
 from stategraph.server.service.port import ANYONE, Caller, NotFoundError, ServiceError
-from stategraph.server.tasks.chains import Task
+from stategraph.server.tasks.chains import Task, TaskState
 from stategraph.server.tasks.work import Tasks
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Pushes:
         self._views = views
         self._outgoing = outgoing
         self._holder = uuid.uuid4().hex
+        self._known: dict[tuple[str, str], TaskState] = {}
         self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._watching: asyncio.Task[None] | None = None
 
@@ -109,8 +111,9 @@ class Pushes:
         document.CopyFrom(config)
         document.task_id, document.id = task.task_id, push_id
         push = Push(task.task_id, push_id, json.dumps(MessageToDict(document)))
-        await self._store.put(push, ended=task.has_ended)
         self._stop_following(push.key)
+        self._known[push.key] = task.state
+        await self._store.put(push, ended=task.has_ended)
         self.start()
         await self._claim()
         return _shown(push)
@@ -168,9 +171,12 @@ class Pushes:
         with suppress(NotFoundError):  # deleted with its thread
             task = await self._tasks.find(ANYONE, push.task_id)
             artifacts: dict[str, Artifact] = {}
-            stream = self._views.stream(ANYONE, task, 0, to_the_end=True)
+            stream = self._views.stream(ANYONE, task, 0, to_the_end=not task.has_ended)
             async with aclosing(stream) as events:
-                await anext(events)  # the task, which the client has seen
+                shown = await anext(events)
+                if self._known.pop(push.key, None) != task.state and isinstance(shown, wire.Task):
+                    # The replica before this one may not have told it.
+                    await self._send(push, StreamResponse(task=shown))
                 async for event in events:
                     if (told := _told(event, artifacts)) is not None:
                         await self._send(push, told)

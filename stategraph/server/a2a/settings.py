@@ -38,7 +38,7 @@ class A2aSettings:
     Attributes:
         url: The address of the server as clients see it, such as `https://agents.example.com`; empty: as each request
             was addressed.
-        grpc_url: The address of the gRPC server, `host:port`; None: there is none.
+        grpc_url: The address of the gRPC server as clients see it, `host:port`; None: there is none.
         default: The assistant of requests that name none; None: the first graph.
         version: Of the agents, in their cards.
         organization: Who provides the agents; empty: not said.

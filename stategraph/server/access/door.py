@@ -72,20 +72,12 @@ class Door:
             connection = Request(scope, _again(body, receive))
             receive = _again(body, receive)
         try:
-            caller = await self._caller(connection)
+            caller = await identified(self._authenticators, connection)
         except AuthenticationError as error:
             await self._refused(error, scope, receive, send)
             return
         scope[KEY] = caller
         await self._app(scope, receive, send)
-
-    async def _caller(self, connection: HTTPConnection) -> Caller:
-        for each in self._authenticators:
-            found = await each.authenticate(connection)
-            if found is not None:
-                return _with_owner(found)
-        challenges = dict.fromkeys(each.challenge() for each in self._authenticators)
-        raise AuthenticationError(_NOBODY, headers={"WWW-Authenticate": ", ".join(filter(None, challenges))})
 
     async def _refused(self, error: AuthenticationError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -122,6 +114,20 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+async def identified(authenticators: Sequence[Authenticator], connection: HTTPConnection) -> Caller:
+    """Return who has sent a request, by the first authenticator that finds credentials that it knows.
+
+    Raises:
+        AuthenticationError: The credentials are wrong, or there are none.
+    """
+    for each in authenticators:
+        found = await each.authenticate(connection)
+        if found is not None:
+            return _with_owner(found)
+    challenges = dict.fromkeys(each.challenge() for each in authenticators)
+    raise AuthenticationError(_NOBODY, headers={"WWW-Authenticate": ", ".join(filter(None, challenges))})
 
 
 def _with_owner(caller: Caller) -> Caller:
