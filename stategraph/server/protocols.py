@@ -135,10 +135,9 @@ async def close(routes: Sequence[BaseRoute]) -> None:
 
 
 def _langgraph() -> Routes:
-    from stategraph.server.langgraph import assistants, crons, info, runs, store, threads
+    from stategraph.server import langgraph
 
-    modules = (info, assistants, threads, crons, runs, store)  # a schedule's path would be that of a run
-    return lambda around: [route for each in modules for route in each.routes(around.service)]
+    return lambda around: langgraph.routes(around.service)
 
 
 def _agui() -> Routes:

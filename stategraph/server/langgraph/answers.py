@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from stategraph.server.service.plain import plain_json
@@ -20,7 +20,7 @@ TOTAL: Final = "X-Pagination-Total"
 NEXT: Final = "X-Pagination-Next"
 
 
-def caller_of(request: Request) -> Caller:
+def caller_of(request: HTTPConnection) -> Caller:
     """Return who has sent a request."""
     caller: Caller = request.scope.get(_CALLER, ANYONE)
     return caller

@@ -345,6 +345,18 @@ class Threads(Protocol):
     async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Note with which assistant and config a thread is run; return the thread's metadata."""
 
+    async def runs_after(
+        self, caller: Caller, thread_id: str, number: int, wait_s: float = 0.0
+    ) -> list[tuple[int, str]]:
+        """Return runs of a thread, the oldest first, each with a number that is greater than those before it.
+
+        Args:
+            caller: Who asks. Of a thread that is not there for the caller there are no runs.
+            thread_id: The thread, which need not be there yet.
+            number: Only runs with a greater one.
+            wait_s: How long to wait for one, if there is none.
+        """
+
     async def search(
         self,
         caller: Caller,

@@ -255,6 +255,13 @@ class ThreadTable:
             return LastRun(status, error, cancelled, at, target == HELD)
         return None
 
+    def runs_after(self, session: Session, thread_id: str, number: int, limit: int) -> list[tuple[int, str]]:
+        """Return numbers and ids of a thread's runs after a number, the oldest first."""
+        statement = """SELECT r.position, r.run_id FROM sg_run AS r
+            WHERE r.thread_id = ? AND r.position > ? AND r.target <> ? ORDER BY r.position LIMIT ?"""
+        rows = self._execute(session, statement, (thread_id, number, HELD, limit))
+        return [(position, run_id) for position, run_id in rows]
+
     def remove(self, session: Session, thread_id: str) -> None:
         """Forget a thread and its schedules."""
         for table in ("sg_thread", "sg_cron", "sg_thread_index"):

@@ -23,6 +23,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.run.threads.rules import Row
 from stategraph.server.service.database import Tables, shown
 from stategraph.server.service.filters import Condition
+from stategraph.server.service.notices import Notices
 from stategraph.server.service.states import States, graph_needed, missing
 from stategraph.server.service.thread_table import Found, LastRun, Settled, ThreadSearch, ThreadTable
 from stategraph.server.service.values import (
@@ -48,6 +49,10 @@ _STOPPING_S: Final = 60.0
 
 #: How often it is looked whether they have.
 _LOOK_S: Final = 0.1
+
+#: How often a reader looks for a new run of a thread, at first and after a while.
+_FIRST_LOOK_S: Final = 0.01
+_LONGEST_LOOK_S: Final = 2.0
 
 #: Rows that are settled at a time.
 _AT_ONCE: Final = 50
@@ -88,6 +93,7 @@ class ThreadService:
         self._states = states
         self._registry = registry
         self._default_ttl = default_ttl
+        self._notices = Notices()
 
     async def create(
         self,
@@ -215,7 +221,30 @@ class ThreadService:
             self._rows.use(session, thread_id, config)
             return merged
 
-        return await self._tables.write(use)
+        found = await self._tables.write(use)
+        self._notices.tell(thread_id)
+        return found
+
+    async def runs_after(
+        self, caller: Caller, thread_id: str, number: int, wait_s: float = 0.0
+    ) -> list[tuple[int, str]]:
+        """Return runs of a thread, and wait for one; see `port.Threads.runs_after`."""
+        filter = await caller.authorize("threads", "read", {"thread_id": thread_id})
+        where = self._rows.visible(thread_id, filter)
+
+        def look(session: Session) -> list[tuple[int, str]]:
+            if not self._rows.exists(session, where):
+                return []
+            return self._rows.runs_after(session, thread_id, number, _AT_ONCE)
+
+        with self._notices.of(thread_id) as notice:
+            found = await self._tables.read(look)
+            pause = _FIRST_LOOK_S
+            with anyio.move_on_after(wait_s):
+                while not found:
+                    pause = _FIRST_LOOK_S if await notice.within(pause) else min(_LONGEST_LOOK_S, pause * 2)
+                    found = await self._tables.read(look)
+            return found
 
     async def search(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stategraph.server.langgraph import routes
-from stategraph.server.service.values import Caller, RefusedError
+from stategraph.server.service.values import Caller, NotFoundError, RefusedError
 from tests.server.service.assembly import Assembly, assembled
 from tests.server.service.conftest import steps
 
@@ -28,6 +28,9 @@ OPEN = {
     "/threads/{thread_id}/runs/{run_id}/stream",
 }
 """Routes that are not called below: they show nothing of a user, or what a run of the caller itself tells."""
+
+ENDLESS = {"/threads/{thread_id}/stream", "/threads/{thread_id}/stream/events"}
+"""Streams without an end, which have a test of their own."""
 
 
 def owner_of(name: str) -> Caller:
@@ -68,7 +71,8 @@ async def world(tmp_path: Any) -> AsyncIterator[tuple[Assembly, dict[str, str]]]
             given = {"assistant_id": "steps", "input": {"log": [SECRET]}, **about}
             ids["run_id"] = await made(f"/threads/{thread}/runs", given, "run_id")
             await ada.get(f"/threads/{thread}/runs/{ids['run_id']}/join")
-            ids["checkpoint_id"] = (await ada.get(f"/threads/{thread}/state")).json()["checkpoint_id"]
+            state = (await ada.get(f"/threads/{thread}/state")).json()
+            ids |= {"checkpoint_id": state["checkpoint_id"], "interrupt_id": state["interrupts"][0]["id"]}
             ids["cron_id"] = await made("/runs/crons", {**given, "schedule": "@yearly"}, "cron_id")
             await made("/store/items", {"namespace": ["notes"], "key": "k", "value": {"note": SECRET}}, "", "PUT")
         yield assembly, ids
@@ -114,6 +118,19 @@ def calls(ids: dict[str, str]) -> dict[tuple[str, str], list[Any]]:
         ("POST", "/threads/{thread_id}/state/checkpoint"): [place],
         ("GET", "/threads/{thread_id}/history"): [None],
         ("POST", "/threads/{thread_id}/history"): [{"limit": 10}],
+        ("POST", "/threads/{thread_id}/commands"): [
+            {"id": 1, "method": method, "params": params}
+            for method, params in (
+                ("run.start", {**run, "input": "taken"}),
+                ("input.respond", {"interrupt_id": ids["interrupt_id"], "response": "taken"}),
+                ("input.inject", {"namespace": [], "message": {"role": "user", "content": "taken"}}),
+                ("state.get", {"namespace": []}),
+                ("state.listCheckpoints", {}),
+                ("state.fork", {"checkpoint_id": ids["checkpoint_id"]}),
+                ("agent.getTree", {"run_id": ids["run_id"]}),
+                ("subscription.reconnect", {"run_id": ids["run_id"]}),
+            )
+        ],
         ("POST", "/threads/{thread_id}/runs"): [run, {**run, "if_not_exists": "create"}],
         ("GET", "/threads/{thread_id}/runs"): [None],
         ("POST", "/threads/{thread_id}/runs/stream"): [run],
@@ -144,8 +161,9 @@ def calls(ids: dict[str, str]) -> dict[tuple[str, str], list[Any]]:
 async def test_another_user_sees_and_changes_nothing(world):
     assembly, ids = world
     table = calls(ids)
-    served = {(method, route.path) for route in routes(assembly.service) for method in route.methods - {"HEAD"}}
-    untried = {each for each in served - table.keys() if each[1] not in OPEN}
+    methods = {route.path: getattr(route, "methods", None) or () for route in routes(assembly.service)}
+    served = {(method, path) for path, several in methods.items() for method in several if method != "HEAD"}
+    untried = {each for each in served - table.keys() if each[1] not in OPEN | ENDLESS}
     assert untried == set()
     before = await told(assembly, ids)
     seen = []
@@ -158,10 +176,21 @@ async def test_another_user_sees_and_changes_nothing(world):
                 else:
                     answer = await bob.request(method, where, json=body)
                 assert answer.status_code < 500, (method, path, answer.text)
-                if SECRET in answer.text or (answer.status_code < 300 and "{" in path):
+                done = answer.status_code < 300 and "{" in path
+                if path.endswith("/commands"):
+                    done = answer.json()["type"] == "success"
+                if SECRET in answer.text or done:
                     seen.append((method, path, answer.status_code, answer.text[:80]))
     assert seen == []
     assert await told(assembly, ids) == before
+
+
+async def test_events_of_another_users_thread_are_not_read(world):
+    assembly, ids = world
+    for caller, sees in ((ADA, True), (BOB, False)):
+        assert bool(await assembly.threads.runs_after(caller, ids["thread_id"], 0)) is sees
+    with pytest.raises(NotFoundError):
+        await anext(assembly.runs.follow(BOB, ids["thread_id"]))
 
 
 async def told(assembly: Assembly, ids: dict[str, str]) -> list[Any]:
@@ -207,6 +236,9 @@ async def test_a_handler_that_refuses_is_heard_everywhere(world):
                 where = path.format(**ids, namespace="x")
                 plain = isinstance(body, str)
                 answer = await eve.request(method, f"{where}?{body}" if plain else where, json=None if plain else body)
+                if path.endswith("/commands"):
+                    assert answer.json()["error"] in ("permission_denied", "no_such_run"), body
+                    continue
                 assert answer.status_code == 403, (method, path, answer.status_code, answer.text[:100])
     assert await told(assembly, ids) == before
     kinds = ("create", "read", "update", "delete", "search")
