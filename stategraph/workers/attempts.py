@@ -24,6 +24,7 @@ from uuid import UUID
 
 import anyio
 
+from stategraph.constants import INTERRUPT
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import TransferError
 from stategraph.run.ports import RunSession
@@ -42,6 +43,8 @@ from stategraph.workers.registry.values import Claimed
 
 #: Default for the stream modes that a run logs.
 STREAM_MODES: Final = ("updates", "custom")
+
+UPDATES_MODE: Final = "updates"
 
 UNSTORABLE_EVENT: Final = "run.unstorable"
 
@@ -159,6 +162,7 @@ class Attempt:
         self._session_of = session_of
         self._claimed = claimed
         self._default_modes = tuple(modes)
+        self._asked = False
         self.events = EventBuffer(registry, claimed)
         guard = Guard(claimed.lease, attempt=claimed.attempt, began=claimed.began, outbox=self.events)
         self._saver = PersistentSaver(saver, guard, registry.operations.database, grace_s, note, hurry)
@@ -193,6 +197,9 @@ class Attempt:
 
     async def _streamed(self, graph: Any, options: RunOptions) -> Outcome:
         await self._stream(graph, options)
+        if options.stream_modes is not None and UPDATES_MODE in options.stream_modes:
+            # Whatever the graph waits for is in its updates.
+            return Outcome(RunStatus.INTERRUPTED if self._asked else RunStatus.SUCCESS)
         state = await graph.aget_state(self._config())
         return Outcome(RunStatus.INTERRUPTED if state.next else RunStatus.SUCCESS)
 
@@ -254,6 +261,7 @@ class Attempt:
         }
 
     def _tell(self, name: str, chunk: object) -> None:
+        self._asked = self._asked or (name == UPDATES_MODE and isinstance(chunk, dict) and INTERRUPT in chunk)
         try:
             self.events.put(name, told(name, chunk) if self._claimed.options else chunk)
         except TypeError as error:

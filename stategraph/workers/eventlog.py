@@ -19,7 +19,7 @@ import asyncio
 import json
 import random
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -86,6 +86,7 @@ class EventBuffer:
         self._waiting: deque[tuple[int, Event]] = deque()
         #: Set as long as there are events that are not stored; as all of this it belongs to one event loop.
         self.some = asyncio.Event()
+        self._tail = None if registry.tails is None else registry.tails.begin(claimed.lease.run_id, claimed.last_seq)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -111,7 +112,18 @@ class EventBuffer:
     def stored(self, seq: int) -> None:
         """Take note that all events up to a number are stored, and wake their readers."""
         while self._waiting and self._waiting[0][0] <= seq:
-            self._waiting.popleft()
+            number, event = self._waiting.popleft()
+            if self._tail is not None:
+                self._tail.add((number, self._claimed.attempt, event.type, event.data))
+        self._wake()
+
+    def close(self) -> None:
+        """Have readers of this process read the rest from the database: the attempt is over."""
+        if self._tail is not None and self._registry.tails is not None:
+            self._registry.tails.end(self._claimed.lease.run_id, self._tail)
+            self._wake()
+
+    def _wake(self) -> None:
         self._registry.bus.publish((Signal(SignalKind.EVENTS, self._claimed.lease.run_id, self._claimed.tenant),))
 
     async def flush(self) -> None:
@@ -131,6 +143,23 @@ def logged(registry: RunRegistry, run_id: str, row: tuple[int, int, str, bytes |
     return LoggedEvent(
         run_id, seq, attempt, kind, json.loads(data or b"null") if kind in _OF_REGISTRY else registry.load(data)
     )
+
+
+def _near(registry: RunRegistry, run_id: str, after_seq: int) -> Iterator[LoggedEvent]:
+    """Return the events after a number that are at hand in this process."""
+    tail = None if registry.tails is None else registry.tails.get(run_id)
+    if tail is None:
+        return
+    for row in tail.behind(after_seq) or ():
+        if row[0] not in tail.read:
+            tail.read[row[0]] = logged(registry, run_id, row)
+        yield tail.read[row[0]]
+
+
+def _is_near(registry: RunRegistry, run_id: str, after_seq: int) -> bool:
+    """Return whether a reader has all that was told, by an attempt that goes on in this process."""
+    tail = None if registry.tails is None else registry.tails.get(run_id)
+    return tail is not None and tail.last == after_seq
 
 
 async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
@@ -159,10 +188,15 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
 
 
 async def _look(registry: RunRegistry, run_id: str, after_seq: int, wakes: Wakes) -> AsyncGenerator[LoggedEvent, None]:
-    ended = (await registry.get(run_id)).finished_at is not None
-    told_end = False
+    ended = told_end = False
     wait_s = LOOK_S
     while True:
+        for event in _near(registry, run_id, after_seq):
+            after_seq, told_end = event.seq, False
+            yield event
+        if _is_near(registry, run_id, after_seq):
+            await wakes.wait(LIVE_LOOK_S)
+            continue
         rows = await registry.events_after(run_id, after_seq, PAGE)
         for row in rows:
             if row[0] != after_seq + 1:

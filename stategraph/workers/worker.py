@@ -352,10 +352,13 @@ class Worker:
             hurry=self._stopping,
             session_of=self._session_of,
         )
-        with self._ledger.of_run(claimed):
-            outcome = await self._attempt(running, attempt, graph)
-        with anyio.CancelScope(shield=True):
-            await self._report(running, attempt, outcome)
+        try:
+            with self._ledger.of_run(claimed):
+                outcome = await self._attempt(running, attempt, graph)
+            with anyio.CancelScope(shield=True):
+                await self._report(running, attempt, outcome)
+        finally:
+            attempt.events.close()
 
     async def _attempt(self, running: _Running, attempt: Attempt, graph: object) -> Outcome | None:
         """Run an attempt, and store its events while no write comes by; None if it was stopped."""

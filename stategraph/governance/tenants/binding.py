@@ -54,14 +54,14 @@ class TenantDatabase:
         self.sql = database.sql
 
     @contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[Session]:
+    def transaction(self, *, write: bool = True, durable: bool = False) -> Iterator[Session]:
         """Open a transaction of the tenant; see `stategraph.workers.registry.port.Database`.
 
         Raises:
             NoSessionError: There is no session, and so no tenant.
         """
         tenant = sessions.current().tenant if self._tenant is None else self._tenant
-        with self._database.transaction(write=write) as session:
+        with self._database.transaction(write=write, durable=durable) as session:
             bind(session, self.sql, tenant)
             yield session if self.sql.dialect.name == "sqlite" else _AppSession(session)
 

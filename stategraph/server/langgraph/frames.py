@@ -18,6 +18,7 @@ from langchain_core.messages import BaseMessage, BaseMessageChunk, message_chunk
 
 from stategraph.server.langgraph import wire
 from stategraph.server.service.port import LoggedEvent, RunRecord
+from stategraph.server.service.runs.following import place_of
 from stategraph.workers.leases import RunStatus
 from stategraph.workers.registry.operations import ATTEMPT_EVENT, END_EVENT
 
@@ -60,7 +61,7 @@ class Frames:
     ) -> None:
         self.run_id = run.run_id
         self._ends = ends
-        self._began = int(run.created_at.timestamp() * 1000)
+        self._began = place_of(run.run_id, run.created_at.timestamp())
         self._ids = ids
         self._begins = begins
         self._is_kept = not run.kwargs["temporary"]

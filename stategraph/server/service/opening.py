@@ -32,8 +32,12 @@ from stategraph.server.service.runs.service import RegistryRuns
 from stategraph.server.service.states import States
 from stategraph.server.service.store import StoreService
 from stategraph.server.service.threads import ThreadService
+from stategraph.workers.hosted.tails import Tails
+from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.sqlite import SqliteDatabase
 from stategraph.workers.wakeups.bus import Bus
+from stategraph.workers.wakeups.buses import open_bus
 from stategraph.workers.wakeups.sqlite import SqliteBus
 from stategraph.workers.worker import Worker
 
@@ -85,10 +89,9 @@ async def open_service(
         ConfigurationError: The address is not understood.
         StoreUnavailableError: The database cannot be reached.
     """
-    if bus is None and url.startswith(SCHEME):
-        bus = SqliteBus(path_in(url))
     async with AsyncExitStack() as stack:
-        registry = RunRegistry.from_url(url, bus=bus)
+        registry = _registry(url, bus)
+        registry.tails = Tails()
         stack.push_async_callback(registry.aclose)
         await registry.set_up()
         saver = await stack.enter_async_context(saver_at(url))
@@ -111,6 +114,15 @@ async def open_service(
             worker = await stack.enter_async_context(working)
         service = Service(graphs, runs, assistants, threads, StoreService(items), crons)
         yield OpenService(service, registry, worker)
+
+
+def _registry(url: str, bus: Bus | str | None) -> RunRegistry:
+    """Return the registry of a service; one in a file flushes the commits of effects alone to the disk."""
+    if not url.startswith(SCHEME):
+        return RunRegistry.from_url(url, bus=bus)
+    path = path_in(url)
+    opened = open_bus(bus, url) if isinstance(bus, str) else bus or SqliteBus(path)
+    return RunRegistry(RegistryOperations(SqliteDatabase(path, flushes=False), opened))
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ class PersistentSaver(FencedSaver):
         twin = self.saver.with_allowlist(extra_allowlist)
         if twin is self.saver:
             return self
+        self._is_beside(twin)
         return PersistentSaver(twin, self.guard, *self._how)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio.to_thread
 from langchain_core.runnables import RunnableConfig
@@ -69,8 +70,9 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         self.guard = guard
         self._database = database
         kind = _kind(saver)
-        if database is not None and kind is not None:
+        if database is not None and kind is not None and not _is_checked(saver, database):
             refuse_another(saver, kind, database)
+            _checked[saver] = weakref.ref(database)
         self._sync: _Sync | None = None
         self._async: _Async | None = None
         self.together: FencedWithin | None = None
@@ -160,7 +162,15 @@ class FencedSaver(BaseCheckpointSaver[Any]):
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> FencedSaver:
         """Return a saver that may also bring back further classes."""
         twin = self.saver.with_allowlist(extra_allowlist)
-        return self if twin is self.saver else FencedSaver(twin, self.guard, self._database)
+        if twin is self.saver:
+            return self
+        self._is_beside(twin)
+        return FencedSaver(twin, self.guard, self._database)
+
+    def _is_beside(self, twin: Saver) -> None:
+        """Note that another saver on the same connection is on the same database."""
+        if self._database is not None:
+            _checked[twin] = weakref.ref(self._database)
 
     # Writing.
 
@@ -284,6 +294,15 @@ def _first_that_can_be(saves: Sequence[Save], store: Callable[[Sequence[Save]], 
                 raise
             stored = yield partial(store, saves[:1])
     return stored
+
+
+#: The registry's database beside which a saver was found: to ask a connection waits for what it does.
+_checked: Final[weakref.WeakKeyDictionary[Any, weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+
+
+def _is_checked(saver: Any, database: Database) -> bool:
+    known = _checked.get(saver)
+    return known is not None and known() is database
 
 
 def _place(config: RunnableConfig) -> tuple[str, str | None]:

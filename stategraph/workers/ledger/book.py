@@ -76,7 +76,7 @@ class EffectBook:
             LeaseLost: The attempt's run belongs to another owner, who may have dispatched the call.
         """
         try:
-            with self._store.database.transaction() as session:
+            with self._store.database.transaction(durable=True) as session:
                 self._store.check_fence(session, lease)
                 self._store.keep(session, lease, self.lease_s)
         except LeaseLost:
@@ -140,7 +140,7 @@ class EffectBook:
         self._store.set_up()
         for _ in range(_TRIES):
             try:
-                with self._store.database.transaction() as session:
+                with self._store.database.transaction(durable=True) as session:
                     return act(session)
             except ConflictError:
                 continue  # another attempt claimed the same effect at this moment

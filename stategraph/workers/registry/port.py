@@ -42,11 +42,12 @@ class Database(Protocol):
     def sql(self) -> Sql:
         """The statements in this database's words."""
 
-    def transaction(self, *, write: bool = True) -> AbstractContextManager[Session]:
+    def transaction(self, *, write: bool = True, durable: bool = False) -> AbstractContextManager[Session]:
         """Open a transaction that is committed at the end of the block, or rolled back if it raises.
 
         Args:
             write: Whether anything is changed in it.
+            durable: Whether it has to be on the disk at the end of the block, also where commits need not be.
 
         Raises:
             StoreUnavailableError: The database cannot be reached.

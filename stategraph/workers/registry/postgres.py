@@ -68,9 +68,9 @@ class PostgresDatabase:
         self._conflicts = (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
 
     @contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[PostgresSession]:
+    def transaction(self, *, write: bool = True, durable: bool = False) -> Iterator[PostgresSession]:
         """Open a transaction; see `port.Database`."""
-        del write  # nothing is gained by knowing
+        del write, durable  # nothing is gained by knowing
         try:
             self._open()
             with self._pool.connection() as connection, connection.cursor() as cursor:

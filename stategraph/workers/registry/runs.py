@@ -18,6 +18,7 @@ from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.types import Command
 from stategraph.workers.hosted.options import RunOptions
+from stategraph.workers.hosted.tails import Tails
 from stategraph.workers.leases import LeaseSettings, RunStatus
 from stategraph.workers.registry import erasing
 from stategraph.workers.registry.databases import open_database
@@ -66,6 +67,8 @@ class RunRegistry:
         self.operations = operations
         self.roster = Roster(operations)
         self.labelled = LabelledRuns(operations)
+        #: The newest events of runs that this process executes, for its readers; None: they read from the database.
+        self.tails: Tails | None = None
         self.settings = settings or LeaseSettings()
         self.serde = serde or StrictSerializer(allowlist.message_classes())
 

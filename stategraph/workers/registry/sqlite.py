@@ -3,7 +3,8 @@
 Rules
 -----
 * A transaction that writes takes SQLite's one write lock when it begins, so what it reads cannot change before its end.
-* Commits are flushed to the disk (`synchronous=FULL`): an effect must not be dispatched before its row is safe.
+* Commits are flushed to the disk (`synchronous=FULL`), unless that is said to be needless; those of effects always are:
+  an effect must not be dispatched before its row is safe.
 * A process that is stopped while it holds the write lock holds up all others until it goes on or is killed: there is no
   server that could end it. Where workers may be stopped for long, use PostgreSQL.
 """
@@ -39,15 +40,18 @@ class SqliteDatabase:
     Args:
         path: The file; `:memory:` for a database that lives as long as this object.
         create: Whether the file is made if it is not there, and made ready for several writers.
+        flushes: Whether each commit is flushed to the disk. False: only those of transactions that are `durable`; what
+            was committed just before a power failure, not one of a process that is killed, may then be missing.
 
     Attributes:
         path: The file.
     """
 
-    def __init__(self, path: str, *, create: bool = True) -> None:
+    def __init__(self, path: str, *, create: bool = True, flushes: bool = True) -> None:
         self.sql = Sql(SQLITE)
         self.path = path
         self._create = create
+        self._flushes = flushes
         # Slots for connections, opened when first used; one in memory, which is a separate database.
         self._free: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         self._number = 1 if path == ":memory:" else _CONNECTIONS
@@ -55,11 +59,14 @@ class SqliteDatabase:
             self._free.put(None)
 
     @contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[SqliteSession]:
+    def transaction(self, *, write: bool = True, durable: bool = False) -> Iterator[SqliteSession]:
         """Open a transaction; see `port.Database`."""
         connection = self._free.get()
+        flushes = durable and not self._flushes
         try:
             connection = connection or self._connect()
+            if flushes:
+                connection.execute("PRAGMA synchronous=FULL").close()
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield SqliteSession(connection)
@@ -68,6 +75,8 @@ class SqliteDatabase:
                     _roll_back(connection)
                 raise
             connection.execute("COMMIT")
+            if flushes:
+                connection.execute("PRAGMA synchronous=NORMAL").close()
         except sqlite3.IntegrityError as error:
             raise ConflictError(str(error)) from error
         except sqlite3.OperationalError as error:
@@ -99,7 +108,7 @@ class SqliteDatabase:
             with named(self.path):
                 if self._create:
                     _use_wal(connection)
-                connection.execute("PRAGMA synchronous=FULL").close()
+                connection.execute(f"PRAGMA synchronous={'FULL' if self._flushes else 'NORMAL'}").close()
         except BaseException:
             connection.close()
             raise

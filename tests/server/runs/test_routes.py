@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from stategraph.server.langgraph import runs, stream, wire
 from stategraph.server.langgraph.frames import Frames, last_seq
 from stategraph.server.service.port import LoggedEvent, ServiceError
+from stategraph.server.service.runs.following import place_of
 from stategraph.types import Command, Send
 from tests.server.runs.graphs import ALL
 from tests.server.runs.test_service_runs import begun, ended, until_it_waits
@@ -326,7 +327,7 @@ async def test_a_thread_is_followed_from_an_event_on(client: httpx.AsyncClient, 
         if found and "run_done" in found[-1]["data"]:
             done.set()
 
-    began = int(first.created_at.timestamp() * 1000)
+    began = place_of(first.run_id, 0)
     headers = [(b"last-event-id", b"%d-2" % began)]
     scope = {"type": "http", "method": "GET", "path": f"/threads/{thread}/stream", "headers": headers}
     with anyio.fail_after(LIMIT_S):

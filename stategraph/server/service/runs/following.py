@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
+from uuid import UUID
 
 from stategraph.workers.eventlog import LoggedEvent, attach
 from stategraph.workers.leases import ENDED
@@ -20,9 +21,18 @@ _LOOK_S: Final = 1.0
 _NEWEST: Final = 50
 
 
-def place_of(run: LabelledRun) -> int:
-    """Return when a run was asked for, in milliseconds: what the ids of its events begin with."""
-    return int(run.info.created_at * 1000)
+def place_of(run_id: str, created_at: float) -> int:
+    """Return when a run was asked for, in milliseconds since 1970: what the ids of its events begin with.
+
+    Args:
+        run_id: The run; ids that the server makes say it themselves (UUIDs of version 7, RFC 9562).
+        created_at: When it was stored, in seconds since 1970, for other ids.
+    """
+    try:
+        named = UUID(run_id)
+    except ValueError:
+        return int(created_at * 1000)
+    return named.int >> 80 if named.version == 7 else int(created_at * 1000)
 
 
 async def followed(
@@ -68,8 +78,9 @@ async def _start(registry: RunRegistry, run: LabelledRun, after: tuple[int, int]
     """Return the number after which a run is read; None: not at all."""
     if after is None:
         return await registry.labelled.last_seq(run.info.run_id) if first else 0
-    place, seq = after
-    return None if place_of(run) < place else seq if place_of(run) == place else 0
+    last, seq = after
+    place = place_of(run.info.run_id, run.info.created_at)
+    return None if place < last else seq if place == last else 0
 
 
 async def _events(registry: RunRegistry, run: LabelledRun, start: int) -> AsyncGenerator[LoggedEvent, None]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
-from stategraph.server.service.port import Assistant, Caller, InvalidError, RunRequest
+from stategraph.server.service.port import Assistant, Caller, InvalidError, RunRecord, RunRequest
 from stategraph.types import Command, Send
 from stategraph.workers.hosted.options import Nodes, RunOptions
 
@@ -171,6 +172,27 @@ def settings_of(
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def record_of(
+    request: RunRequest, assistant: Assistant, ids: Ids, metadata: Mapping[str, Any], settings: tuple[Any, Any]
+) -> RunRecord:
+    """Return the record of a run that was just submitted."""
+    labels, now = labels_of(request, assistant, metadata), datetime.now(UTC)
+    config, context = settings
+    given = None if request.command else request.input
+    kwargs = {"input": given, **labels["kwargs"], "config": config, "context": context or {}}
+    return RunRecord(
+        ids.run_id,
+        ids.thread_id,
+        assistant.assistant_id,
+        "pending",
+        now,
+        now,
+        metadata,
+        kwargs,
+        request.multitask_strategy,
+    )
 
 
 def labels_of(request: RunRequest, assistant: Assistant, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, Final, Literal
 
 from stategraph.constants import INTERRUPT
@@ -47,6 +46,9 @@ _POLL_S: Final = 0.1
 #: How many of the newest values are looked through for questions.
 _MOST_QUESTIONS: Final = 100
 
+#: How many runs are known by those who began them.
+_KNOWN: Final = 1_000
+
 _ACTIVE: Final = (RunStatus.PENDING, RunStatus.RUNNING)
 
 
@@ -74,6 +76,8 @@ class RegistryRuns:
         self._assistants = assistants
         self._threads = threads
         self._erasing = erasing
+        #: Runs that were begun here last, with their callers, who may read them without being looked up again.
+        self._begun: dict[str, Caller] = {}
 
     async def create(self, caller: Caller, request: RunRequest) -> RunRecord:
         """Begin a run, see `port.Runs.create`."""
@@ -109,7 +113,12 @@ class RegistryRuns:
             raise UnavailableError("The database is away; nothing is known of the run") from error
         except (ValueError, TypeError) as error:
             raise InvalidError(str(error)) from error
-        return replace(record_of(await self._found(ids.run_id), self.registry), status="pending")
+        if request.run_id:  # it may have been asked for before
+            return record_of(await self._found(ids.run_id), self.registry)
+        self._begun[ids.run_id] = caller
+        if len(self._begun) > _KNOWN:
+            del self._begun[next(iter(self._begun))]
+        return requests.record_of(request, assistant, ids, metadata, (config, context))
 
     async def _assistant(self, caller: Caller, assistant_id: str) -> Assistant:
         try:
@@ -187,7 +196,8 @@ class RegistryRuns:
 
     async def events(self, caller: Caller, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
         """Read the events of a run, see `port.Runs.events`."""
-        await self._seen(caller, run_id, "read")
+        if self._begun.get(run_id) is not caller:
+            await self._seen(caller, run_id, "read")
         try:
             async for event in attach(self.registry, run_id, after_seq):
                 yield event
