@@ -17,7 +17,6 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from stategraph.agent.facts import ModelCall, Place
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
-from stategraph.agent.limits.refusals import refusing
 from stategraph.agent.limits.unfinished import answer_of
 
 #: The key under which LangChain's agents name themselves.
@@ -27,10 +26,10 @@ _NAME = "lc_agent_name"
 def handlers_of(meter: Meter) -> list[BaseCallbackHandler]:
     """Return callback handlers that count calls by a meter, and refuse those that begin at a limit."""
     calls: dict[UUID, ModelCall] = {}
-    return [_Begin(meter, calls), _End(meter, calls)]
+    return [LimitCheck(meter, calls), UsageCount(meter, calls)]
 
 
-class _Begin(BaseCallbackHandler):
+class LimitCheck(BaseCallbackHandler):
     """Counts calls that begin.
 
     Args:
@@ -71,8 +70,7 @@ class _Begin(BaseCallbackHandler):
         sent = cast("Sequence[AnyMessage]", messages[0] if messages else ())
         provider, name = str(about.get("ls_provider") or ""), str(about.get("ls_model_name") or "")
         call = ModelCall(_place(about), provider, name, sent, len(sent))
-        with refusing(LimitReachedError):
-            self._meter.begin_alone(provider, name)
+        self._meter.begin_alone(provider, name)
         self._calls[run_id] = call
 
     def on_tool_start(
@@ -92,11 +90,10 @@ class _Begin(BaseCallbackHandler):
         at = _place(metadata or {})
         reached = self._meter.begin_tools(at, [str(kwargs.get("tool_call_id") or run_id)])
         if reached is not None:
-            with refusing(LimitReachedError):
-                raise LimitReachedError(reached.name, reached.allowed, reached.used)
+            raise LimitReachedError(reached.name, reached.allowed, reached.used)
 
 
-class _End(BaseCallbackHandler):
+class UsageCount(BaseCallbackHandler):
     """Counts what calls of models took.
 
     Args:

@@ -34,13 +34,10 @@ from langchain_core.tracers.context import register_configure_hook
 from stategraph.agent.limits import bounds
 from stategraph.agent.limits.amounts import UsageTotals
 from stategraph.agent.limits.prices import PriceBook
-from stategraph.agent.limits.refusals import refusing
 from stategraph.agent.limits.unfinished import answer_of
 from stategraph.engine.config import environment
-from stategraph.errors import GraphInterrupt
 from stategraph.governance.budget.admission import Admission
 from stategraph.governance.budget.port import NOTHING, Amounts, Reservation
-from stategraph.governance.errors import BudgetExceeded
 
 first: ContextVar[BaseCallbackHandler | None] = ContextVar("stategraph_budget_first", default=None)
 second: ContextVar[BaseCallbackHandler | None] = ContextVar("stategraph_budget_second", default=None)
@@ -131,7 +128,7 @@ class ModelBudget:
 
     def handlers(self) -> tuple[BaseCallbackHandler, BaseCallbackHandler, BaseCallbackHandler]:
         """Return the handlers for `first`, `second` and `last`."""
-        return _First(self), _Second(self), _Last(self)
+        return BudgetCheck(self), SyncBudgetCheck(self), TextBudgetCheck(self)
 
     def begins(self, run_id: UUID) -> bool:
         """Return whether a call is to be admitted; False if another handler has."""
@@ -179,7 +176,9 @@ class ModelBudget:
             self.settle(run_id, AIMessage(""))
 
 
-class _Handler(BaseCallbackHandler):
+class BudgetHandler(BaseCallbackHandler):
+    """Settings and budget of the handlers; LangChain's warnings name the class of one that refuses a call."""
+
     run_inline = False
     raise_error = True
     ignore_llm = True
@@ -193,7 +192,7 @@ class _Handler(BaseCallbackHandler):
         self._budget = budget
 
 
-class _First(_Handler, AsyncCallbackHandler):
+class BudgetCheck(BudgetHandler, AsyncCallbackHandler):
     """Admits calls that are made in an event loop."""
 
     async def on_chat_model_start(
@@ -208,11 +207,10 @@ class _First(_Handler, AsyncCallbackHandler):
         budget = self._budget
         if budget.begins(run_id):
             wanted = budget.wanted(kwargs, _sent(messages), run_id)
-            with refusing(BudgetExceeded, GraphInterrupt):
-                budget.keep(wanted, await budget.admission.admit(wanted.amounts, wanted.key, wanted.place))
+            budget.keep(wanted, await budget.admission.admit(wanted.amounts, wanted.key, wanted.place))
 
 
-class _Second(_Handler):
+class SyncBudgetCheck(BudgetHandler):
     """Admits calls that are made without an event loop."""
 
     def on_chat_model_start(
@@ -227,11 +225,10 @@ class _Second(_Handler):
         budget = self._budget
         if budget.begins(run_id):
             wanted = budget.wanted(kwargs, _sent(messages), run_id)
-            with refusing(BudgetExceeded, GraphInterrupt):
-                budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
+            budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
 
 
-class _Last(_Handler):
+class TextBudgetCheck(BudgetHandler):
     """Settles calls, and admits those of models for texts."""
 
     run_inline = True
@@ -248,8 +245,7 @@ class _Last(_Handler):
         budget = self._budget
         if budget.begins(run_id):
             wanted = budget.wanted(kwargs, [HumanMessage(text) for text in prompts], run_id)
-            with refusing(BudgetExceeded, GraphInterrupt):
-                budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
+            budget.keep(wanted, budget.admission.admit_sync(wanted.amounts, wanted.key, wanted.place))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Settle a call by what its answer took."""

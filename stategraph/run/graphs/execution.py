@@ -21,7 +21,7 @@ from stategraph.run.abort import to_its_end, unless_aborted
 from stategraph.run.events.listener import RunListener
 from stategraph.run.graphs import model_guards, tool_hooks
 from stategraph.run.graphs.hosted_graph import HostedGraph, messages_in
-from stategraph.run.graphs.metering import GraphBudget, Refusal
+from stategraph.run.graphs.metering import GraphBudget, LimitCheck
 from stategraph.run.graphs.model_guards import Ended, RunModels, Unguarded
 from stategraph.run.graphs.projection import Projection
 from stategraph.run.graphs.tool_hooks import RunTools, ToolHooks
@@ -142,7 +142,7 @@ class GraphExecution(TurnExecution):
         # A handler that may wait costs a turn of the event loop for each piece of an answer. The limit that every run
         # has is kept without: the run ends with the next item of the stream.
         if self._meter.limits.model_fields_set - {"on_limit"}:
-            handlers.append(Refusal(self._budget))
+            handlers.append(LimitCheck(self._budget))
         if tools is not None:
             handlers.append(ToolHooks(tools))
         if models is not None:

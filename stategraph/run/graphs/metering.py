@@ -20,7 +20,6 @@ from langchain_core.messages import AIMessage
 from stategraph.agent.facts import ModelCall, Place
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
-from stategraph.agent.limits.refusals import refusing
 from stategraph.errors import ConfigurationError
 
 
@@ -77,7 +76,7 @@ class GraphBudget:
             raise self.reached
 
 
-class Refusal(BaseCallbackHandler):
+class LimitCheck(BaseCallbackHandler):
     """Keeps calls from beginning once a limit is reached, by raising it; comes after the handler that counts them.
 
     It is not called inline: an inline handler that raises leaves langchain-core's other handlers without their turn.
@@ -98,10 +97,8 @@ class Refusal(BaseCallbackHandler):
 
     def on_chat_model_start(self, *_: Any, **__: Any) -> None:
         """Raise the limit that is reached, if one is."""
-        with refusing(LimitReachedError):
-            self._budget.check()
+        self._budget.check()
 
     def on_tool_start(self, *_: Any, **__: Any) -> None:
         """Raise the limit that is reached, if one is."""
-        with refusing(LimitReachedError):
-            self._budget.check()
+        self._budget.check()
