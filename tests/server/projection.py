@@ -31,6 +31,7 @@ DROPPED = frozenset(
 COPIES = frozenset(
     {
         "thread_id",
+        "checkpoint_id",
         "checkpoint_map",
         "checkpoint_ns",
         "langgraph_checkpoint_ns",

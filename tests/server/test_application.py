@@ -86,7 +86,6 @@ def test_the_document_is_valid_and_all_its_names_are_there() -> None:
 
 #: What `langgraph dev` lists, and our server has no route for.
 MISSING = {
-    "GET /threads/{thread_id}/storage",
     "GET /threads/{thread_id}/stream",
 }
 

@@ -35,6 +35,7 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/threads/count", own.count, methods=["POST"]),
         Route("/threads/prune", own.prune, methods=["POST"]),
         Route(f"{one}/copy", own.copy, methods=["POST"]),
+        Route(f"{one}/storage", states.storage),
         Route(f"{one}/state", states.get),
         Route(f"{one}/state", states.update, methods=["POST"]),
         Route(f"{one}/state/checkpoint", states.at, methods=["POST"]),
@@ -157,6 +158,21 @@ class StateRoutes:
         if named is not None and shown["checkpoint"] is not None:  # as it was asked for
             shown["checkpoint"].pop("checkpoint_ns", None)
         return answer(snapshots.selected(shown, request.query_params.getlist("select")))
+
+    async def storage(self, request: Request) -> Response:
+        """Return what is stored of a thread."""
+        thread_id = id_of(request, "thread_id", "thread")
+        found = await self._threads.storage(caller_of(request), thread_id)
+        of_values = sum(found.channels.values())
+        values = {"count": found.values, "bytes": of_values, "by_channel": found.channels}
+        told = {
+            "thread_id": thread_id,
+            "total_bytes": found.checkpoint_bytes + of_values + found.write_bytes,
+            "checkpoints": {"count": found.checkpoints, "bytes": found.checkpoint_bytes},
+            "channel_values": values,
+            "pending_writes": {"count": found.writes, "bytes": found.write_bytes},
+        }
+        return answer(told)
 
     async def at(self, request: Request) -> Response:
         """Return the state of a thread at a checkpoint."""

@@ -407,6 +407,13 @@ class Threads(Protocol):
     ) -> StateSnapshot:
         """Return the state of a thread, at its newest checkpoint or at another one."""
 
+    async def storage(self, caller: Caller, thread_id: str) -> Any:
+        """Measure what is stored of a thread: counts and bytes of checkpoints, values and writes.
+
+        Raises:
+            NotFoundError: There is no such thread.
+        """
+
     async def update_state(
         self,
         caller: Caller,

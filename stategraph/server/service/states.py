@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -31,6 +32,27 @@ _PLACE: Final = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 
 #: The state of a thread that has none.
 NOTHING: Final = StateSnapshot({}, (), {}, None, None, None, (), ())
+
+
+@dataclass(slots=True)
+class Storage:
+    """Counts and sizes of what is stored of a thread.
+
+    Attributes:
+        checkpoints: How many checkpoints.
+        checkpoint_bytes: Their bytes, without values.
+        values: How many values of channels, each version once.
+        channels: Bytes of values by channels.
+        writes: How many writes of tasks.
+        write_bytes: Their bytes.
+    """
+
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    values: int = 0
+    channels: dict[str, int] = field(default_factory=dict)
+    writes: int = 0
+    write_bytes: int = 0
 
 
 class States:
@@ -158,6 +180,31 @@ class States:
             writes.setdefault(task_id, []).append((channel, value))
         for task_id, several in writes.items():
             await self._saver.aput_writes(stored, several, task_id)
+
+    async def storage(self, thread_id: str) -> Storage:
+        """Measure what is stored of a thread, by what its values take when they are serialised."""
+        found = Storage()
+        known: set[tuple[str, str, Any]] = set()
+        async with aclosing(cast("Any", self._saver.alist({"configurable": {"thread_id": thread_id}}))) as listing:
+            async for saved in listing:
+                place = saved.config["configurable"].get("checkpoint_ns", "")
+                checkpoint = dict(saved.checkpoint)
+                values = checkpoint.pop("channel_values")
+                found.checkpoints += 1
+                found.checkpoint_bytes += self._bytes([checkpoint, saved.metadata])
+                for channel, value in values.items():
+                    version = (place, channel, saved.checkpoint["channel_versions"].get(channel))
+                    if version not in known:
+                        known.add(version)
+                        found.channels[channel] = found.channels.get(channel, 0) + self._bytes(value)
+                for _, _, value in saved.pending_writes or ():
+                    found.writes += 1
+                    found.write_bytes += self._bytes(value)
+        found.values = len(known)
+        return found
+
+    def _bytes(self, value: Any) -> int:
+        return len(self._saver.serde.dumps_typed(value)[1])
 
     async def erase(self, thread_id: str) -> None:
         """Delete all checkpoints of a thread."""

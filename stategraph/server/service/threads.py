@@ -24,7 +24,7 @@ from stategraph.run.threads.rules import Row
 from stategraph.server.service.database import Tables, shown
 from stategraph.server.service.filters import Condition
 from stategraph.server.service.notices import Notices
-from stategraph.server.service.states import States, graph_needed, missing
+from stategraph.server.service.states import States, Storage, graph_needed, missing
 from stategraph.server.service.thread_table import Found, LastRun, Settled, ThreadSearch, ThreadTable
 from stategraph.server.service.values import (
     ANYONE,
@@ -484,6 +484,15 @@ class ThreadService:
         """
         graph_id = graph_needed(await self._graph_of(caller, thread_id, "update", {}), thread_id)
         return await self._states.update(caller, thread_id, graph_id, values, as_node, checkpoint)
+
+    async def storage(self, caller: Caller, thread_id: str) -> Storage:
+        """Measure what is stored of a thread.
+
+        Raises:
+            NotFoundError: There is no such thread.
+        """
+        await self.check(caller, thread_id, "read", {})
+        return await self._states.storage(thread_id)
 
     async def _graph_of(self, caller: Caller, thread_id: str, action: str, value: Mapping[str, Any]) -> str | None:
         filter = await caller.authorize("threads", action, {"thread_id": thread_id, **value})

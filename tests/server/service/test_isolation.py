@@ -112,6 +112,7 @@ def calls(ids: dict[str, str]) -> dict[tuple[str, str], list[Any]]:
         ("PATCH", "/threads/{thread_id}"): [{"metadata": {"x": 1}}, {"ttl": {"ttl": 0}}],
         ("DELETE", "/threads/{thread_id}"): [None],
         ("POST", "/threads/{thread_id}/copy"): [None],
+        ("GET", "/threads/{thread_id}/storage"): [None],
         ("GET", "/threads/{thread_id}/state"): [None],
         ("GET", "/threads/{thread_id}/state/{checkpoint_id}"): [None],
         ("POST", "/threads/{thread_id}/state"): [{"values": {"log": ["bob"]}, "as_node": "first"}],

@@ -160,6 +160,20 @@ async def test_a_copy_has_the_whole_history_and_goes_its_own_way(assembly: Assem
     assert (await own.get(ANYONE, thread)).values == {"log": ["one", "two"]}
 
 
+async def test_what_a_thread_takes_is_measured(assembly: Assembly):
+    own = assembly.threads
+    thread = (await own.create(ANYONE, metadata={"graph_id": "steps"})).thread_id
+    assert (await own.storage(ANYONE, thread)).checkpoints == 0
+    await own.update_state(ANYONE, thread, {"log": ["x"]}, as_node="first")
+    small = await own.storage(ANYONE, thread)
+    await own.update_state(ANYONE, thread, {"log": ["y" * 1000]}, as_node="first")
+    large = await own.storage(ANYONE, thread)
+    assert (small.checkpoints, large.checkpoints) == (1, 2)
+    assert large.channels["log"] > small.channels["log"] + 1000
+    with pytest.raises(NotFoundError):
+        await own.storage(ANYONE, OTHER)
+
+
 async def test_a_deleted_thread_leaves_nothing(assembly: Assembly):
     own = assembly.threads
     thread = (await own.create(ANYONE, metadata={"graph_id": "steps"})).thread_id

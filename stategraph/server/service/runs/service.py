@@ -89,7 +89,8 @@ class RegistryRuns:
         metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
         of_thread = await self._threads.used(ids.thread_id, assistant, config)
-        config["metadata"] = {**of_thread, **config["metadata"]}
+        if request.thread_id is not None:
+            config["metadata"] = {**of_thread, **config["metadata"]}
         try:
             await self.registry.submit(
                 ids.thread_id,
