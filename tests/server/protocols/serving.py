@@ -54,7 +54,14 @@ async def serving(
 @contextmanager
 def served(graphs: Mapping[str, Any]) -> Iterator[str]:
     """Serve graphs with all protocols at a port of this machine, in a thread, and return the address."""
-    config = uvicorn.Config(create_app(config=graphs), log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    with at_port(create_app(config=graphs)) as address:
+        yield address
+
+
+@contextmanager
+def at_port(app: Any) -> Iterator[str]:
+    """Serve an application at a port of this machine, in a thread, and return the address."""
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
