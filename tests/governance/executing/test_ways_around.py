@@ -83,7 +83,8 @@ def test_facts_of_the_host_that_are_gone_by_the_review_keep_the_result_back(offi
             raise LookupError("the directory is away")
         return {}
 
-    outcome = act(office.executor(FREE, resources=once), asked("send_mail", to="ann"))
+    # They are asked for where a policy says something about results.
+    outcome = act(office.executor(MASK, resources=once), asked("send_mail", to="ann"))
     assert outcome.status == "completed"
     assert outcome.content.startswith("It was executed. Its result is not shown (runtime_error:policy_invocation")
     assert office.log.types == ["action.started", "action.completed"]
