@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Any, Final
@@ -78,9 +79,12 @@ class Bindings:
             self._pushes.start()
 
     async def aclose(self) -> None:
-        """Stop telling clients."""
+        """Stop telling clients, and close what keeps their addresses."""
         if self._pushes is not None:
             await self._pushes.aclose()
+        close = getattr(self._settings.push_store, "aclose", None)
+        if close is not None:
+            await close()
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request to an assistant, as an ASGI application."""
@@ -115,7 +119,7 @@ class Bindings:
 
     async def grpc_server(
         self, address: str, authenticate: Callable[[HTTPConnection], Awaitable[Caller]] | None, credentials: Any
-    ) -> grpc.aio.Server:
+    ) -> GrpcServer:
         """Start a gRPC server, see `routes.grpc_server`."""
         server = grpc.aio.server(interceptors=[] if authenticate is None else [_Identified(authenticate)])
         calls = GrpcHandler(self.handler, _GrpcContexts(self._settings))
@@ -126,9 +130,28 @@ class Bindings:
             port = server.add_secure_port(address, credentials)
         if port == 0:
             raise OSError(f"The gRPC server cannot listen on '{address}'")
-        server.port = port  # type: ignore[attr-defined]
         await server.start()
-        return server
+        return GrpcServer(server, port, self)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcServer:
+    """A gRPC server that listens.
+
+    Attributes:
+        server: The server.
+        port: Its port.
+        bindings: Answers its calls.
+    """
+
+    server: grpc.aio.Server
+    port: int
+    bindings: Bindings
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Take no more calls, and end those that are open after some seconds."""
+        await self.server.stop(grace_s)
+        await self.bindings.aclose()
 
 
 class _HttpContexts(DefaultServerCallContextBuilder):

@@ -25,9 +25,7 @@ from stategraph.server.a2a.settings import A2aSettings
 from stategraph.server.service.port import Caller, NotFoundError, Service
 
 if TYPE_CHECKING:
-    import grpc.aio
-
-    from stategraph.server.a2a.bindings import Bindings
+    from stategraph.server.a2a.bindings import Bindings, GrpcServer
 
 _CARD: Final = "/.well-known/agent-card.json"
 
@@ -55,7 +53,7 @@ async def grpc_server(
     *,
     authenticate: Callable[[HTTPConnection], Awaitable[Caller]] | None = None,
     credentials: Any = None,
-) -> grpc.aio.Server:
+) -> GrpcServer:
     """Start the gRPC server.
 
     Args:
@@ -66,7 +64,7 @@ async def grpc_server(
         credentials: Of the server, as `grpc.ssl_server_credentials` makes them; None: it is not encrypted.
 
     Returns:
-        The server, which has begun; `await server.stop(grace)` ends it.
+        The server, which has begun; `await server.stop(grace_s)` ends it.
 
     Raises:
         OSError: Nobody can listen there.
