@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,9 +65,9 @@ def failing() -> Any:
 
 def slow() -> Any:
     """Return an agent that never comes to an end by itself."""
-    model = ScriptedChatModel(replies=[reply("word " * 5000, gap_s=0.02)])
 
     async def think(state: logs.Talk) -> Any:
+        model = ScriptedChatModel(replies=[reply("word " * 5000, gap_s=0.02)])
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     return StateGraph(logs.Talk).add_node("think", think).add_edge(START, "think")
@@ -388,3 +389,21 @@ def test_requests_that_make_no_sense_are_refused_with_the_field(client: OpenAI) 
         client.responses.create(model="other", input="x")
     with pytest.raises(NotFoundError):
         client.responses.retrieve("resp_none")
+
+
+def test_a_streamed_response_whose_reader_leaves_is_stopped_and_one_in_the_background_is_not(client: OpenAI) -> None:
+    def left(*, background: bool) -> str:
+        stream = client.responses.create(model="slow", input="go", stream=True, background=background)
+        first: Any = next(iter(stream))
+        stream.close()
+        name: str = first.response.id
+        return name
+
+    stays, stops = left(background=True), left(background=False)
+    deadline = time.monotonic() + 60
+    while client.responses.retrieve(stops).status == "in_progress":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert client.responses.retrieve(stops).status == "cancelled"
+    assert client.responses.retrieve(stays).status == "in_progress"
+    client.responses.cancel(stays)
