@@ -257,7 +257,7 @@ class _Application:
             exception_handlers=HANDLERS,
             lifespan=self._lifespan,
         )
-        app.state.stopping, app.state.opened = False, None
+        app.state.stopping, app.state.opened, app.state.failure = False, None, None
         app.state.streams = self._streams
         app.state.changes = self._conversations.changes if self._conversations is not None else Changes()
         app.state.conversations = self._conversations
@@ -276,7 +276,12 @@ class _Application:
         own = list(app.router.routes)
         async with AsyncExitStack() as stack:
             if self._hosting is not None:
-                found = self._opened = app.state.opened = await stack.enter_async_context(opened(self._hosting))
+                try:
+                    found = await stack.enter_async_context(opened(self._hosting))
+                except ConfigurationError as error:
+                    app.state.failure = error
+                    raise
+                self._opened = app.state.opened = found
                 stack.callback(self._close, app)
                 self._metrics.figures |= {
                     "stategraph_runs_waiting": ("Runs that wait for a worker.", lambda: found.waiting),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -153,7 +154,7 @@ def serve(
         server_header=False,
         ws="none",
     )
-    with opened, _ending_well():
+    with opened, _ending_well(), _failing(app):
         Server(configured).run([opened])
 
 
@@ -168,6 +169,27 @@ def _check_reach(host: str, *, secured: bool, is_open: bool) -> None:
             f"Other machines reach {host!r}, so the server has to know who may use it: give it a token, or settings "
             "with authenticators. If everybody may, say so with is_open=True"
         )
+
+
+@contextmanager
+def _failing(app: Starlette) -> Iterator[None]:
+    """Raise the error of a start that failed, where uvicorn would tell of it and exit."""
+
+    def shown(record: logging.LogRecord) -> bool:
+        del record
+        return app.state.failure is None
+
+    log = logging.getLogger("uvicorn.error")
+    log.addFilter(shown)
+    try:
+        yield
+    except SystemExit:
+        if app.state.failure is None:
+            raise
+    finally:
+        log.removeFilter(shown)
+    if app.state.failure is not None:
+        raise app.state.failure
 
 
 @contextmanager

@@ -16,7 +16,7 @@ pytest.importorskip("starlette")
 
 from stategraph.server.routes import routes
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "run-api-http.md").read_text(encoding="utf-8")
 TOKEN = "a-token-of-the-test"
 
 #: A reader that leaves a stream which does not end: here when it has seen enough, whatever that takes.

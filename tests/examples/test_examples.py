@@ -16,7 +16,11 @@ def test_the_examples_are_numbered_without_a_gap() -> None:
     assert NUMBERED
 
 
-@pytest.mark.parametrize("path", [*NUMBERED, EXAMPLES / "hello_agent.py"], ids=lambda path: path.stem)
+#: Others that are whole programs, too.
+NAMED = [EXAMPLES / f"{name}.py" for name in ("hello_agent", "two_clients", "two_users")]
+
+
+@pytest.mark.parametrize("path", [*NUMBERED, *NAMED], ids=lambda path: path.stem)
 def test_an_example_prints_what_it_promises(
     path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -175,6 +175,8 @@ class RunRoutes:
     async def cancel_many(self, request: Request) -> Response:
         """Stop several runs."""
         body = await wire.body_of(request)
+        if not isinstance(body, dict):
+            raise InvalidError(f"The body is of type {type(body).__name__}; expected an object")
         await self._runs.cancel_many(
             wire.caller_of(request),
             thread_id=body.get("thread_id"),

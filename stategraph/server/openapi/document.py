@@ -33,6 +33,13 @@ _TITLES: Final = {
     "mcp": "MCP",
 }
 
+#: Further statuses of answers without a body.
+_ALSO: Final = {
+    ("GET", "/vercel/{assistant_id}/{thread_id}/stream"): (204,),
+    ("POST", "/mcp/"): (202,),
+    ("POST", "/threads/{thread_id}/runs/{run_id}/cancel"): (202,),
+}
+
 _PROBLEMS: Final = ("runs", "agui", "vercel")
 
 
@@ -98,14 +105,20 @@ def _in_path(operation: Operation, name: str) -> dict[str, Any]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     told: dict[str, Any] = {str(operation.status): {"description": operation.summary, **_content(operation.answer)}}
+    told |= {
+        str(each): {"description": "There is nothing to tell"}
+        for each in _ALSO.get((operation.method, operation.path), ())
+    }
     if operation.protocol in _PROBLEMS:
         failure = {"application/problem+json": {"schema": schema("Problem")}}
     elif operation.protocol == "langgraph":
-        failure = {"application/json": {"schema": schema("ErrorResponse")}}
+        failure = {"application/json": {"schema": schema("ErrorResponse")}, "text/plain": {}}
+    elif operation.protocol == "mcp":
+        failure = {}
     else:
         failure = {"application/json": {}, "application/problem+json": {}, "text/plain": {}}
-    told["4XX"] = {"description": "The request is refused", "content": failure}
-    told["503"] = {"description": "The server or its database is not there for now", "content": failure}
+    told["4XX"] = {"description": "The request is refused", **({"content": failure} if failure else {})}
+    told["503"] = {**told["4XX"], "description": "The server or its database is not there for now"}
     return told
 
 
@@ -113,7 +126,7 @@ def _content(answer: str) -> dict[str, Any]:
     if answer == "-":
         return {}
     if answer == "~":
-        return {"content": {"text/event-stream": {"schema": schema("text")}}}
+        return {"content": {"text/event-stream": {}}}
     if answer in ("text/plain", "text/html"):
         return {"content": {answer: {"schema": schema("text")}}}
     return {"content": {"application/json": {"schema": schema(answer)}}}

@@ -17,12 +17,12 @@ POST /assistants/search: AssistantSearchRequest -> [Assistant] | List assistants
 POST /assistants/count: AssistantCountRequest -> int | Count assistants
 GET /assistants/{assistant_id} -> Assistant | Return an assistant
 PATCH /assistants/{assistant_id}: AssistantPatch -> Assistant | Make a new version of an assistant
-DELETE /assistants/{assistant_id}?delete_threads=bool -> any | Delete an assistant
+DELETE /assistants/{assistant_id}?delete_threads=bool -> 204 - | Delete an assistant
 GET /assistants/{assistant_id}/graph?xray=text -> Drawing | Return the nodes and edges of a graph
 GET /assistants/{assistant_id}/subgraphs?recurse=bool -> Subgraphs | Return the schemas of graphs inside of a graph
 GET /assistants/{assistant_id}/subgraphs/{namespace}?recurse=bool -> Subgraphs | Return those of one
 GET /assistants/{assistant_id}/schemas -> GraphSchema | Return the schemas of a graph
-POST /assistants/{assistant_id}/versions: AssistantVersionsSearchRequest -> [Assistant] | List versions
+POST /assistants/{assistant_id}/versions: AssistantVersionsSearchRequest -> [AssistantVersion] | List versions
 POST /assistants/{assistant_id}/latest: AssistantVersionChange -> Assistant | Go back to a version
 POST /threads: ThreadCreate -> Thread | Make a thread
 POST /threads/search: ThreadSearchRequest -> [Thread] | List threads
@@ -30,7 +30,7 @@ POST /threads/count: ThreadCountRequest -> int | Count threads
 POST /threads/prune: ThreadPruneRequest -> ThreadPruneResponse | Delete threads, or their old checkpoints
 GET /threads/{thread_id}?include=text -> Thread | Return a thread
 PATCH /threads/{thread_id}: ThreadPatch -> Thread | Merge metadata into those of a thread
-DELETE /threads/{thread_id} -> any | Delete a thread with all that is kept of it
+DELETE /threads/{thread_id} -> 204 - | Delete a thread with all that is kept of it
 GET /threads/{thread_id}/storage -> ThreadStorage | Measure what a thread takes in the database
 GET /threads/{thread_id}/state?subgraphs=bool -> ThreadState | Return the newest state of a thread
 POST /threads/{thread_id}/state: ThreadStateUpdate -> ThreadStateUpdateResponse | Write values as a node would
@@ -48,7 +48,7 @@ POST /threads/{thread_id}/runs/crons: ThreadCronCreate -> Cron | Make a schedule
 POST /threads/{thread_id}/runs/stream: RunCreateStateful -> ~ | Begin a run and read its events
 POST /threads/{thread_id}/runs/wait: RunCreateStateful -> any | Begin a run and wait for its values
 GET /threads/{thread_id}/runs/{run_id} -> Run | Return a run
-DELETE /threads/{thread_id}/runs/{run_id} -> any | Delete a run that has ended
+DELETE /threads/{thread_id}/runs/{run_id} -> 204 - | Delete a run that has ended
 GET /threads/{thread_id}/runs/{run_id}/join?cancel_on_disconnect=bool -> any | Wait for the values of a run
 GET /threads/{thread_id}/runs/{run_id}/stream?stream_mode=text&cancel_on_disconnect=bool -> ~ | Read its events
 POST /threads/{thread_id}/runs/{run_id}/cancel?wait=bool&action=interrupt/rollback -> any | Stop a run
@@ -116,7 +116,7 @@ GET /agui/{assistant_id}/threads/{thread_id}/runs/{run_id} -> ~ | Read a run, wh
 _VERCEL: Final = """
 POST /vercel/{assistant_id}: object -> ~ | Run an agent, as the UI message stream of Vercel's AI SDK
 GET /vercel/{assistant_id}/{thread_id}/stream -> ~ | Read the run that goes on in a chat
-POST /vercel/{assistant_id}/{thread_id}/stop -> any | Stop the run of a chat
+POST /vercel/{assistant_id}/{thread_id}/stop -> 204 - | Stop the run of a chat
 """
 _A2A: Final = """
 GET /.well-known/agent-card.json -> object | Return the card of an agent

@@ -55,7 +55,7 @@ _PAGE: Final = {
 }
 
 _OBJECTS: Final[Mapping[str, Mapping[str, str]]] = {
-    "ErrorResponse": {"detail!": "any"},
+    "ErrorResponse": {"detail": "any", "error": "any"},
     "Problem": {
         "error!": "text",
         "type!": "text",
@@ -83,6 +83,17 @@ _OBJECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "updated_at!": "time",
         "metadata!": "object",
         "version": "int",
+        "name": "text",
+        "description": "text?",
+    },
+    "AssistantVersion": {
+        "assistant_id!": "uuid",
+        "graph_id!": "text",
+        "config!": "object",
+        "context": "any",
+        "created_at!": "time",
+        "metadata!": "object",
+        "version!": "int",
         "name": "text",
         "description": "text?",
     },
@@ -183,9 +194,9 @@ _OBJECTS: Final[Mapping[str, Mapping[str, str]]] = {
     "ThreadStateCheckpointRequest": {"checkpoint!": "CheckpointConfig", "subgraphs": "bool"},
     # Runs.
     "Run": {
-        "run_id!": "uuid",
-        "thread_id!": "uuid",
-        "assistant_id!": "uuid",
+        "run_id!": "text",
+        "thread_id!": "text",
+        "assistant_id!": "text",
         "created_at!": "time",
         "updated_at!": "time",
         "status!": "pending/running/error/success/timeout/interrupted",

@@ -69,12 +69,19 @@ def check(request: RunRequest) -> None:
     """
     if unknown := [mode for mode in request.stream_modes if mode not in (*MODES, TUPLES)]:
         raise InvalidError(f"There is no stream mode {unknown[0]!r}; expected one of: {', '.join(MODES)}")
+    for name, value in (("config", request.config), ("configurable", _configurable(request.config))):
+        if value is not None and not isinstance(value, Mapping):
+            raise InvalidError(f"'{name}' is of type {type(value).__name__}; expected an object")
     if request.input is not None and request.command:
         raise InvalidError("A run has an input or a command, not both")
     if request.context is not None and request.config.get("configurable"):
         raise InvalidError("A run has a context or a 'configurable', not both; prefer the context")
     if not 0 <= request.after_seconds < math.inf:
         raise InvalidError(f"after_seconds is {request.after_seconds}; expected 0 seconds or more")
+
+
+def _configurable(config: Any) -> Any:
+    return config.get("configurable") if isinstance(config, Mapping) else None
 
 
 def given_to(request: RunRequest) -> Any:
