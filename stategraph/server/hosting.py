@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,24 +13,23 @@ from typing import Any, Final
 
 from stategraph.savers.urls import saver_at
 from stategraph.server.access.owners import owned_by
-from stategraph.server.service.assistants import AssistantTable
-from stategraph.server.service.crons import CronService
 from stategraph.server.service.database import Tables
 from stategraph.server.service.graphs.configuration import Configuration
 from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
 from stategraph.server.service.items import ItemStore
+from stategraph.server.service.opening import ServiceSettings, open_registry, open_service
+from stategraph.server.service.outgoing import Outgoing
 from stategraph.server.service.port import Service
 from stategraph.server.service.runs.erasing import Erasing
-from stategraph.server.service.runs.hosting import CAPACITY, tidying, working
-from stategraph.server.service.runs.service import RegistryRuns
+from stategraph.server.service.runs.hosting import CAPACITY
 from stategraph.server.service.states import States
-from stategraph.server.service.store import StoreService
 from stategraph.server.service.threads import ThreadService
-from stategraph.server.service.upkeep import keep_up
 from stategraph.server.service.values import Caller
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.wakeups.local import LocalBus
 from stategraph.workers.worker import RunNotice, Worker, WorkerSettings
+
+#: Has the secret that webhooks are signed with.
+WEBHOOK_SECRET_VARIABLE: Final = "STATEGRAPH_WEBHOOK_SECRET"
 
 #: Seconds between two looks at how many runs wait.
 _LOOK_S: Final = 1.0
@@ -47,6 +47,7 @@ class Hosting:
         store: The address of the database; None: a file that is deleted at the end.
         capacity: Runs that this process executes at a time; 0: others do.
         drain_s: Seconds that runs have at the end.
+        webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
         beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
     """
 
@@ -54,6 +55,7 @@ class Hosting:
     store: str | None = None
     capacity: int = CAPACITY
     drain_s: float = 30.0
+    webhook_hosts: Collection[str] = ()
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
 
 
@@ -103,32 +105,27 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
             folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="stategraph-server-")
             stack.push_async_callback(asyncio.to_thread, folder.cleanup)
             url = f"sqlite:///{Path(folder.name) / _FORGETTING}"
-        registry = RunRegistry.from_url(url, bus=LocalBus() if _is_alone(hosting, url) else None)
-        stack.push_async_callback(registry.aclose)
-        await registry.set_up()
-        saver = await stack.enter_async_context(saver_at(url))
-        tables = Tables(registry.operations)
-        await tables.set_up()
-        store = ItemStore(tables, _ttl_of_items(hosting))
-        graphs = await asyncio.to_thread(_graphs, hosting.graphs, saver, store)
-        assistants = AssistantTable(tables, graphs)
-        await assistants.set_up()
-        threads = ThreadService(tables, States(graphs, registry, saver), registry)
-        erasing = Erasing(registry, saver, threads)
-        graphs.erase = erasing.before
-        runs = RegistryRuns(registry, graphs, assistants, threads, erasing)
-        crons = CronService(tables, assistants, threads, runs, caller_of=caller_of_cron)
-        service = Service(
-            graphs=graphs, runs=runs, assistants=assistants, threads=threads, store=StoreService(store), crons=crons
-        )
-        found = Opened(service, check=lambda: asyncio.to_thread(registry.operations.waiting))
-        await stack.enter_async_context(tidying(erasing))
-        if hosting.capacity:
-            found.worker = await stack.enter_async_context(
-                working(registry, saver, graphs, capacity=hosting.capacity, drain_s=hosting.drain_s)
+        graphs = await asyncio.to_thread(_graphs, hosting.graphs, None, None)
+        service = await stack.enter_async_context(
+            open_service(
+                graphs,
+                url,
+                ServiceSettings(
+                    works=bool(hosting.capacity),
+                    capacity=hosting.capacity,
+                    drain_s=hosting.drain_s,
+                    item_ttl=_ttl_of_items(hosting),
+                    outgoing=Outgoing(hosting.webhook_hosts),
+                    webhook_secret=os.environ.get(WEBHOOK_SECRET_VARIABLE, ""),
+                    caller_of=caller_of_cron,
+                ),
             )
-        for each in (_looking(found, registry), keep_up(crons, threads, store)):
-            await stack.enter_async_context(_beside(each))
+        )
+        registry = service.registry
+        found = Opened(
+            service.service, check=lambda: asyncio.to_thread(registry.operations.waiting), worker=service.worker
+        )
+        await stack.enter_async_context(_beside(_looking(found, registry)))
         if hosting.beside is not None:
             await stack.enter_async_context(_beside(hosting.beside(url)))
         yield found
@@ -150,7 +147,7 @@ async def executing(
         ConfigurationError: A graph cannot be imported, or the database is none.
     """
     url = hosting.store or ""
-    registry = RunRegistry.from_url(url)
+    registry = open_registry(url)
     try:
         await registry.set_up()
         async with saver_at(url) as saver:
@@ -168,11 +165,6 @@ async def executing(
 
 def _ttl_of_items(hosting: Hosting) -> Any:
     return (hosting.graphs.store.get("ttl") or None) if isinstance(hosting.graphs, Configuration) else None
-
-
-def _is_alone(hosting: Hosting, url: str) -> bool:
-    """Return whether signals of this process reach all who are to hear them."""
-    return url.startswith("sqlite") and bool(hosting.capacity)
 
 
 def _graphs(given: Configuration | Mapping[str, Any], saver: Any, store: Any) -> ServedGraphs:

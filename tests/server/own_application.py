@@ -19,7 +19,7 @@ from stategraph.server import langgraph
 from stategraph.server.errors import HANDLERS
 from stategraph.server.service.graphs import configuration
 from stategraph.server.service.graphs.served import ServedGraphs
-from stategraph.server.service.opening import open_service
+from stategraph.server.service.opening import ServiceSettings, open_service
 from tests.server.serving import HOST
 
 
@@ -32,7 +32,7 @@ def application(config: str, database: str) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_service(graphs, database, drain_s=1.0) as opened:
+        async with open_service(graphs, database, ServiceSettings(drain_s=1.0)) as opened:
             app.router.routes.extend(langgraph.routes(opened.service))
             yield
 

@@ -12,9 +12,9 @@ executes them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stategraph.savers.sqlite_files import SCHEME, path_in
@@ -25,14 +25,17 @@ from stategraph.server.service.crons import CronService
 from stategraph.server.service.database import Tables
 from stategraph.server.service.graphs.served import ServedGraphs
 from stategraph.server.service.items import ItemStore
-from stategraph.server.service.port import Service
+from stategraph.server.service.outgoing import Outgoing
+from stategraph.server.service.port import Caller, Service
 from stategraph.server.service.runs import hosting
 from stategraph.server.service.runs.erasing import Erasing
 from stategraph.server.service.runs.service import RegistryRuns
+from stategraph.server.service.runs.webhooks import Webhooks
 from stategraph.server.service.states import States
 from stategraph.server.service.store import StoreService
 from stategraph.server.service.threads import ThreadService
 from stategraph.workers.hosted.tails import Tails
+from stategraph.workers.leases import LeaseSettings
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.sqlite import SqliteDatabase
@@ -57,30 +60,46 @@ class OpenService:
     worker: Worker | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """Settings of a service.
+
+    Attributes:
+        bus: As for `RunRegistry.from_url`. None: PostgreSQL's own, and for SQLite one that hears the processes of this
+            machine.
+        works: Whether runs are executed in this process; without, some process has to be a worker of these graphs.
+        capacity: How many runs are executed here at a time.
+        drain_s: Seconds that runs have at the end of the block; what has not ended then is given back.
+        leases: How long the lease of a run holds, and how often it is tried; None: as everywhere.
+        thread_ttl: How long threads live that nothing else is said of: `ttl` in minutes, `strategy`; None: for good.
+        item_ttl: How long items of the store live: `default_ttl` in minutes, `refresh_on_read`; None: for good.
+        outgoing: Sends webhooks; None: to public addresses over https alone.
+        webhook_secret: Signs webhooks; empty: they are not signed.
+        caller_of: Makes the caller of the runs of a schedule, see `CronService`; None: as it is stored.
+    """
+
+    bus: Bus | str | None = None
+    works: bool = True
+    capacity: int = hosting.CAPACITY
+    drain_s: float = 30.0
+    leases: LeaseSettings | None = None
+    thread_ttl: Mapping[str, Any] | None = None
+    item_ttl: Any = None
+    outgoing: Outgoing | None = None
+    webhook_secret: str = field(default="", repr=False)
+    caller_of: Callable[[Mapping[str, Any]], Caller] | None = None
+
+
 @asynccontextmanager
 async def open_service(
-    graphs: ServedGraphs,
-    url: str,
-    *,
-    bus: Bus | str | None = None,
-    works: bool = True,
-    capacity: int = hosting.CAPACITY,
-    drain_s: float = 30.0,
-    thread_ttl: Mapping[str, Any] | None = None,
-    item_ttl: Any = None,
+    graphs: ServedGraphs, url: str, settings: ServiceSettings | None = None
 ) -> AsyncIterator[OpenService]:
     """Open a service for a block.
 
     Args:
         graphs: What is served; they get the service's saver and store.
         url: The database: `sqlite:///runs.db` or `postgresql://...`.
-        bus: As for `RunRegistry.from_url`. None: PostgreSQL's own, and for SQLite one that hears the processes of
-            this machine.
-        works: Whether runs are executed in this process; without, some process has to be a worker of these graphs.
-        capacity: How many runs are executed here at a time.
-        drain_s: Seconds that runs have at the end of the block; what has not ended then is given back.
-        thread_ttl: How long threads live that nothing else is said of: `ttl` in minutes, `strategy`; None: for good.
-        item_ttl: How long items of the store live: `default_ttl` in minutes, `refresh_on_read`; None: for good.
+        settings: Further settings.
 
     Yields:
         The service.
@@ -89,40 +108,54 @@ async def open_service(
         ConfigurationError: The address is not understood.
         StoreUnavailableError: The database cannot be reached.
     """
+    chosen = settings or ServiceSettings()
     async with AsyncExitStack() as stack:
-        registry = _registry(url, bus)
-        registry.tails = Tails()
+        registry = open_registry(url, chosen.bus, chosen.leases)
         stack.push_async_callback(registry.aclose)
         await registry.set_up()
         saver = await stack.enter_async_context(saver_at(url))
         tables = Tables(registry.operations)
         await tables.set_up()
-        items = ItemStore(tables, item_ttl)
+        items = ItemStore(tables, chosen.item_ttl)
         graphs.saver, graphs.store = saver, items
         assistants = AssistantTable(tables, graphs)
         await assistants.set_up()
-        threads = ThreadService(tables, States(graphs, registry, saver), registry, thread_ttl)
+        threads = ThreadService(tables, States(graphs, registry, saver), registry, chosen.thread_ttl)
         erasing = Erasing(registry, saver, threads)
         graphs.erase = erasing.before
-        runs = RegistryRuns(registry, graphs, assistants, threads, erasing)
-        crons = CronService(tables, assistants, threads, runs)
+        webhooks = Webhooks(registry.operations, chosen.outgoing or Outgoing(), chosen.webhook_secret)
+        runs = RegistryRuns(registry, graphs, assistants, threads, erasing, webhooks)
+        options = {} if chosen.caller_of is None else {"caller_of": chosen.caller_of}
+        crons = CronService(tables, assistants, threads, runs, **options)
         await stack.enter_async_context(hosting.tidying(erasing))
+        await stack.enter_async_context(webhooks.telling(runs))
         await stack.enter_async_context(_kept_up(crons, threads, items))
         worker = None
-        if works:
-            working = hosting.working(registry, saver, graphs, capacity=capacity, drain_s=drain_s)
+        if chosen.works:
+            working = hosting.working(registry, saver, graphs, capacity=chosen.capacity, drain_s=chosen.drain_s)
             worker = await stack.enter_async_context(working)
         service = Service(graphs, runs, assistants, threads, StoreService(items), crons)
         yield OpenService(service, registry, worker)
 
 
-def _registry(url: str, bus: Bus | str | None) -> RunRegistry:
-    """Return the registry of a service; one in a file flushes the commits of effects alone to the disk."""
-    if not url.startswith(SCHEME):
-        return RunRegistry.from_url(url, bus=bus)
-    path = path_in(url)
-    opened = open_bus(bus, url) if isinstance(bus, str) else bus or SqliteBus(path)
-    return RunRegistry(RegistryOperations(SqliteDatabase(path, flushes=False), opened))
+def open_registry(url: str, bus: Bus | str | None = None, leases: LeaseSettings | None = None) -> RunRegistry:
+    """Return the registry of a service or of its workers: with events at hand for readers of the same process.
+
+    One in a file hears the other processes of the machine, and flushes the commits of effects alone to the disk.
+
+    Args:
+        url: The database.
+        bus: As for `RunRegistry.from_url`; None: that of the database, which a file has here as well.
+        leases: How long leases last, and how often a run is tried.
+    """
+    if url.startswith(SCHEME):
+        path = path_in(url)
+        opened = open_bus(bus, url) if isinstance(bus, str) else bus or SqliteBus(path)
+        registry = RunRegistry(RegistryOperations(SqliteDatabase(path, flushes=False), opened), settings=leases)
+    else:
+        registry = RunRegistry.from_url(url, bus=bus, settings=leases)
+    registry.tails = Tails()
+    return registry
 
 
 @asynccontextmanager

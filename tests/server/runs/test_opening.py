@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from stategraph.server.service.graphs.served import ServedGraphs
-from stategraph.server.service.opening import open_service
+from stategraph.server.service.opening import ServiceSettings, open_service
 from stategraph.server.service.port import ANYONE, RunRequest
 from tests.server.runs.graphs import ALL
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_service_runs_graphs_over_either_database(url: str) -> None:
-    async with open_service(ServedGraphs(ALL), url, drain_s=0) as opened:
+    async with open_service(ServedGraphs(ALL), url, ServiceSettings(drain_s=0)) as opened:
         service = opened.service
         thread = await service.threads.create(ANYONE)
         asked: Any = {"assistant_id": "questions", "thread_id": thread.thread_id}
@@ -37,8 +37,8 @@ async def test_a_service_runs_graphs_over_either_database(url: str) -> None:
 
 async def test_a_run_is_read_from_a_process_that_does_not_execute_it(url: str) -> None:
     async with (
-        open_service(ServedGraphs(ALL), url, drain_s=0),
-        open_service(ServedGraphs(ALL), url, works=False) as reader,
+        open_service(ServedGraphs(ALL), url, ServiceSettings(drain_s=0)),
+        open_service(ServedGraphs(ALL), url, ServiceSettings(works=False)) as reader,
     ):
         with anyio.fail_after(LIMIT_S):
             run = await reader.service.runs.create(ANYONE, RunRequest(assistant_id="steps", input={"log": []}))

@@ -28,6 +28,7 @@ from stategraph.server.service.runs import requests
 from stategraph.server.service.runs.erasing import ROLLED_BACK, Erasing
 from stategraph.server.service.runs.following import followed
 from stategraph.server.service.runs.records import record_of, statuses_of
+from stategraph.server.service.runs.webhooks import Webhooks
 from stategraph.workers.eventlog import attach
 from stategraph.workers.leases import ENDED, RunStatus
 from stategraph.workers.registry.labelled import LabelledRun
@@ -61,6 +62,7 @@ class RegistryRuns:
         assistants: Their settings.
         threads: Where they run.
         erasing: Ends what is taken back.
+        webhooks: Tells ends to addresses that requests name; None: requests that name one are refused.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class RegistryRuns:
         assistants: Assistants,
         threads: Threads,
         erasing: Erasing,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self.registry = registry
         self._graphs = graphs
         self._assistants = assistants
         self._threads = threads
         self._erasing = erasing
+        self._webhooks = webhooks
         #: Runs that were begun here last, with their callers, who may read them without being looked up again.
         self._begun: dict[str, Caller] = {}
 
@@ -87,6 +91,8 @@ class RegistryRuns:
         ids = requests.ids_of(request)
         metadata = requests.metadata_of(request, assistant)
         metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
+        if request.webhook:
+            await self._tell_end(ids.run_id, request.webhook)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
         of_thread = await self._threads.used(ids.thread_id, assistant, config)
         if request.thread_id is not None:
@@ -120,6 +126,11 @@ class RegistryRuns:
         if len(self._begun) > _KNOWN:
             del self._begun[next(iter(self._begun))]
         return requests.record_of(request, assistant, ids, metadata, (config, context))
+
+    async def _tell_end(self, run_id: str, url: str) -> None:
+        if self._webhooks is None:
+            raise InvalidError("This server tells no webhooks")
+        await self._webhooks.add(run_id, url)
 
     async def _assistant(self, caller: Caller, assistant_id: str) -> Assistant:
         try:

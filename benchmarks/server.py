@@ -1,0 +1,178 @@
+"""Our server beside LangGraph's development server: the same graph, the same client, one after the other.
+
+    .venv-server/bin/python -m benchmarks.server              both servers; needs `make server-env`
+    .venv-server/bin/python -m benchmarks.server --quick      a few runs of each, to see that it works
+
+Our server keeps its runs in a SQLite file; LangGraph's development server, in memory. Figures of one server are taken
+alone on the machine, in turns. Exits with 1 if a run does not end well, never because of a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.server.own import running_own
+from tests.server.serving import ENGINES, Server, running
+
+PYTHON = Path(sys.executable)
+GRAPHS = {name: f"{Path(__file__).resolve().parent / 'server_graphs.py'}:{name}" for name in ("steps", "waits")}
+
+ROUNDS = 3
+READERS = 1_000
+LIMIT_S = 120.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few runs, to see that it works")
+    parser.add_argument("--alone", action="store_true", help="our server only")
+    options = parser.parse_args()
+    size = 10 if options.quick else 300
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(1 if options.quick else ROUNDS):
+        for label, serve in servers(alone=options.alone):
+            with serve as server:
+                found.setdefault(label, []).append(asyncio.run(measure(server, size, options.quick)))
+    print(table(found))
+    return 0
+
+
+def servers(*, alone: bool) -> Iterator[tuple[str, Any]]:
+    """Return the servers by their names, each to be run around a block."""
+    yield "stategraph", _in_folder(lambda folder: running_own(PYTHON, folder, GRAPHS))
+    if not alone:
+        yield "langgraph dev", _in_folder(lambda folder: running(PYTHON, ENGINES[0], folder, GRAPHS))
+
+
+@contextmanager
+def _in_folder(serve: Callable[[Path], Any]) -> Iterator[Server]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stategraph-bench-"))
+        yield stack.enter_context(serve(Path(folder) / "server"))
+
+
+async def measure(server: Server, size: int, quick: bool) -> dict[str, float]:
+    """Take all figures of a server that runs."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=server.url, timeout=LIMIT_S, limits=limits) as client:
+        await run(client, await thread(client))  # what is loaded with the first one
+        found = {
+            "new thread, ms": 1e3 * await median(lambda: thread(client), size // 3),
+            "run to first byte, ms": 1e3 * await median(lambda: first_byte(client), max(3, size // 15)),
+        }
+        began = time.perf_counter()
+        await together(lambda: whole(client), size, 32)
+        found["runs of 3 nodes per s"] = size / (time.perf_counter() - began)
+        found |= await with_readers(client, server, 20 if quick else READERS)
+    return found
+
+
+async def thread(client: httpx.AsyncClient) -> str:
+    """Make a thread."""
+    return str((await client.post("/threads", json={})).raise_for_status().json()["thread_id"])
+
+
+async def run(client: httpx.AsyncClient, thread_id: str) -> Any:
+    """Run the graph and return its values."""
+    body = {"assistant_id": "steps", "input": {"log": []}}
+    values = (await client.post(f"/threads/{thread_id}/runs/wait", json=body)).raise_for_status().json()
+    if values != {"log": ["a", "b", "c"]}:
+        raise SystemExit(f"A run came to {values}")
+    return values
+
+
+async def whole(client: httpx.AsyncClient) -> None:
+    """Run the graph on a thread of its own."""
+    await run(client, await thread(client))
+
+
+async def first_byte(client: httpx.AsyncClient) -> float:
+    """Return the seconds from a request for a run to the first byte of its stream."""
+    thread_id = await thread(client)
+    began = time.perf_counter()
+    body = {"assistant_id": "steps", "input": {"log": []}, "stream_mode": "updates"}
+    async with client.stream("POST", f"/threads/{thread_id}/runs/stream", json=body) as answer:
+        taken = 0.0
+        async for _ in answer.aiter_bytes():
+            taken = taken or time.perf_counter() - began
+    return taken
+
+
+async def with_readers(client: httpx.AsyncClient, server: Server, readers: int) -> dict[str, float]:
+    """Open readers of one run, and return what the process takes with them."""
+    thread_id = await thread(client)
+    body = {"assistant_id": "waits", "input": {}, "stream_mode": "custom", "stream_resumable": True}
+    started = (await client.post(f"/threads/{thread_id}/runs", json=body)).raise_for_status().json()
+    place = f"/threads/{thread_id}/runs/{started['run_id']}"
+    ready = asyncio.Semaphore(0)
+
+    async def read() -> None:
+        async with client.stream("GET", f"{place}/stream", headers={"Last-Event-ID": "-1"}) as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data:"):
+                    ready.release()
+
+    tasks = [asyncio.create_task(read()) for _ in range(readers)]
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            for _ in range(readers):
+                await ready.acquire()
+        taken = rss_mb(server.process.pid)
+        await client.post(f"{place}/cancel", params={"wait": 1})
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return {f"memory with {readers:,} open readers, MB": taken}
+
+
+def rss_mb(pid: int) -> float:
+    """Return the resident memory of a process, in megabytes."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+async def median(call: Callable[[], Awaitable[Any]], number: int) -> float:
+    """Return the median of the seconds that a call takes, or says that it took."""
+    taken = []
+    for _ in range(number):
+        began = time.perf_counter()
+        said = await call()
+        taken.append(said if isinstance(said, float) else time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+async def together(call: Callable[[], Awaitable[None]], number: int, at_once: int) -> None:
+    """Make a call many times, so many at once."""
+    left = iter(range(number))
+
+    async def work() -> None:
+        for _ in left:
+            await call()
+
+    await asyncio.gather(*(work() for _ in range(at_once)))
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> str:
+    """Return the figures as a Markdown table, medians of the rounds."""
+    labels = list(found)
+    lines = [f"| | {' | '.join(labels)} |", f"|---|{'--:|' * len(labels)}"]
+    for name in found[labels[0]][0]:
+        figures = [statistics.median(each[name] for each in found[label]) for label in labels]
+        lines.append(f"| {name} | {' | '.join(f'{figure:,.1f}' for figure in figures)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
