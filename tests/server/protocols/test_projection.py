@@ -64,6 +64,11 @@ def stored(name: str, modes: str = "all") -> tuple[Logged, ...]:
     return tuple(asyncio.run(log_of(compiled(name), SAY, THREAD, modes=MODES[modes])))
 
 
+def searched(facts: Sequence[Any]) -> list[str]:
+    """Return what tools, which run at the same time, say that they search."""
+    return sorted(each.data["searching"] for each in facts if isinstance(each, Custom))
+
+
 @pytest.mark.parametrize("modes", MODES)
 @pytest.mark.parametrize("name", GRAPHS)
 def test_each_fact_of_a_run_is_told_once(name: str, modes: str) -> None:
@@ -80,7 +85,7 @@ def test_an_agent_is_told_with_its_reasoning_calls_results_and_tokens() -> None:
         ("search", '{"word":"b"}'),
     ]
     assert [each.text for each in facts if isinstance(each, ToolResult)] == ["a found", "b found"]
-    assert [each.data for each in facts if isinstance(each, Custom)] == [{"searching": "a"}, {"searching": "b"}]
+    assert searched(facts) == ["a", "b"]
     assert [each.at.node for each in facts if isinstance(each, StepStarted)] == ["think", "tools", "think"]
     assert facts[-1] == RunEnded("success", "", (Usage("scriptedchatmodel", "scripted", 20, 10),))
 
@@ -204,6 +209,7 @@ def test_a_takeover_repeats_no_text_and_loses_none(name: str, modes: str, data: 
     check(facts)
     assert sorted(texts(facts)) == sorted(TEXTS[name])
     assert not [each for each in facts if isinstance(each, MessageDiscarded)]
+    assert searched(facts) == (["a", "b"] if name == "agent" else [])
 
 
 def piece(text: str, message_id: str = "m", *, last: bool = False, **more: Any) -> tuple[str, Any]:
@@ -257,6 +263,15 @@ def test_a_call_is_gone_on_with_after_a_takeover_unless_its_id_is_another() -> N
     check(other, allows_cut_off=True)
     assert [each.call_id for each in other if isinstance(each, ToolCallEnded)] == ["c", "d"]
     assert [each.message_id for each in other if isinstance(each, MessageDiscarded)] == ["m"]
+
+
+def test_the_question_of_the_last_attempt_is_the_one_that_is_told() -> None:
+    def asks(name: str) -> tuple[str, Any]:
+        return "updates", {"__interrupt__": [{"id": name, "value": "Sure?"}]}
+
+    log = [asks("one"), AGAIN, asks("two"), ("run.end", {"status": "interrupted", "error": None})]
+    facts = facts_of(numbered(log))
+    assert [each for each in facts if isinstance(each, Interrupted)] == [Interrupted("two", "Sure?")]
 
 
 # Ids.
