@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from stategraph.server.langgraph import routes
 from stategraph.server.langgraph.protocol.events import Event, RunEvents
 from stategraph.server.langgraph.protocol.messages import Messages
 from stategraph.server.langgraph.protocol.numbering import number_of, run_of
@@ -49,10 +52,12 @@ async def read(world: Assembly, thread: str, last: Any, **wanted: Any) -> list[d
     """Read events up to the first of a kind: `(method, event)`."""
     found = []
     async with asyncio.timeout(LIMIT_S):
-        async for event in thread_events(world.service, ANYONE, thread, Wanted.of({"channels": ALL, **wanted})):
-            found.append(event)
-            if (event["method"], event["params"]["data"].get("event")) == last:
-                return found
+        asked = Wanted.of({"channels": ALL, **wanted})
+        async with aclosing(thread_events(world.service, ANYONE, thread, asked)) as events:
+            async for event in events:
+                found.append(event)
+                if (event["method"], event["params"]["data"].get("event")) == last:
+                    return found
     return found
 
 
@@ -258,10 +263,13 @@ async def test_events_are_sent_as_frames(world: Assembly):
 def test_a_websocket_has_commands_and_events(tmp_path: Path):
     """In a loop of its own, as the test client has one for the application."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    @asynccontextmanager
+    async def opened(app: Starlette) -> AsyncIterator[None]:
         async with assembled(f"sqlite:///{tmp_path / 'runs.db'}", {"steps": steps}, works=True) as assembly:
-            await assembly.app()(scope, receive, send)
+            app.router.routes.extend(routes(assembly.service))
+            yield
 
+    app = Starlette(lifespan=opened)
     with TestClient(app) as client, client.websocket_connect(f"/threads/{uuid4()}/stream/events") as socket:
         socket.send_json({"id": 1, "method": "subscription.subscribe", "params": {"channels": ["lifecycle"]}})
         name = socket.receive_json()["result"]["subscription_id"]
