@@ -18,6 +18,9 @@ from stategraph.server.service.values import InvalidError
 
 Schema: TypeAlias = Mapping[str, Any]
 
+#: The largest whole number that the databases take.
+_MOST: Final = 2**63 - 1
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -27,7 +30,7 @@ _TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
     "string": lambda value: isinstance(value, str),
-    "integer": lambda value: _is_number(value) and float(value).is_integer(),
+    "integer": lambda value: _is_number(value) and -_MOST <= value <= _MOST and float(value).is_integer(),
     "number": _is_number,
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,

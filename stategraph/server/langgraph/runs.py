@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stategraph.server.langgraph import bodies, frames, wire
+from stategraph.dev.replies import as_number
+from stategraph.server.langgraph import bodies, checks, frames, schemas, wire
 from stategraph.server.langgraph.frames import Frames
 from stategraph.server.langgraph.stream import FrameStream
 from stategraph.server.service.port import (
@@ -174,9 +175,7 @@ class RunRoutes:
 
     async def cancel_many(self, request: Request) -> Response:
         """Stop several runs."""
-        body = await wire.body_of(request)
-        if not isinstance(body, dict):
-            raise InvalidError(f"The body is of type {type(body).__name__}; expected an object")
+        body = await checks.body_of(request, schemas.RUNS_CANCEL, optional=True)
         await self._runs.cancel_many(
             wire.caller_of(request),
             thread_id=body.get("thread_id"),
@@ -286,6 +285,7 @@ def _flag(text: str | None) -> bool:
 def _number(text: str | None, name: str, default: int) -> int:
     if text is None:
         return default
-    if not text.isdigit():
-        raise InvalidError(f"{name} is {text!r}; expected a number of 0 or more")
-    return int(text)
+    number = as_number(text)
+    if number is None:
+        raise InvalidError(f"{name} is {text!r:.40}; expected a number of 0 or more")
+    return number

@@ -102,6 +102,14 @@ STATE_SEARCH: Final = fields(
     select=TEXTS,
 )
 
+# Runs.
+
+RUNS_CANCEL: Final = fields(
+    thread_id=or_null(TEXT),
+    run_ids={"anyOf": [TEXTS, {"type": "null"}]},
+    status={"enum": ["pending", "running", "all", None]},
+)
+
 # The store.
 
 _INDEX: Final = {"anyOf": [{"enum": [False]}, TEXTS, {"type": "null"}]}

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from stategraph.dev.replies import as_number
 from stategraph.server.langgraph import answers, schemas, snapshots
 from stategraph.server.langgraph.answers import answer, caller_of
 from stategraph.server.langgraph.checks import body_of, checked_id, id_of
@@ -246,9 +247,10 @@ def _known(given: str) -> str:
 def _number(given: str | None, default: int) -> int:
     if given is None:
         return default
-    if not given.isdecimal() or not 1 <= int(given) <= 1000:
-        raise InvalidError(f"The limit is '{given}'; expected a number from 1 to 1000")
-    return int(given)
+    number = as_number(given)
+    if number is None or not 1 <= number <= 1000:
+        raise InvalidError(f"The limit is {given!r:.40}; expected a number from 1 to 1000")
+    return number
 
 
 def _paths(extract: Mapping[str, Any] | None) -> Mapping[str, Sequence[str | int]]:

@@ -37,6 +37,8 @@ class Conversations:
     async def create(self, request: Request) -> Response:
         """Make a conversation."""
         body = await json_of(request)
+        if not isinstance(body.get("metadata") or {}, dict):
+            raise BadRequestError("'metadata' is no object", "metadata")
         given = _with_ids(items.listed(body.get("items")))
         items.read(given)
         metadata = {METADATA: body.get("metadata") or {}, items.WAITING: given}

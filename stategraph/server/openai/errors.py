@@ -67,7 +67,7 @@ async def json_of(request: Request) -> Json:
         return {}
     try:
         found = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadRequestError("The body is no JSON") from None
     if not isinstance(found, dict):
         raise BadRequestError("The body is no JSON object")

@@ -55,7 +55,7 @@ class _Endpoints:
         caller, assistant_id = caller_of(request), request.path_params["assistant_id"]
         try:
             body = await request.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidError("The body is no JSON") from None
         given = requests.read(body)
         inputs = await graphs.input_names(self._service, caller, assistant_id)

@@ -76,6 +76,9 @@ def check(request: RunRequest) -> None:
         raise InvalidError("A run has an input or a command, not both")
     if request.context is not None and request.config.get("configurable"):
         raise InvalidError("A run has a context or a 'configurable', not both; prefer the context")
+    for name in ("configurable", "metadata"):
+        if not isinstance(value := request.config.get(name) or {}, Mapping):
+            raise InvalidError(f"The config's {name} is {value!r:.100}; expected an object")
     if not 0 <= request.after_seconds < math.inf:
         raise InvalidError(f"after_seconds is {request.after_seconds}; expected 0 seconds or more")
 
@@ -174,7 +177,7 @@ def settings_of(
         "assistant_id": assistant.assistant_id,
         "user_id": caller.identity,
     }
-    return {**given, "configurable": configurable, "metadata": {**given.get("metadata", {}), **metadata}}, context
+    return {**given, "configurable": configurable, "metadata": {**(given.get("metadata") or {}), **metadata}}, context
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

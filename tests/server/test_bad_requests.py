@@ -1,0 +1,77 @@
+"""Requests that make no sense are refused with a sentence: none of them is a fault of the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stategraph.server import openai, vercel
+from tests.server.protocols import logs
+from tests.server.protocols.fake_service import FakeService
+from tests.server.protocols.serving import app_of, client_of
+from tests.server.service.assembly import assembled
+from tests.server.service.conftest import steps
+
+pytestmark = pytest.mark.anyio
+
+#: More than a float takes.
+ENDLESS = "9" * 400
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/threads/search", "/assistants/search", "/runs/crons/search", "/store/items/search", "/store/namespaces"],
+)
+@pytest.mark.parametrize("number", [ENDLESS, "9" * 25, "1e400"])
+async def test_numbers_that_no_database_takes_are_refused(tmp_path: Path, path: str, number: str):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        for field in ("limit", "offset"):
+            answer = await client.post(path, content=f'{{"{field}": {number}}}')
+            assert (answer.status_code, 'is not of type "integer"' in answer.json()["detail"]) == (422, True)
+
+
+async def test_numbers_in_addresses_are_refused(tmp_path: Path):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        for text in ("²", "9" * 30, "9" * 5000, "-1", ""):
+            for address in (f"runs?limit={text}", f"runs?offset={text}", f"history?limit={text}"):
+                answer = await client.get(f"/threads/{thread}/{address}")
+                assert (answer.status_code, "expected a number" in answer.json()["detail"]) == (422, True), address
+
+
+@pytest.mark.parametrize("body", [[], "x", 5, None, {"thread_id": 5}, {"run_ids": 5}, {"status": "gone"}, {}])
+async def test_what_names_no_runs_cancels_none(tmp_path: Path, body: Any):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        assert (await client.post("/runs/cancel", json=body)).status_code == 422
+
+
+@pytest.mark.parametrize("config", [{"configurable": 5}, {"metadata": 5}, {"metadata": ["a"]}])
+async def test_configs_of_wrong_types_are_refused(tmp_path: Path, config: Any):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        answer = await client.post("/runs/wait", json={"assistant_id": "steps", "config": config})
+        assert (answer.status_code, "expected an object" in answer.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/responses", 400),
+        ("/v1/chat/completions", 400),
+        ("/v1/conversations", 400),
+        ("/vercel/agent", 422),
+    ],
+)
+async def test_json_that_is_too_deep_is_refused(path: str, status: int):
+    service = FakeService({"agent": logs.looking_up().compile()}).service()
+    async with client_of(app_of(service, openai.routes, vercel.routes)) as client:
+        assert (await client.post(path, content=DEEP)).status_code == status
+
+
+async def test_metadata_of_a_conversation_is_an_object():
+    service = FakeService({"agent": logs.looking_up().compile()}).service()
+    async with client_of(app_of(service, openai.routes)) as client:
+        answer = await client.post("/v1/conversations", json={"metadata": 5})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "metadata")
