@@ -32,7 +32,7 @@ from stategraph.server.observing import Metrics, Observing
 from stategraph.server.openapi import document
 from stategraph.server.protocols import Surroundings, beside, close, routes_of
 from stategraph.server.queueing import bounded
-from stategraph.server.routes import HEALTH, check_open, routes
+from stategraph.server.routes import HEALTH, check_open, health_route, routes
 from stategraph.server.service.graphs import configuration as langgraph_json
 from stategraph.server.service.graphs.configuration import Configuration
 from stategraph.server.service.graphs.loading import found_at, usable
@@ -249,8 +249,7 @@ class _Application:
         self._authenticators, secured = authenticators, bool(authenticators)
         served: list[BaseRoute] = [*health.routes(self._check), self._metrics.route()]
         served += [*document.routes(self._protocols, secured=secured), *self._settings.routes]
-        if self._conversations is not None:
-            served += routes
+        served += routes if self._conversations is not None else [health_route]
         app = Starlette(
             routes=served,
             middleware=[*middleware, Middleware(Endings, streams=self._streams)],

@@ -55,7 +55,9 @@ def _versioned(routes: Sequence[Route]) -> list[Route]:
     return found
 
 
+health_route: Final = Route(HEALTH, health)
+
 routes: Final = [
-    Route(HEALTH, health),
+    health_route,
     *_versioned([Route("/api/info", pages.info), *threads.routes, *runs.routes]),
 ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -40,6 +41,8 @@ from stategraph.workers.references import Targets
 from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed
+
+logger = logging.getLogger("stategraph.workers")
 
 #: Default for the stream modes that a run logs.
 STREAM_MODES: Final = ("updates", "custom")
@@ -192,8 +195,11 @@ class Attempt:
         except Exception as error:
             if any(isinstance(each, LeaseLost) for each in flat(error)):
                 raise lost(self._claimed.lease) from error
-            status = RunStatus.PENDING if is_outage(error, self._registry.operations.database) else RunStatus.ERROR
-            return Outcome(status, f"{type(error).__name__}: {error}")
+            if is_outage(error, self._registry.operations.database):
+                return Outcome(RunStatus.PENDING, f"{type(error).__name__}: {error}")
+            lease = self._claimed.lease
+            logger.error("The run '%s' of thread '%s' failed", lease.run_id, lease.thread_id, exc_info=error)
+            return Outcome(RunStatus.ERROR, f"{type(error).__name__}: {error}")
 
     async def _streamed(self, graph: Any, options: RunOptions) -> Outcome:
         await self._stream(graph, options)

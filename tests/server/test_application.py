@@ -63,6 +63,7 @@ def test_a_run_of_a_graph_is_begun_and_read(one: TestClient) -> None:
 
 def test_without_a_target_there_is_no_run_api(one: TestClient) -> None:
     assert one.get("/v1/threads").status_code == 404
+    assert one.get("/health").json() == {"status": "ok"}
     assert not [each for each in one.get("/openapi.json").json()["paths"] if each.startswith("/v1/threads")]
 
 
@@ -112,6 +113,18 @@ def test_words_of_schemas() -> None:
     assert schema("Thread") == {"$ref": "#/components/schemas/Thread"}
 
 
+def test_the_log_has_the_traceback_of_a_run_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    def breaks(state: State) -> Any:
+        raise RuntimeError("the printer burns")
+
+    failing = StateGraph(State).add_node("breaks", breaks).add_edge(START, "breaks").compile()
+    with TestClient(create_app(config={"agent": failing}), base_url="http://localhost:2024") as made:
+        ended = made.post("/runs/wait", json={"assistant_id": "agent", "input": {"messages": []}}).json()
+    assert ended["__error__"]["message"] == "the printer burns"
+    (record,) = [each for each in caplog.records if each.name == "stategraph.workers"]
+    assert "in breaks" in (caplog.handler.format(record)) and "the printer burns" in caplog.text
+
+
 def test_a_protocol_that_is_not_asked_for_is_not_served() -> None:
     with client(settings=Settings(protocols=["agui"])) as made:
         assert made.post("/threads", json={}).status_code == 404
@@ -126,7 +139,7 @@ def test_runs_beyond_the_queue_are_refused_and_none_begins_while_the_server_stop
         made.app.state.stopping = True  # type: ignore[attr-defined]
         stopping_ = made.post("/runs/batch", json=[asked])
         assert (stopping_.status_code, "stopping" in stopping_.json()["detail"]) == (503, True)
-        assert made.get("/ok").status_code == 503
+        assert [made.get(path).status_code for path in ("/ok", "/health")] == [503, 503]
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:

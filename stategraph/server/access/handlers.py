@@ -184,7 +184,7 @@ async def _body(connection: HTTPConnection) -> Any:
     assert isinstance(connection, Request)
     try:
         return await connection.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # the endpoint refuses it
         return {}
 
 

@@ -8,8 +8,13 @@ from typing import Any
 from starlette.requests import Request
 
 
-def request(headers: Mapping[str, str] | None = None, path: str = "/threads", peer: str = "127.0.0.1") -> Request:
-    """Make a request without a body."""
+def request(
+    headers: Mapping[str, str] | None = None,
+    path: str = "/threads",
+    peer: str = "127.0.0.1",
+    body: bytes = b'{"k": 1}',
+) -> Request:
+    """Make a request."""
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
     scope: dict[str, Any] = {
         "type": "http",
@@ -21,7 +26,7 @@ def request(headers: Mapping[str, str] | None = None, path: str = "/threads", pe
     }
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b'{"k": 1}', "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     return Request(scope, receive)
 

@@ -55,6 +55,18 @@ def test_the_handler_says_who_it_is_and_what_else_there_is_of_the_user() -> None
     assert (error.value.status, error.value.headers) == (401, {"X-Why": "none"})
 
 
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000])
+def test_a_body_that_is_no_json_is_an_empty_one_for_the_handler(body: bytes) -> None:
+    auth, seen = Auth(), []
+
+    @auth.authenticate
+    async def authenticate(body: Any) -> str:
+        seen.append(body)
+        return "ada"
+
+    assert (caller_of(auth, request(body=body)).identity, seen) == ("ada", [{}])
+
+
 def test_every_parameter_that_may_be_asked_for_is_given() -> None:
     auth, seen = Auth(), {}
 
