@@ -185,8 +185,9 @@ def grouped(packages: Mapping[str, str]) -> dict[str, list[str]]:
     found = {}
     for package, pattern in packages.items():
         module = import_module(package)
-        homes: Mapping[str, str] = getattr(module, "_HOMES", {})
-        names = [name for name in module.__all__ if re.match(pattern, homes.get(name, "").removeprefix("stategraph."))]
+        public: Mapping[str, tuple[str, ...]] = getattr(module, "_PUBLIC", {})
+        homes = {name: home for home, names in public.items() for name in names}
+        names = [name for name in module.__all__ if re.match(pattern, homes.get(name, ""))]
         found[package] = [name for name in names if name != "__version__"]
     return found
 

@@ -57,7 +57,7 @@ def test_requests_are_listed_and_decided(folder: Path) -> None:
     assert found["votes"] == [{"approver": "bob", "word": "approve", "comment": "fine"}]
 
 
-def test_a_request_is_shown_with_who_asks_and_nothing_that_is_invisible(folder: Path) -> None:
+def test_a_request_is_shown_without_invisible_characters(folder: Path) -> None:
     with closing(SqlApprovals.from_url(f"sqlite:///{folder / 'approvals.db'}")) as store:
         store.request(replace(asked("odd"), agent_id="sup\u200bport", preview={"to": "\u202emoc.elpmaxe@nna"}))
     done = stategraph(folder, "approvals", "show", "odd", "--tenant", "acme", *STORE)

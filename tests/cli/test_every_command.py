@@ -44,6 +44,7 @@ ELSEWHERE = {
     "skills list": "tests/cli/test_capabilities.py::test_skills_are_listed",
     "skills validate": "tests/cli/test_capabilities.py::test_skills_are_held_against_the_specification",
     "approvals list": "tests/cli/test_approvals.py::test_requests_are_listed_and_decided",
+    "approvals show": "tests/cli/test_approvals.py::test_a_request_is_shown_without_invisible_characters",
     "approvals approve": "tests/cli/test_approvals.py::test_requests_are_listed_and_decided",
     "approvals deny": "tests/cli/test_approvals.py::test_requests_are_listed_and_decided",
     "policy check": "tests/cli/test_policy.py::test_files_are_checked",
