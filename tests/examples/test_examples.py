@@ -17,7 +17,7 @@ def test_the_examples_are_numbered_without_a_gap() -> None:
 
 
 #: Others that are whole programs, too.
-NAMED = [EXAMPLES / f"{name}.py" for name in ("hello_agent", "two_clients", "two_users")]
+NAMED = [EXAMPLES / f"{name}.py" for name in ("hello_agent",)]
 
 
 @pytest.mark.parametrize("path", [*NUMBERED, *NAMED], ids=lambda path: path.stem)
