@@ -244,6 +244,16 @@ def test_a_snapshot_that_is_too_deep_denies() -> None:
     assert (done.verdict.reason, done.policy_input) == ("runtime_error:resource_limit_exceeded", None)
 
 
+@pytest.mark.parametrize("levels", [300, 900, 20_000])
+def test_a_snapshot_of_content_that_is_nested_without_end_denies(levels) -> None:
+    nested = {}
+    for _ in range(levels):
+        nested = [nested]
+    facts = {**call(), "result": snapshot.content_facts([nested])}
+    verdict = points.evaluate(rules("at: [post_tool_call], then: {decision: allow}"), "post_tool_call", facts).verdict
+    assert (verdict.decision, verdict.reason) == (Decision.DENY, "runtime_error:resource_limit_exceeded")
+
+
 def asking(annotate, **limits) -> points.Setup:
     place = replace(points.POINTS[TOOL], annotations={"pii": paths.parse("$policy_target.cents")})
     return points.Setup(points={TOOL: place}, annotate=annotate, limit=Limits(**limits))

@@ -32,6 +32,18 @@ def has_large_integer(value: Any) -> bool:
     return False
 
 
+def is_nested_deeper(value: Any, levels: int) -> bool:
+    """Return whether objects and lists of JSON stand in each other more than so many levels deep."""
+    level: list[Any] = [value]
+    for _ in range(levels):
+        inner = (part for each in level for part in (each.values() if isinstance(each, Mapping) else each))
+        # One that stands at several places is looked at once: a value may hold itself.
+        level = list({id(each): each for each in inner if isinstance(each, (Mapping, list, tuple))}.values())
+        if not level:
+            return False
+    return True
+
+
 def explain_failure(
     error: BaseException, serde: object, values: Iterable[tuple[str, object]], writer: str | None
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from stategraph.agent.messages.arguments import MAX_DEPTH
 from stategraph.agent.output.checks import Check, InvalidOutput, SchemaCheck
 from stategraph.engine.checkpoints import serializability
 from stategraph.errors import ConfigurationError
@@ -190,6 +191,8 @@ def _problem(capability: Capability, arguments: Mapping[str, Any]) -> str | None
     """Return why arguments do not fit; None: they do."""
     if serializability.has_large_integer(arguments):
         return "a whole number has more than 64 bits, and cannot be stored; where a text is taken, give it as one"
+    if serializability.is_nested_deeper(arguments, MAX_DEPTH):
+        return f"they are nested more than {MAX_DEPTH} levels deep"
     try:
         _check_of(capability).typed(dict(arguments))
     except InvalidOutput as error:

@@ -51,6 +51,9 @@ TOOL_POINTS: Final = (InterventionPoint.PRE_TOOL_CALL, InterventionPoint.POST_TO
 """The points that are about a tool."""
 
 
+_LEVELS: Final = 128
+
+
 def tool_call_snapshot(
     request: ActionRequest, capability: Capability, *, arguments: Facts | None = None, resource: Facts | None = None
 ) -> dict[str, Any]:
@@ -214,12 +217,19 @@ def content_of(facts: Facts) -> Any:
     return facts["text"] if "text" in facts else facts["content"]
 
 
-def plain(value: Any) -> Any:
-    """Return JSON with plain dicts and lists in place of other mappings and sequences."""
+def plain(value: Any, levels: int = _LEVELS) -> Any:
+    """Return JSON with plain dicts and lists in place of other mappings and sequences.
+
+    Args:
+        value: Mappings, sequences, and what is in them.
+        levels: So many levels are copied. What is deeper stays as it is: no snapshot that is decided on is so deep.
+    """
+    if levels == 0:
+        return value
     if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
+        return {key: plain(each, levels - 1) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [plain(each, levels - 1) for each in value]
     return value
 
 

@@ -81,6 +81,27 @@ def test_arguments_that_nothing_can_store_are_refused(office: World, act: Any, t
     assert row.data["arguments"]["cents"] == f"a whole number of {cents.bit_length():,} bits"
 
 
+@pytest.mark.parametrize("levels", [101, 300, 900, 20_000])
+@pytest.mark.parametrize("text", [None, ASK])
+def test_arguments_that_are_nested_too_deeply_are_refused(
+    office: World, act: Any, text: str | None, levels: int
+) -> None:
+    nested: Any = {}
+    for _ in range(levels):
+        nested = [nested]
+    outcome = act(office.executor(text), asked("refund", order=nested, cents=1))
+    assert (outcome.status, outcome.reason) == ("rejected", "arguments_invalid")
+    assert "they are nested more than 100 levels deep" in outcome.content
+    assert office.office.done == [] and office.log.types == ["action.rejected"]
+
+
+def test_arguments_that_hold_themselves_are_refused(office: World, act: Any) -> None:
+    circle: list[Any] = []
+    circle += [circle, circle]
+    outcome = act(office.executor(None), asked("refund", order=circle, cents=1))
+    assert (outcome.status, outcome.reason) == ("rejected", "arguments_invalid")
+
+
 def test_refusals_are_raised_where_the_host_wants_it(office: World, act: Any) -> None:
     with pytest.raises(ActionRejected) as raised:
         act(office.executor(STRICT, on_error="raise"), asked("send_mail", to="eve"))
