@@ -80,9 +80,26 @@ def test_an_approval_satisfies_all_that_ask_for_one() -> None:
     assert together.decide(TOOL, call()).approval == ApprovalTerms(("role:finance",), 3, 900.0)
 
 
-def test_terms_that_nobody_satisfies_deny() -> None:
-    together = PolicySet({"a": escalating(", approvers: [role:x]"), "b": escalating(", approvers: [role:y]")})
-    verdict = together.decide(TOOL, call())
+@pytest.mark.parametrize(("other", "may"), [(", self_approval: true", True), ("", False)])
+def test_the_requester_may_approve_if_all_that_ask_say_so(other: str, may: bool) -> None:
+    own = escalating(", self_approval: true")
+    assert (
+        PolicySet({"a": own, "b": always("allow")}).decide(TOOL, call()).approval == own.decide(TOOL, call()).approval
+    )
+    terms = PolicySet({"a": own, "b": escalating(other)}).decide(TOOL, call()).approval
+    assert terms is not None and terms.self_approval is may
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (", approvers: [role:x]", ", approvers: [role:y]"),
+        (", approvers: [user:eve]", ", approvers: [user:eve, user:bob], quorum: 2"),
+        (", approvers: [user:eve]", ", quorum: 2"),
+    ],
+)
+def test_terms_that_nobody_satisfies_deny(one: str, other: str) -> None:
+    verdict = PolicySet({"a": escalating(one), "b": escalating(other)}).decide(TOOL, call())
     assert (verdict.decision, verdict.reason, verdict.approval) == ("deny", "approval_terms_conflict", None)
 
 

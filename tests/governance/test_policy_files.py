@@ -61,6 +61,7 @@ def when(condition: str) -> str:
         (then('decision: deny, reason: "runtime_error:x"'), "then.reason is 'runtime_error:x'; reasons that"),
         (then("decision: deny, labels: [secret]"), "then.labels is given, but what is denied"),
         (then("decision: escalate, quorum: 0"), "then.quorum is 0; expected a whole number from 1"),
+        (then("decision: escalate, approvers: [user:a], quorum: 2"), "then.quorum is 2; then.approvers names fewer"),
         (then("decision: escalate, quorum: true"), "then.quorum is True; expected a whole number"),
         (then("decision: escalate, expires: soon"), "then.expires is 'soon'; expected a duration such as"),
         (then("decision: escalate, expires: 31d"), "up to 30d"),

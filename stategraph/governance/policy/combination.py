@@ -5,7 +5,8 @@
 - A policy is given what the ones before it made of the policy target.
 - Transforms are kept with `escalate`: a person decides about the changed action. A deny has none.
 - If several escalate, the approval has to satisfy all: the approvers that all of them name, the largest quorum, the
-  shortest time. If they name none in common, the action is denied.
+  shortest time, `self_approval` if all have it. If they name none in common, or fewer people than the quorum, the
+  action is denied.
 - Policies in the mode `evaluate_only` are asked for the record, and count only where there are no others.
 """
 
@@ -113,7 +114,7 @@ class PolicySet:
             combined,
             decision=Decision.DENY,
             reason=CONFLICT,
-            message="Several policies ask for approval, and no approver is named by all of them",
+            message="Several policies ask for approval, and too few approvers are named by all of them",
             transform=None,
             approval=None,
             labels=frozenset(),
@@ -237,6 +238,10 @@ def _joint(asked: Iterable[ApprovalTerms]) -> ApprovalTerms | None:
     terms = list(asked)
     named = [each.approvers for each in terms if each.approvers]
     approvers = tuple(each for each in named[0] if all(each in others for others in named)) if named else ()
-    if named and not approvers:
-        return None
-    return ApprovalTerms(approvers, max(each.quorum for each in terms), min(each.expires_s for each in terms))
+    joint = ApprovalTerms(
+        approvers,
+        max(each.quorum for each in terms),
+        min(each.expires_s for each in terms),
+        all(each.self_approval for each in terms),
+    )
+    return joint if (approvers or not named) and joint.has_enough_approvers else None

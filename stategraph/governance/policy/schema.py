@@ -158,12 +158,15 @@ def _approval(then: Fields) -> ApprovalTerms:
         kind, _, name = each.partition(":")
         if kind not in ("role", "user") or not name:
             then.fail("approvers", f"names {each!r}; expected role:<name> or user:<id>")
-    return ApprovalTerms(
+    terms = ApprovalTerms(
         approvers=approvers,
         quorum=then.number("quorum", 1, 1, whole=True),
         expires_s=then.seconds("expires", MAX_EXPIRY_S, ApprovalTerms().expires_s),
         self_approval=then.flag("self_approval", False),
     )
+    if not terms.has_enough_approvers:
+        then.fail("quorum", f"is {terms.quorum}; then.approvers names fewer people: {', '.join(approvers)}")
+    return terms
 
 
 def _change(then: Fields) -> Change:

@@ -64,6 +64,12 @@ class ApprovalTerms:
     expires_s: float = 15 * 60.0
     self_approval: bool = False
 
+    @property
+    def has_enough_approvers(self) -> bool:
+        """True unless users alone are named, and fewer than the quorum: then nobody can satisfy the terms."""
+        users = {each for each in self.approvers if each.startswith("user:")}
+        return len(users) < len(set(self.approvers)) or not users or len(users) >= self.quorum
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
