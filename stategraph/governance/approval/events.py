@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stategraph.governance.approval.machine import ApprovalState
-from stategraph.governance.approval.port import Approval, VoteWord
+from stategraph.governance.approval.port import Approval, Vote, VoteWord
 from stategraph.governance.audit.event import AuditEvent, AuditEventType, Severity
 from stategraph.governance.policy.verdict import Decision
+from stategraph.governance.visible_text import visible
 
 _DECIDED: Final[Mapping[ApprovalState, tuple[AuditEventType, Severity, VoteWord]]] = {
     ApprovalState.APPROVED: (AuditEventType.APPROVAL_GRANTED, Severity.INFO, "approve"),
@@ -58,6 +59,14 @@ def approval_data(approval: Approval) -> dict[str, Any]:
         "rule": approval.rule,
         "approvers": list(approval.terms.approvers),
         "quorum": approval.terms.quorum,
-        "votes": [{"approver": vote.approver, "word": vote.word, "comment": vote.comment} for vote in approval.votes],
+        "votes": [_vote(vote) for vote in approval.votes],
     }
     return {name: each for name, each in found.items() if each not in (None, [])}
+
+
+def _vote(vote: Vote) -> dict[str, Any]:
+    return {
+        "approver": visible(vote.approver),
+        "word": vote.word,
+        "comment": None if vote.comment is None else visible(vote.comment),
+    }

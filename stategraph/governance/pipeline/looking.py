@@ -97,7 +97,7 @@ def _shown(services: Services, action: Action, approval: Approval) -> dict[str, 
             "rule": approval.rule,
             "approvers": list(terms.approvers),
             "quorum": terms.quorum,
-            "approved_by": [vote.approver for vote in approval.votes if vote.word == "approve"],
+            "approved_by": [visible(vote.approver) for vote in approval.votes if vote.word == "approve"],
         },
     }
     described: dict[str, Any] = facts["approval"]  # type: ignore[assignment]

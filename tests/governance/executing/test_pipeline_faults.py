@@ -23,6 +23,7 @@ from stategraph.governance.approval.preview import preview
 from stategraph.governance.audit.log import AuditLog
 from stategraph.governance.capabilities.functions import offer
 from stategraph.governance.capabilities.traits import Traits
+from stategraph.governance.context import Principal
 from stategraph.governance.gates.agents import ActionHost
 from stategraph.governance.gates.toolnode import ToolCallGate
 from stategraph.governance.pipeline.effect_keys import effect_key
@@ -240,6 +241,24 @@ async def test_a_question_and_the_log_show_what_is_invisible_and_the_call_is_as_
     run, made = await place.run("Done.", context=session(ANN, approver=BOB))
     await run.resume([APPROVE], THREAD)
     assert made.office.done == [("send_mail", to, "")]
+
+
+@pytest.mark.anyio
+async def test_a_question_and_the_log_show_what_is_invisible_in_votes(place: Place) -> None:
+    run, first = await place.run(calls(("refund", {"order": "7", "cents": 9000})))  # needs two people
+    await run.process_stream({"messages": [("user", "go")]}, THREAD)
+    eve = Principal("acme", "eve\u202e", frozenset({"security"}))
+    run, _ = await place.run("Done.", context=session(ANN, approver=eve))
+    await run.resume([APPROVE], THREAD)
+    (question,) = run.get_interrupts()
+    assert question.payload["action_requests"][0]["approval"]["approved_by"] == [r"eve\u202e"]
+    (waiting,) = first.approvals.newest("acme")
+    first.approvals.vote("acme", waiting.id, eve, "approve", "as\x1b[2J agreed")  # replaces that vote
+    run, made = await place.run("Done.", context=session(ANN, approver=BOB))
+    await run.resume([APPROVE], THREAD)
+    (granted,) = made.log.of("approval.granted")
+    shown = {"approver": r"eve\u202e", "word": "approve", "comment": r"as\u001b[2J agreed"}
+    assert shown in granted.data["votes"]
 
 
 # What ends a run.
