@@ -277,7 +277,7 @@ class _Application:
             if self._hosting is not None:
                 try:
                     found = await stack.enter_async_context(opened(self._hosting))
-                except ConfigurationError as error:
+                except (ConfigurationError, OSError) as error:  # a database that cannot be opened is the latter
                     app.state.failure = error
                     raise
                 self._opened = app.state.opened = found

@@ -24,7 +24,9 @@ from stategraph.server.limits import Limits
 from stategraph.server.openapi.document import document, page
 from stategraph.server.openapi.notation import schema
 from stategraph.server.openapi.operations import operations
+from stategraph.server.serving import serve
 from stategraph.server.settings import PROTOCOLS, Settings
+from stategraph.workers.registry.port import StoreUnavailableError
 from tests.server.paths import listed
 from tests.server.paths import operations as operations_of
 
@@ -145,6 +147,14 @@ def test_runs_beyond_the_queue_are_refused_and_none_begins_while_the_server_stop
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"langgraph\.json"):
         create_app(config=tmp_path)
+
+
+def test_a_database_that_cannot_be_opened_ends_the_start_with_its_error(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text("from tests.server.test_application import graph\n")
+    (tmp_path / "langgraph.json").write_text('{"graphs": {"agent": "./agent.py:graph"}}')
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailableError, match="unable to open"):
+        serve(config=tmp_path, port=0, store=f"sqlite:///{tmp_path}/file/threads.db")
 
 
 async def test_the_end_waits_for_runs_gives_back_those_that_stay_and_ends_streams() -> None:
