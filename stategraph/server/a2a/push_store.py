@@ -41,7 +41,7 @@ _DELETE: Final = "DELETE FROM sg_a2a_push WHERE task_id = ? AND push_id = ?"
 _CLAIM: Final = """UPDATE sg_a2a_push SET holder = ?, held_until = {now} + ? WHERE (task_id, push_id) IN (
         SELECT task_id, push_id FROM sg_a2a_push
         WHERE ended = 0 AND (holder IS NULL OR held_until < {now}) ORDER BY held_until LIMIT ?
-    ) RETURNING task_id, push_id, document"""
+    ) AND ended = 0 AND (holder IS NULL OR held_until < {now}) RETURNING task_id, push_id, document"""
 _HOLD: Final = "UPDATE sg_a2a_push SET held_until = {now} + ? WHERE holder = ? AND ended = 0 RETURNING task_id, push_id"
 _END: Final = "UPDATE sg_a2a_push SET ended = 1 WHERE task_id = ? AND push_id = ? AND holder = ?"
 
