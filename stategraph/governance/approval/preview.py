@@ -75,7 +75,7 @@ def _shown(value: Any, level: int, most_text: int, most_items: int) -> Any:
         left_out = len(value) - most_text
         return visible(value) if left_out <= 0 else visible(value[:most_text]) + _MORE.format(left_out)
     if value is None or isinstance(value, bool | int | float):
-        return _shown_number(value)
+        return shown_number(value)
     if not isinstance(value, Mapping | list | tuple):
         return _shown(str(value), level, most_text, most_items)
     if level > MOST_LEVELS:
@@ -95,7 +95,8 @@ def _shown(value: Any, level: int, most_text: int, most_items: int) -> Any:
     return each_shown if len(value) <= most_items else [*each_shown, f"… {len(value) - most_items} more"]
 
 
-def _shown_number(value: int | float | None) -> object:
+def shown_number(value: int | float | None) -> object:
+    """Return a number, or its text or size where JSON has no form of it that is the same everywhere."""
     if isinstance(value, int) and serializability.has_large_integer(value):
         return f"a whole number of {value.bit_length():,} bits"  # Python writes none of more than 4,300 digits
     if value is None or isinstance(value, bool) or abs(value) <= _LARGEST:

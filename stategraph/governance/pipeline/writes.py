@@ -17,10 +17,10 @@ from pydantic import BaseModel
 
 from stategraph import fields
 from stategraph.agent.tools import tool_result
+from stategraph.governance.approval.preview import shown_number
 from stategraph.governance.canonical import same_json
 
 _DEPTH: Final = 24
-_LARGEST: Final = 2**53 - 1
 _OWN: Final = {"type": "tool", "content": "the result"}
 """Stands for the message that is the result of the call: policies see that as the result."""
 
@@ -124,7 +124,7 @@ def _json(value: Any, depth: int, call_id: str) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):
-        return value if abs(value) <= _LARGEST else str(value)
+        return shown_number(value)
     if depth > _DEPTH:
         return "[deeper]"
     if isinstance(value, ToolMessage) and value.tool_call_id == call_id:

@@ -164,3 +164,8 @@ def test_commands_of_langgraph_and_lists_of_outputs_are_seen() -> None:
     assert dict(made["output"][1].update) == {"note": "c"}
     assert writes.changed({"output": command}, found[:1], [{**found[0], "goto": "x"}], "1")["output"].goto == "x"
     assert replace(command).goto == "next"
+
+
+def test_a_number_that_nothing_can_write_is_shown_by_its_size() -> None:
+    shown = writes.facts([Command(update={"note": [10**5000, 2**60, float("nan"), 7]})], "1")
+    assert shown == [{"update": {"note": ["a whole number of 16,610 bits", str(2**60), "nan", 7]}}]
