@@ -53,8 +53,8 @@ class Registry(RegistryOperations):
             ph = self._sql.dialect.parameter
             session.change(
                 f"UPDATE sg_run SET lease_until = lease_until - {ph}, available_at = available_at - {ph}, "
-                f"deadline = deadline - {ph}",
-                (seconds, seconds, seconds),
+                f"deadline = deadline - {ph}, created_at = created_at - {ph}",
+                (seconds, seconds, seconds, seconds),
             )
 
     def began(self, lease: Lease, base: str | None) -> None:
@@ -190,6 +190,81 @@ def test_a_run_that_was_given_back_for_later_is_not_overtaken_on_its_thread_and_
     registry.age(101)
     again = registry.take()
     assert (again.lease.run_id, again.attempt) == (first, 1)
+
+
+def test_a_run_that_is_scheduled_is_overtaken_and_then_comes_behind_what_overtook_it(registry: Registry) -> None:
+    later = registry.submit_run(delay_s=100.0)
+    now, next_one = registry.submit_run(), registry.submit_run()
+    lease = registry.take().lease
+    assert lease.run_id == now
+    registry.age(101)  # its time comes while another one runs
+    registry.heartbeat("a", [lease], 1000 * LEASE_S)
+    assert registry.claim("b", "default", LEASE_S) is None
+    registry.finish(lease, RunStatus.SUCCESS)
+    lease = registry.take().lease
+    assert lease.run_id == later
+    assert [run.run_id for run in registry.newest(None, "t", None, 10)] == [later, next_one, now]
+    registry.finish(lease, RunStatus.SUCCESS)
+    assert registry.submit_run() != registry.take().lease.run_id == next_one
+
+
+def test_a_run_between_two_attempts_is_not_overtaken_by_one_whose_time_has_come(registry: Registry) -> None:
+    later, now = registry.submit_run(delay_s=100.0), registry.submit_run()
+    registry.release(registry.take().lease, delay_s=200.0, counts=True, error="OSError: away")
+    registry.age(101)
+    assert registry.claim("a", "default", LEASE_S) is None
+    assert registry.claim_run("a", later, LEASE_S) is None
+    registry.age(100)
+    again = registry.take()
+    assert (again.lease.run_id, again.attempt) == (now, 2)
+    registry.finish(again.lease, RunStatus.SUCCESS)
+    assert registry.take().lease.run_id == later
+
+
+def test_a_scheduled_run_that_rolls_back_is_not_overtaken(registry: Registry) -> None:
+    registry.submit_run()
+    lease = registry.take().lease
+    registry.began(lease, "c-1")
+    taker = registry.submit_run(on_conflict="rollback", delay_s=100.0)
+    registry.submit_run()
+    registry.finish(lease, RunStatus.CANCELLED)
+    assert registry.claim("a", "default", LEASE_S) is None
+    registry.age(101)
+    claimed = registry.take()
+    assert (claimed.lease.run_id, claimed.rollback) == (taker, Base("c-1"))
+
+
+def test_a_scheduled_run_counts_among_those_of_its_thread(registry: Registry) -> None:
+    later = registry.submit_run(delay_s=100.0)
+    with pytest.raises(ThreadBusy, match=f"busy with run '{later}'"):
+        registry.submit_run(on_conflict="reject")
+    for strategy in ("interrupt", "rollback"):
+        new = registry.submit_run(on_conflict=strategy)
+        assert registry.status(later) == "cancelled"
+        claimed = registry.take()
+        assert (claimed.lease.run_id, claimed.rollback) == (new, None)
+        registry.finish(claimed.lease, RunStatus.SUCCESS)
+        later = registry.submit_run(delay_s=100.0)
+
+
+def test_an_answer_goes_to_the_run_that_asked_last_though_it_was_submitted_first(registry: Registry) -> None:
+    later = registry.submit_run(delay_s=100.0)
+    registry.submit_run()
+    lease = registry.take().lease
+    registry.began(lease, "checkpoint")
+    registry.finish(lease, RunStatus.SUCCESS)
+    registry.age(101)
+    lease = registry.take().lease
+    registry.began(lease, "checkpoint")
+    registry.finish(lease, RunStatus.INTERRUPTED)
+    answer = registry.resume(later, b"yes", "")
+    assert registry.take().lease.run_id == answer
+
+
+@pytest.mark.parametrize("delay_s", [-1.0, float("nan"), float("inf"), 1e300, 10**400])
+def test_a_run_is_not_scheduled_for_a_time_that_makes_no_sense(delay_s: float) -> None:
+    with pytest.raises(ValueError, match="delay_s is"):
+        Submission("t", "app:graph", delay_s=delay_s)
 
 
 def test_runs_are_claimed_by_priority_then_by_age_from_their_own_queue(registry: Registry) -> None:

@@ -21,6 +21,7 @@ from stategraph.server.service.database import Tables, decoded, encoded, shown, 
 from stategraph.server.service.filters import Condition, allowed, contains, every
 from stategraph.server.service.values import Filter, Page, Thread
 from stategraph.workers.registry.port import Rows, Session
+from stategraph.workers.registry.sql import SCHEDULED
 from stategraph.workers.registry.values import HELD
 
 #: Statuses of a thread in the index by those of the LangGraph API.
@@ -256,9 +257,13 @@ class ThreadTable:
         return None
 
     def runs_after(self, session: Session, thread_id: str, number: int, limit: int) -> list[tuple[int, str]]:
-        """Return numbers and ids of a thread's runs after a number, the oldest first."""
-        statement = """SELECT r.position, r.run_id FROM sg_run AS r
-            WHERE r.thread_id = ? AND r.position > ? AND r.target <> ? ORDER BY r.position LIMIT ?"""
+        """Return numbers and ids of a thread's runs after a number, the oldest first.
+
+        Runs that are scheduled are not among them: they have their number when they begin.
+        """
+        statement = f"""SELECT o.position, o.run_id FROM sg_run AS o
+            WHERE o.thread_id = ? AND o.position > ? AND o.target <> ? AND NOT ({SCHEDULED})
+            ORDER BY o.position LIMIT ?"""
         rows = self._execute(session, statement, (thread_id, number, HELD, limit))
         return [(position, run_id) for position, run_id in rows]
 

@@ -63,6 +63,10 @@ class LabelledRuns:
             self._find, self._sql.labelled_of_thread, thread_id, wanted, limit, offset
         )
 
+    async def scheduled(self, thread_id: str) -> frozenset[str]:
+        """Return the runs of a thread that were submitted for later, and whose time has not come."""
+        return await anyio.to_thread.run_sync(self._scheduled, thread_id)
+
     async def in_status(self, statuses: Sequence[RunStatus], limit: int = 1000) -> list[LabelledRun]:
         """Return the runs in one of some statuses, the newest first."""
         wanted = json.dumps([str(each) for each in statuses])
@@ -104,6 +108,11 @@ class LabelledRuns:
             session.change(self._sql.delete_events_of_run, (run_id,))
             session.change(self._sql.delete_run, (run_id,))
         return True
+
+    def _scheduled(self, thread_id: str) -> frozenset[str]:
+        self._operations.set_up()
+        with self._operations.database.transaction(write=False) as session:
+            return frozenset(run_id for (run_id,) in session.execute(self._sql.scheduled_of_thread, (thread_id,)))
 
     def _temporary_threads(self, limit: int) -> list[str]:
         self._operations.set_up()

@@ -297,6 +297,8 @@ class RegistryOperations:
                     fence, now = work[-2:]
                     decision = leases.decide(row, now, leases.Claim(owner, fence + 1, lease_s))
                     self._apply(change, row, decision)
+                    if not row.token and row.available_at > work[-3]:  # it was scheduled: others may have overtaken it
+                        change.session.change(self._sql.put_last, (row.run_id,))
                     if decision.row.status is RunStatus.RUNNING:
                         return self._claimed(change, decision.row, work)
             except ConflictError:
@@ -304,7 +306,7 @@ class RegistryOperations:
         return None
 
     def _claimed(self, change: _Change, row: RunRow, work: tuple[Any, ...]) -> Claimed:
-        target, input, config, context, options, began, rollback_of, _, _ = work
+        target, input, config, context, options, began, rollback_of, *_ = work
         rollback = None
         if rollback_of is not None and not began:
             base = change.session.execute(self._sql.base, (rollback_of,))

@@ -158,7 +158,8 @@ class RunRegistry:
             queue: Only workers of this queue claim it.
             priority: Runs with a greater one are claimed first; not before older ones of the same thread.
             graph_version: Only workers of this version claim it; None: all do.
-            delay_s: Seconds before which it is not claimed.
+            delay_s: Seconds before which it is not claimed, at most a hundred years. Later runs of its thread overtake
+                it meanwhile, unless it is to take back others.
             deadline_s: Seconds after which it is not begun any more, and ends as `timeout`; None: no limit.
             tenant: Whose run it is; opaque here, and the scope of its effects.
             options: How it is executed; None: as its worker executes runs.

@@ -28,6 +28,7 @@ class Dialect:
         blob: The type of bytes.
         real: The type of times.
         serial: The type of a number that grows with each row.
+        next_position: The number that a new row would have.
         lock_candidate: Locks a run and its thread's fence, and passes over those that others have locked.
         lock_row: Locks rows and waits for those that others have locked.
         lock_free: Locks a run, and passes over it if others have locked it.
@@ -46,6 +47,7 @@ class Dialect:
     blob: str
     real: str
     serial: str
+    next_position: str
     lock_candidate: str
     lock_row: str
     lock_free: str
@@ -65,6 +67,7 @@ SQLITE: Final = Dialect(
     blob="BLOB",
     real="REAL",
     serial="INTEGER PRIMARY KEY AUTOINCREMENT",
+    next_position="(SELECT MAX(position) + 1 FROM sg_run)",
     lock_candidate="",
     lock_row="",
     lock_free="",
@@ -102,6 +105,7 @@ POSTGRES: Final = Dialect(
     blob="BYTEA",
     real="DOUBLE PRECISION",
     serial="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    next_position="DEFAULT",
     lock_candidate="FOR UPDATE OF r, f SKIP LOCKED",
     lock_row="FOR UPDATE",
     lock_free="FOR UPDATE OF r SKIP LOCKED",
@@ -221,15 +225,20 @@ _SHOWN: Final = (
     "finished_at, lease_until"
 )
 
-_WORK: Final = "target, input, config, context, options, began, rollback_of"
+_WORK: Final = "target, input, config, context, options, began, rollback_of, created_at"
 
 _EFFECT: Final = "scope, key, args_hash, state, run_id, token, result, error, retryable, external_ref"
 
-#: No other run of the thread is active, and none that came before waits.
-_FIRST_OF_THREAD: Final = """NOT EXISTS (
+#: Condition of a run `o` that was submitted for later, and whose time has not come. It has no token: no worker has had
+#: it yet. Not one that takes back another: what ran in between would be taken back as well.
+SCHEDULED: Final = "o.status = 'pending' AND o.token = 0 AND o.available_at > {now} AND o.rollback_of IS NULL"
+
+#: No other run of the thread is active, and none that comes first waits: those that have been begun come before those
+#: that have not, and else the older before the newer. Runs that are scheduled come when their time does.
+_FIRST_OF_THREAD: Final = f"""NOT EXISTS (
         SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.run_id <> r.run_id
-        AND (o.status = 'running' OR (o.status = 'pending' AND o.position < r.position
-            AND (o.deadline IS NULL OR o.deadline >= {now}))))"""
+        AND (o.status = 'running' OR (o.status = 'pending' AND (o.token = 0, o.position) < (r.token = 0, r.position)
+            AND (o.deadline IS NULL OR o.deadline >= {{now}}) AND NOT ({SCHEDULED}))))"""
 
 #: A run that has ended for so long, in one of some statuses, and is needed no more: it does not wait for an answer,
 #: unless such are meant as well, and no run that may begin is to take it back.
@@ -303,6 +312,8 @@ class Sql:
             f"""{candidate} WHERE r.run_id = ? AND ((r.status = 'pending' AND r.available_at <= {{now}})
                 OR (r.status = 'running' AND r.lease_until < {{now}})) AND {_FIRST_OF_THREAD} {{lock_candidate}}"""
         )
+        #: Puts a run behind all others, as if it were submitted now.
+        self.put_last = say("UPDATE sg_run SET position = {next_position} WHERE run_id = ?")
         self.raise_fence = say("UPDATE sg_thread_fence SET token = ? WHERE thread_id = ?")
         self.add_fence = say(
             "INSERT INTO sg_thread_fence (thread_id, token) VALUES (?, 0) ON CONFLICT (thread_id) DO NOTHING"
@@ -370,6 +381,7 @@ class Sql:
         self.labelled_by_reason = say(
             f"{labelled} WHERE cancel_requested = ? AND finished_at IS NOT NULL ORDER BY position LIMIT ?"
         )
+        self.scheduled_of_thread = say(f"SELECT o.run_id FROM sg_run AS o WHERE o.thread_id = ? AND {SCHEDULED}")
         self.labelled_in_status = say(f"{labelled} WHERE status IN ({{members}}) ORDER BY position DESC LIMIT ?")
         self.again = say(
             """SELECT target, graph_version, config, context, queue, priority, tenant, max_attempts, options, labels
@@ -515,6 +527,7 @@ class Sql:
             "blob": d.blob,
             "real": d.real,
             "serial": d.serial,
+            "next_position": d.next_position,
             "lock_candidate": d.lock_candidate,
             "lock_row": d.lock_row,
             "lock_free": d.lock_free,

@@ -129,7 +129,7 @@ class Submission:
         priority: Runs with a greater one are claimed first.
         graph_version: Only workers of this version claim it; None: all do.
         max_attempts: How often it is begun or taken over.
-        delay_s: Not claimed before.
+        delay_s: Not claimed before, and overtaken on its thread until then; at most `LONGEST_S`.
         deadline_s: Not begun after; None: no limit.
         tenant: Whose run it is; opaque here.
         rollback_of: The run whose writes to the thread it takes back.
@@ -160,7 +160,12 @@ class Submission:
         for name, kind, expected in _KINDS:
             if not isinstance(value := getattr(self, name), kind):
                 raise TypeError(f"A run's {name} is {value!r}, of type {type(value).__name__}; expected {expected}")
+        if not 0 <= self.delay_s <= LONGEST_S:
+            raise ValueError(f"A run's delay_s is {self.delay_s!r:.40}; expected 0 to {LONGEST_S:.0f} seconds")
 
+
+#: The longest time that a run may be submitted ahead, in seconds: a hundred years.
+LONGEST_S: Final = 100 * 365.25 * 86_400
 
 #: What SQLite would store although it is of the wrong type; a priority that is a text is above all numbers there.
 _KINDS: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,8 @@ async def test_what_makes_no_sense_is_refused(here: World) -> None:
         {"command": {"goto": 3}},
         {"given": {}, "command": {"resume": 1}},
         {"after_seconds": -1},
+        {"after_seconds": 1e300},
+        {"after_seconds": float("nan")},
         {"context": {}, "config": {"configurable": {"a": 1}}},
     ):
         with pytest.raises(InvalidError):
@@ -303,6 +306,18 @@ async def test_a_run_begins_later(here: World) -> None:
     assert run.status == "pending"
     await here.runs.cancel(ANYONE, run.run_id, wait=True)
     assert (await here.runs.get(ANYONE, run.run_id)).status == "interrupted"
+
+
+async def test_a_run_that_begins_later_holds_up_no_other_of_its_thread_and_no_reader(here: World) -> None:
+    thread = await here.thread()
+    later = await begun(here, "steps", thread_id=thread, after_seconds=3600)
+    now = await begun(here, "steps", thread_id=thread)
+    assert (await ended(here, now)).status == "success"
+    assert (await here.runs.get(ANYONE, later.run_id)).status == "pending"
+    async with aclosing(here.runs.follow(ANYONE, thread, (0, 0))) as events:
+        with anyio.fail_after(LIMIT_S):
+            assert (await anext(events))[0].run_id == now.run_id
+    await here.runs.cancel(ANYONE, later.run_id, wait=True)
 
 
 async def test_settings_of_the_assistant_are_under_those_of_the_request(tmp_path: Path) -> None:

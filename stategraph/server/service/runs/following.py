@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from stategraph.workers.eventlog import LoggedEvent, attach
-from stategraph.workers.leases import ENDED
+from stategraph.workers.leases import ENDED, RunStatus
 from stategraph.workers.registry.labelled import LabelledRun
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import UnknownRunError
@@ -56,7 +56,7 @@ async def followed(
     with registry.bus.watch([(SignalKind.WORK, queue)]) as wakes:
         first = True
         while True:
-            found = [run for run in await _newest(registry, thread_id) if run.info.run_id not in known]
+            found = await _begun(registry, thread_id, known)
             for run in reversed(found):
                 known.add(run.info.run_id)
                 start = await _start(registry, run, after, first)
@@ -68,6 +68,15 @@ async def followed(
             first = False
             if not found:
                 await wakes.wait(_LOOK_S)
+
+
+async def _begun(registry: RunRegistry, thread_id: str, known: set[str]) -> list[LabelledRun]:
+    """Return runs that are not known yet, the newest first; not those that are scheduled, which others overtake."""
+    found = [run for run in await _newest(registry, thread_id) if run.info.run_id not in known]
+    if any(run.info.status is RunStatus.PENDING for run in found):
+        later = await registry.labelled.scheduled(thread_id)
+        found = [run for run in found if run.info.run_id not in later]
+    return found
 
 
 async def _newest(registry: RunRegistry, thread_id: str) -> list[LabelledRun]:

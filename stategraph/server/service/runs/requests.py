@@ -6,7 +6,6 @@ the names that LangGraph's server gives them: graphs read them there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from langchain_core.utils.uuid import uuid7
 from stategraph.server.service.port import Assistant, Caller, InvalidError, RunRecord, RunRequest
 from stategraph.types import Command, Send
 from stategraph.workers.hosted.options import Nodes, RunOptions
+from stategraph.workers.registry.values import LONGEST_S
 
 #: Modes that each run logs, whatever its request names, so that any protocol can be attached to it.
 ALWAYS_LOGGED: Final = ("messages", "updates", "custom")
@@ -79,8 +79,8 @@ def check(request: RunRequest) -> None:
     for name in ("configurable", "metadata"):
         if not isinstance(value := request.config.get(name) or {}, Mapping):
             raise InvalidError(f"The config's {name} is {value!r:.100}; expected an object")
-    if not 0 <= request.after_seconds < math.inf:
-        raise InvalidError(f"after_seconds is {request.after_seconds}; expected 0 seconds or more")
+    if not 0 <= request.after_seconds <= LONGEST_S:
+        raise InvalidError(f"after_seconds is {request.after_seconds!r:.40}; expected 0 to {LONGEST_S:.0f} seconds")
 
 
 def _configurable(config: Any) -> Any:
