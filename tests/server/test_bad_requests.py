@@ -56,6 +56,57 @@ async def test_configs_of_wrong_types_are_refused(tmp_path: Path, config: Any):
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"config": {"tags": 5}},
+        {"config": {"tags": "one"}},
+        {"config": {"tags": [5]}},
+        {"config": {"recursion_limit": "x"}},
+        {"config": {"recursion_limit": -1}},
+        {"config": {"recursion_limit": True}},
+        {"config": {"max_concurrency": 0}},
+        {"config": {"run_name": 5}},
+        {"config": {"configurable": {"checkpoint_ns": 5}}},
+        {"checkpoint": {"checkpoint_ns": 5}},
+        {"checkpoint": {"checkpoint_id": 5}},
+        {"checkpoint": {"checkpoint_map": "x"}},
+        {"after_seconds": 1e300},
+        {"after_seconds": -1},
+        {"after_seconds": True},
+    ],
+)
+async def test_settings_that_no_run_can_have_are_refused_and_leave_nothing(tmp_path: Path, settings: Any):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        answer = await client.post("/runs", json={"assistant_id": "steps", **settings})
+        assert (answer.status_code, "expected" in answer.json()["detail"]) == (422, True)
+        assert (await client.post("/threads/count", json={})).json() == 0
+
+
+async def test_settings_that_no_run_can_have_are_refused_for_assistants_and_schedules(tmp_path: Path):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        config = {"config": {"recursion_limit": -1}}
+        for path, body in (("/assistants", {"graph_id": "steps"}), ("/runs/crons", {"assistant_id": "steps"})):
+            asked = {**body, "schedule": "* * * * *"}
+            assert (await client.post(path, json={**asked, **config})).status_code == 422
+            made = (await client.post(path, json=asked)).json()
+            made_id = made.get("cron_id") or made["assistant_id"]
+            assert (await client.patch(f"{path}/{made_id}", json=config)).status_code == 422
+
+
+async def test_a_checkpoint_that_is_not_there_is_not_found_before_anything_runs(tmp_path: Path):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        none = "1f0d6c3e-0000-6000-8000-000000000000"
+        for path in (f"/threads/{thread}/runs", "/runs"):
+            for place in ({"checkpoint_id": none}, {"checkpoint": {"checkpoint_id": none, "checkpoint_ns": ""}}):
+                answer = await client.post(path, json={"assistant_id": "steps", "input": {"log": []}, **place})
+                assert answer.status_code == 404
+                assert f"has no checkpoint '{none}'" in answer.json()["detail"]
+        assert (await client.get(f"/threads/{thread}/runs")).json() == []
+        assert (await client.post("/threads/count", json={})).json() == 1
+
+
+@pytest.mark.parametrize(
     ("path", "status"),
     [
         ("/v1/responses", 400),

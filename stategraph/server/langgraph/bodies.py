@@ -118,7 +118,8 @@ def _check(body: Mapping[str, Any]) -> None:
         if (value := body.get(name)) is not None and value not in choices:
             raise InvalidError(f"{name} is {value!r}; expected one of: {', '.join(choices)}")
     for name, (kind, expected) in _KINDS.items():
-        if (value := body.get(name)) is not None and not isinstance(value, kind):
+        value = body.get(name)
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             raise InvalidError(f"{name} is {value!r}; expected {expected}")
     for name in ("interrupt_before", "interrupt_after"):
         _check_nodes(name, body.get(name))

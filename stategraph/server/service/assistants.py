@@ -19,6 +19,7 @@ from stategraph.server.service import paging
 from stategraph.server.service.database import Tables, decoded, encoded, when
 from stategraph.server.service.filters import Condition, allowed, contains, every
 from stategraph.server.service.port import Graphs
+from stategraph.server.service.runs.requests import check_config
 from stategraph.server.service.values import (
     ANYONE,
     FIRST_PAGE,
@@ -151,6 +152,7 @@ class AssistantTable:
             "description": settings.description,
             "if_exists": if_exists,
         }
+        check_config(value["config"])
         filter = await caller.authorize("assistants", "create", value)
         self._check_graph(graph_id)
         of_config, of_context = as_both(value["config"], value["context"])
@@ -235,6 +237,7 @@ class AssistantTable:
             "name": settings.name,
             "description": settings.description,
         }
+        check_config(settings.config or {})
         filter = await caller.authorize("assistants", "update", value)
         if graph_id is not None:
             self._check_graph(graph_id)

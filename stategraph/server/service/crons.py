@@ -22,6 +22,7 @@ from stategraph.server.service.assistants import AssistantTable
 from stategraph.server.service.database import Tables, decoded, encoded, when, when_any
 from stategraph.server.service.filters import Condition, allowed, contains, every
 from stategraph.server.service.port import Runs
+from stategraph.server.service.runs.requests import check_config
 from stategraph.server.service.schedules import next_after
 from stategraph.server.service.threads import ThreadService
 from stategraph.server.service.values import (
@@ -105,6 +106,7 @@ class CronService:
             "payload": dict(payload),
             "metadata": dict(payload.get("metadata") or {}),
         }
+        check_config(payload.get("config") or {})
         await caller.authorize("crons", "create", value)
         if thread_id is not None:
             await self._threads.check(caller, thread_id, "create_run", {})
@@ -168,6 +170,7 @@ class CronService:
         filter = await caller.authorize("crons", "update", value)
         where = self._visible(cron_id, filter)
         given = dict(value["payload"])
+        check_config(given.get("config") or {})
         ends = _seconds(given.get("end_time"))
         completion = _completion(given) if "on_run_completed" in given else None
 

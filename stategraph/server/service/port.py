@@ -407,6 +407,9 @@ class Threads(Protocol):
     ) -> StateSnapshot:
         """Return the state of a thread, at its newest checkpoint or at another one."""
 
+    async def has_checkpoint(self, thread_id: str, checkpoint: Mapping[str, Any]) -> bool:
+        """Return whether a thread has a checkpoint, for a caller who was let in already."""
+
     async def storage(self, caller: Caller, thread_id: str) -> Any:
         """Measure what is stored of a thread: counts and bytes of checkpoints, values and writes.
 

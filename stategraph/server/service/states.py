@@ -181,6 +181,10 @@ class States:
         for task_id, several in writes.items():
             await self._saver.aput_writes(stored, several, task_id)
 
+    async def has(self, thread_id: str, checkpoint: Mapping[str, Any]) -> bool:
+        """Return whether a checkpoint of a thread is stored."""
+        return await self._saver.aget_tuple(config_at(thread_id, checkpoint)) is not None
+
     async def storage(self, thread_id: str) -> Storage:
         """Measure what is stored of a thread, by what its values take when they are serialised."""
         found = Storage()

@@ -485,6 +485,10 @@ class ThreadService:
         graph_id = graph_needed(await self._graph_of(caller, thread_id, "update", {}), thread_id)
         return await self._states.update(caller, thread_id, graph_id, values, as_node, checkpoint)
 
+    async def has_checkpoint(self, thread_id: str, checkpoint: Mapping[str, Any]) -> bool:
+        """Return whether a thread has a checkpoint, see `port.Threads.has_checkpoint`."""
+        return await self._states.has(thread_id, checkpoint)
+
     async def storage(self, caller: Caller, thread_id: str) -> Storage:
         """Measure what is stored of a thread.
 

@@ -74,6 +74,10 @@ class Threads:
         await self._registry.erase_thread(thread_id)
         await self._saver.adelete_thread(thread_id)
 
+    async def has_checkpoint(self, thread_id: str, checkpoint: Mapping[str, Any]) -> bool:
+        place = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **checkpoint}}
+        return await self._saver.aget_tuple(place) is not None
+
     async def state(self, caller: Caller, thread_id: str, checkpoint: Any = None, *, subgraphs: bool = False) -> Any:
         async with self._graphs.open(self.graph_of[thread_id]) as graph:
             return await graph.aget_state({"configurable": {"thread_id": thread_id}})

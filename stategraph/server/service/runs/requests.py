@@ -6,7 +6,7 @@ the names that LangGraph's server gives them: graphs read them there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -69,22 +69,68 @@ def check(request: RunRequest) -> None:
     """
     if unknown := [mode for mode in request.stream_modes if mode not in (*MODES, TUPLES)]:
         raise InvalidError(f"There is no stream mode {unknown[0]!r}; expected one of: {', '.join(MODES)}")
-    for name, value in (("config", request.config), ("configurable", _configurable(request.config))):
-        if value is not None and not isinstance(value, Mapping):
-            raise InvalidError(f"'{name}' is of type {type(value).__name__}; expected an object")
+    check_config(request.config)
+    check_checkpoint(request.checkpoint or {}, "checkpoint")
     if request.input is not None and request.command:
         raise InvalidError("A run has an input or a command, not both")
     if request.context is not None and request.config.get("configurable"):
         raise InvalidError("A run has a context or a 'configurable', not both; prefer the context")
-    for name in ("configurable", "metadata"):
-        if not isinstance(value := request.config.get(name) or {}, Mapping):
-            raise InvalidError(f"The config's {name} is {value!r:.100}; expected an object")
     if not 0 <= request.after_seconds <= LONGEST_S:
         raise InvalidError(f"after_seconds is {request.after_seconds!r:.40}; expected 0 to {LONGEST_S:.0f} seconds")
 
 
-def _configurable(config: Any) -> Any:
-    return config.get("configurable") if isinstance(config, Mapping) else None
+def check_config(config: Any) -> None:
+    """Check the settings of runs that this package reads; graphs and callbacks read others.
+
+    Raises:
+        InvalidError: One of them makes no sense.
+    """
+    if not isinstance(config, Mapping):
+        raise InvalidError(f"'config' is of type {type(config).__name__}; expected an object")
+    for name, (fits, expected) in _SETTINGS.items():
+        if (value := config.get(name)) is not None and not fits(value):
+            raise InvalidError(f"The config's {name} is {value!r:.100}; expected {expected}")
+    check_checkpoint(config.get("configurable") or {}, "config's configurable")
+
+
+def check_checkpoint(named: Mapping[str, Any], where: str) -> None:
+    """Check the parts of a checkpoint's name.
+
+    Raises:
+        InvalidError: One of them is of a wrong type.
+    """
+    for name in _PLACE:
+        kind, expected = (Mapping, "an object") if name == "checkpoint_map" else (str, "a text")
+        if (value := named.get(name)) is not None and not isinstance(value, kind):
+            raise InvalidError(f"The {name} of the {where} is {value!r:.100}; expected {expected}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(each, str) for each in value)
+
+
+#: By the name of a setting, what says whether a value fits, and what is expected.
+_SETTINGS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "tags": (_are_texts, "a list of texts"),
+    "recursion_limit": (_is_count, "a whole number of 1 or more"),
+    "max_concurrency": (_is_count, "a whole number of 1 or more"),
+    "run_name": (lambda value: isinstance(value, str), "a text"),
+    "configurable": (_is_object, "an object"),
+    "metadata": (_is_object, "an object"),
+}
+
+
+def checkpoint_of(request: RunRequest) -> dict[str, Any]:
+    """Return the name of the checkpoint that a run begins at; without an id, it begins at the newest."""
+    return {name: value for name in _PLACE if (value := (request.checkpoint or {}).get(name)) is not None}
 
 
 def given_to(request: RunRequest) -> Any:
@@ -123,14 +169,13 @@ def _goto(given: Any) -> Any:
 
 def options_of(request: RunRequest) -> RunOptions:
     """Return how the run is executed."""
-    place = {name: value for name in _PLACE if (value := (request.checkpoint or {}).get(name)) is not None}
     return RunOptions(
         stream_modes=tuple(dict.fromkeys((*ALWAYS_LOGGED, *map(_engines, request.stream_modes)))),
         subgraphs=request.stream_subgraphs,
         interrupt_before=_nodes(request.interrupt_before),
         interrupt_after=_nodes(request.interrupt_after),
         durability=request.durability,
-        checkpoint=place or None,
+        checkpoint=checkpoint_of(request) or None,
         erases_rollback=True,
     )
 

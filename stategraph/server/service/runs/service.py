@@ -90,7 +90,11 @@ class RegistryRuns:
         assistant = await self._assistant(caller, request.assistant_id)
         ids = requests.ids_of(request)
         metadata = requests.metadata_of(request, assistant)
+        if request.thread_id is None:
+            await self._check_checkpoint(request, ids.thread_id)
         metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
+        if request.thread_id is not None:
+            await self._check_checkpoint(request, ids.thread_id)
         if request.webhook:
             await self._tell_end(ids.run_id, request.webhook)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
@@ -126,6 +130,16 @@ class RegistryRuns:
         if len(self._begun) > _KNOWN:
             del self._begun[next(iter(self._begun))]
         return requests.record_of(request, assistant, ids, metadata, (config, context))
+
+    async def _check_checkpoint(self, request: RunRequest, thread_id: str) -> None:
+        """Make sure that the checkpoint is there at which the run is to begin."""
+        place = requests.checkpoint_of(request)
+        if "checkpoint_id" in place and not await self._threads.has_checkpoint(thread_id, place):
+            on = f"Thread '{thread_id}'" if request.thread_id is not None else "The thread of a run without one"
+            raise NotFoundError(
+                f"{on} has no checkpoint '{place['checkpoint_id']:.100}': its history lists those that it has. Without "
+                "a checkpoint, the run goes on from the newest one"
+            )
 
     async def _tell_end(self, run_id: str, url: str) -> None:
         if self._webhooks is None:
