@@ -94,6 +94,12 @@ class CronService:
         self._runs = runs
         self._caller_of = caller_of
 
+    async def _check(self, payload: Mapping[str, Any]) -> None:
+        """Check what its runs would be refused for."""
+        check_config(payload.get("config") or {})
+        if payload.get("webhook"):
+            await self._runs.check_webhook(payload["webhook"])
+
     async def create(self, caller: Caller, payload: Mapping[str, Any], *, thread_id: str | None = None) -> Cron:
         """Make a schedule; see `port.Crons.create`."""
         cron_id = str(uuid4())
@@ -106,7 +112,7 @@ class CronService:
             "payload": dict(payload),
             "metadata": dict(payload.get("metadata") or {}),
         }
-        check_config(payload.get("config") or {})
+        await self._check(payload)
         await caller.authorize("crons", "create", value)
         if thread_id is not None:
             await self._threads.check(caller, thread_id, "create_run", {})
@@ -170,7 +176,7 @@ class CronService:
         filter = await caller.authorize("crons", "update", value)
         where = self._visible(cron_id, filter)
         given = dict(value["payload"])
-        check_config(given.get("config") or {})
+        await self._check(given)
         ends = _seconds(given.get("end_time"))
         completion = _completion(given) if "on_run_completed" in given else None
 

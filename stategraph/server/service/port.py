@@ -84,6 +84,13 @@ class Runs(Protocol):
             NotFoundError: There is no such assistant, or no such thread.
         """
 
+    async def check_webhook(self, url: str) -> None:
+        """Make sure that the address of a webhook may be sent to.
+
+        Raises:
+            InvalidError: It may not.
+        """
+
     async def create_many(self, caller: Caller, requests: Sequence[RunRequest]) -> list[RunRecord]:
         """Begin several runs."""
 

@@ -193,9 +193,9 @@ class Tasks:
         runs: list[RunRecord] = []
         while page := await self._page(caller, first.thread_id, len(runs)):
             for run in page:
-                if run.created_at < first.created_at:
-                    return _from(runs, first)
                 runs.append(run)
+                if run.run_id == first.run_id:  # not by its time: a run that was scheduled comes when it begins
+                    return _from(runs, first)
             if len(page) < PAGE:
                 break
         return _from(runs, first)

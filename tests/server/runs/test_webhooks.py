@@ -114,5 +114,13 @@ async def test_an_address_that_is_not_public_is_refused(tmp_path: Any, address: 
     async with open_service(
         ServedGraphs(ALL), f"sqlite:///{tmp_path / 'runs.db'}", ServiceSettings(works=False)
     ) as opened:
+        service = opened.service
         with pytest.raises(InvalidError):
-            await opened.service.runs.create(ANYONE, RunRequest(assistant_id="steps", input={}, webhook=address))
+            await service.runs.create(ANYONE, RunRequest(assistant_id="steps", input={}, webhook=address))
+        assert await service.threads.count(ANYONE) == 0
+        schedule = {"assistant_id": "steps", "schedule": "0 0 1 1 *"}
+        with pytest.raises(InvalidError):
+            await service.crons.create(ANYONE, {**schedule, "webhook": address})
+        made = await service.crons.create(ANYONE, schedule)
+        with pytest.raises(InvalidError):
+            await service.crons.update(ANYONE, made.cron_id, {"webhook": address})

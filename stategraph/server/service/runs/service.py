@@ -88,6 +88,8 @@ class RegistryRuns:
         requests.check(request)
         given = requests.given_to(request)
         assistant = await self._assistant(caller, request.assistant_id)
+        if request.webhook:
+            await self.check_webhook(request.webhook)
         ids = requests.ids_of(request)
         metadata = requests.metadata_of(request, assistant)
         if request.thread_id is None:
@@ -95,8 +97,8 @@ class RegistryRuns:
         metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
         if request.thread_id is not None:
             await self._check_checkpoint(request, ids.thread_id)
-        if request.webhook:
-            await self._tell_end(ids.run_id, request.webhook)
+        if request.webhook and self._webhooks is not None:
+            await self._webhooks.add(ids.run_id, request.webhook)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
         of_thread = await self._threads.used(ids.thread_id, assistant, config)
         if request.thread_id is not None:
@@ -141,10 +143,11 @@ class RegistryRuns:
                 "a checkpoint, the run goes on from the newest one"
             )
 
-    async def _tell_end(self, run_id: str, url: str) -> None:
+    async def check_webhook(self, url: str) -> None:
+        """Make sure that a webhook may be told, see `port.Runs.check_webhook`."""
         if self._webhooks is None:
             raise InvalidError("This server tells no webhooks")
-        await self._webhooks.add(run_id, url)
+        await self._webhooks.check(url)
 
     async def _assistant(self, caller: Caller, assistant_id: str) -> Assistant:
         try:

@@ -67,13 +67,16 @@ class Webhooks:
         self._tables = OwnTables(self._database, [self._say(each) for each in _TABLES])
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def add(self, run_id: str, url: str) -> None:
-        """Have the end of a run told.
+    async def check(self, url: str) -> None:
+        """Make sure that an address may be told.
 
         Raises:
-            InvalidError: The address may not be sent to.
+            InvalidError: It may not.
         """
         await self._outgoing.check(url)
+
+    async def add(self, run_id: str, url: str) -> None:
+        """Have the end of a run told to an address that was checked."""
         statement = self._say("INSERT INTO sg_webhook VALUES (?, ?, 0) ON CONFLICT (run_id) DO NOTHING")
         await self._perform(lambda session: session.change(statement, (run_id, url)))
 
