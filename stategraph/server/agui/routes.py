@@ -23,7 +23,7 @@ from stategraph.server.access import caller_of
 from stategraph.server.agui import request as requests
 from stategraph.server.agui.encoder import Encoder
 from stategraph.server.projection.reading import Position, position, wire_events
-from stategraph.server.service.port import Caller, ConflictError, InvalidError, NotFoundError, Service
+from stategraph.server.service.port import Caller, ConflictError, InvalidError, NotFoundError, RunRecord, Service
 from stategraph.server.turns import graphs
 from stategraph.server.turns.sse import EventStream, frame
 
@@ -51,10 +51,14 @@ class _Endpoints:
             where = ".".join(map(str, first["loc"])) or "the body"
             raise InvalidError(f"No RunAgentInput: {where}: {first['msg']}") from None
         assistant_id = request.path_params["assistant_id"]
+        assistant = await self._service.assistants.get(caller, assistant_id)
         after = _position(request)
         run_id = requests.run_id_of(given)
         wanted: Any = None
-        if not await self._is_there(caller, run_id, given.thread_id):
+        record = await self._found(caller, run_id, given.thread_id)
+        if record is not None:
+            graphs.check_run_of(record, assistant)
+        else:
             inputs = await graphs.input_names(self._service, caller, assistant_id)
             wanted = await requests.request_of(self._service, caller, assistant_id, given, inputs)
             await self._service.runs.create(caller, wanted)
@@ -66,7 +70,8 @@ class _Endpoints:
         caller = caller_of(request)
         thread_id, run_id = request.path_params["thread_id"], request.path_params["run_id"]
         after = _position(request)
-        await self._service.runs.get(caller, run_id, thread_id)
+        assistant = await self._service.assistants.get(caller, request.path_params["assistant_id"])
+        graphs.check_run_of(await self._service.runs.get(caller, run_id, thread_id), assistant)
         return self._stream(caller, run_id, Encoder(thread_id, run_id), after)
 
     async def capabilities(self, request: Request) -> Response:
@@ -90,12 +95,11 @@ class _Endpoints:
         )
         return JSONResponse(found.model_dump(by_alias=True, mode="json"))
 
-    async def _is_there(self, caller: Caller, run_id: str, thread_id: str) -> bool:
+    async def _found(self, caller: Caller, run_id: str, thread_id: str) -> RunRecord | None:
         try:
-            await self._service.runs.get(caller, run_id, thread_id)
+            return await self._service.runs.get(caller, run_id, thread_id)
         except NotFoundError:
-            return False
-        return True
+            return None
 
     def _stream(
         self, caller: Caller, run_id: str, encoder: Encoder, after: Position, *, cancels: bool = False

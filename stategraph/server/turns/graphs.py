@@ -1,10 +1,10 @@
-"""Names of the values that a graph takes."""
+"""The assistant that a request names: its runs, and the values that its graph takes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from stategraph.server.service.port import Caller, Service
+from stategraph.server.service.port import Assistant, Caller, NotFoundError, RunRecord, Service
 
 
 async def input_names(service: Service, caller: Caller, assistant_id: str) -> Collection[str]:
@@ -21,3 +21,13 @@ async def input_names(service: Service, caller: Caller, assistant_id: str) -> Co
         except Exception:  # types without a JSON schema, such as a `typing.TypedDict` on Python 3.11
             return frozenset(graph.stream_channels_list)
     return frozenset(found) if isinstance(found, dict) else frozenset()
+
+
+def check_run_of(run: RunRecord, assistant: Assistant) -> None:
+    """Make sure that a run is one of an assistant.
+
+    Raises:
+        NotFoundError: It is another one's.
+    """
+    if run.assistant_id != assistant.assistant_id:
+        raise NotFoundError(f"Assistant '{assistant.name or assistant.assistant_id}' has no run '{run.run_id}'")

@@ -65,7 +65,7 @@ class _Endpoints:
 
     async def reconnect(self, request: Request) -> Response:
         caller = caller_of(request)
-        record = await self._active(caller, request.path_params["chat_id"])
+        record = await self._active(caller, request)
         if record is None:
             return Response(status_code=204)
         try:
@@ -76,18 +76,24 @@ class _Endpoints:
 
     async def stop(self, request: Request) -> Response:
         caller = caller_of(request)
-        record = await self._active(caller, request.path_params["chat_id"])
+        record = await self._active(caller, request)
         if record is not None:
             await self._cancel(caller, record.run_id)
         return Response(status_code=204)
 
-    async def _active(self, caller: Caller, chat_id: str) -> RunRecord | None:
-        """Return the run that is executed on a thread, or is to be; None: there is none."""
+    async def _active(self, caller: Caller, request: Request) -> RunRecord | None:
+        """Return the run of an assistant that is executed on a thread, or is to be; None: there is none.
+
+        Raises:
+            NotFoundError: There is no such assistant.
+        """
+        assistant = await self._service.assistants.get(caller, request.path_params["assistant_id"])
         try:
-            found = await self._service.runs.list(caller, chat_id)
+            found = await self._service.runs.list(caller, request.path_params["chat_id"])
         except NotFoundError:
             return None
-        return next((each for each in found if each.status in ("pending", "running")), None)
+        own = (each for each in found if each.assistant_id == assistant.assistant_id)
+        return next((each for each in own if each.status in ("pending", "running")), None)
 
     async def _cancel(self, caller: Caller, run_id: str) -> None:
         try:

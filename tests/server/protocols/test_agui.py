@@ -377,6 +377,16 @@ async def test_wrong_requests_are_refused_with_a_sentence() -> None:
         assert run_of_nobody.status_code == 404
 
 
+async def test_a_run_is_read_only_by_the_name_of_its_own_agent() -> None:
+    async with serving({name: logs.looking_up().compile() for name in ("agent", "second")}, routes) as client:
+        given = request()
+        assert (await client.post("/agui/agent", json=given)).status_code == 200
+        for name in ("second", "nope"):
+            assert (await client.post(f"/agui/{name}", json=given)).status_code == 404
+            path = f"/agui/{name}/threads/thread-1/runs/{given['runId']}"
+            assert (await client.get(path)).status_code == 404
+
+
 async def test_what_the_agent_can_do_is_told() -> None:
     async with serving({"agent": logs.looking_up().compile()}, routes) as client:
         found = (await client.get("/agui/agent")).json()

@@ -161,6 +161,8 @@ async def test_wrong_bodies_are_refused_with_a_sentence() -> None:
         assert (await client.post("/vercel/other", json=chat())).status_code == 404
         assert (await client.get("/vercel/agent/none/stream")).status_code == 204
         assert (await client.post("/vercel/agent/none/stop")).status_code == 204
+        assert (await client.get("/vercel/other/none/stream")).status_code == 404
+        assert (await client.post("/vercel/other/none/stop")).status_code == 404
 
 
 async def test_files_of_the_user_become_content_blocks() -> None:
