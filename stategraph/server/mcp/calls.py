@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 import mcp_types as wire
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
@@ -26,11 +27,12 @@ from pydantic import BaseModel
 from stategraph.server.mcp.callers import Context, caller_in, can_be_asked, is_modern, knows_tasks, lacking, needs_tasks
 from stategraph.server.mcp.questions import DeclinedError, Question, UnfitError, answer_to, questions_of
 from stategraph.server.mcp.settings import McpSettings
-from stategraph.server.mcp.tools import AssistantTool, Tools, error_of, result_of, run_input
+from stategraph.server.mcp.tools import AssistantTool, Tools, error_of, problem_of, result_of, run_input
 from stategraph.server.mcp.watching import Watching
 from stategraph.server.service.port import (
     Caller,
     ConflictError,
+    InvalidError,
     NotFoundError,
     RunRequest,
     Service,
@@ -41,6 +43,9 @@ from stategraph.server.tasks.work import Tasks
 
 #: The kind of error with which a graph fails a call as a request, not as a tool.
 _PROTOCOL_ERROR: Final = "MCPError"
+
+#: What a client is told of a graph that failed.
+FAILED: Final = "The agent failed"
 
 _RESULTS: Final[Mapping[str, type[BaseModel]]] = {
     "elicitation/create": wire.ElicitResult,
@@ -163,6 +168,9 @@ class Calls:
         return await self.answer(caller, task, answers, answer_id="mcp")
 
     async def _begin(self, caller: Caller, tool: AssistantTool, arguments: Mapping[str, Any]) -> Task:
+        problem = await anyio.to_thread.run_sync(problem_of, tool, arguments)
+        if problem is not None:
+            raise InvalidError(problem)
         given, thread_id = run_input(tool, arguments)
         if thread_id is None:
             thread_id = (await self._service.threads.create(caller)).thread_id
@@ -278,9 +286,11 @@ class Calls:
             return error_of("The call was cancelled")
         if task.state is TaskState.FAILED:
             kind, _, said = (run.error or "").partition(":")
-            if kind == _PROTOCOL_ERROR or run.status == "timeout":
-                raise MCPError(wire.INTERNAL_ERROR, said.strip() or "The call took too long")
-            return error_of(run.error or "The agent failed")
+            if kind == _PROTOCOL_ERROR:
+                raise MCPError(wire.INTERNAL_ERROR, said.strip() or FAILED)
+            if run.status == "timeout":
+                raise MCPError(wire.INTERNAL_ERROR, "The call took too long")
+            return error_of(FAILED)  # the words of other errors are for the host, whose log has them
         return result_of(tool, await self._service.runs.output(caller, run.run_id), run.thread_id)
 
 

@@ -11,7 +11,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import HTTPConnection
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from stategraph.server.access import caller_of
 from stategraph.server.mcp.resuming import Messages
@@ -63,12 +63,54 @@ class Endpoint:
         caller = caller_of(HTTPConnection(scope))
         # The transport keeps a session to the user that began it.
         known = {"user": _user(caller)} if caller.identity else {}
-        await self._manager.handle_request({**scope, **known}, receive, send)
+        await self._manager.handle_request({**scope, **known}, receive, _Refusals(send))
 
     async def _hold(self, ready: asyncio.Event) -> None:
         async with self._manager.run():
             ready.set()
             await self._stop.wait()
+
+
+class _Refusals:
+    """Sends answers, refusals with a sentence of their own in place of what a parser or a validator said."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message | None = None
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message of an answer."""
+        if message["type"] == "http.response.start" and message["status"] == 400:
+            self._start = message
+        elif self._start is None:
+            await self._send(message)
+        else:
+            self._body += message.get("body", b"")
+            if not message.get("more_body"):
+                await self._refuse(self._start)
+
+    async def _refuse(self, start: Message) -> None:
+        body = self._body
+        try:
+            answer = json.loads(body)
+            kind, _, said = str(answer["error"]["message"]).partition(":")
+        except (ValueError, TypeError, KeyError):
+            said, kind = "", ""
+        if said and (sentence := _REFUSALS.get(kind)):
+            answer["error"]["message"] = sentence
+            body = json.dumps(answer).encode()
+        headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+        length = (b"content-length", str(len(body)).encode())
+        await self._send({**start, "headers": [*headers, length]})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+#: Sentences by the words that the package puts before what a parser or a validator said.
+_REFUSALS: Final = {
+    "Parse error": "Parse error: the body is no JSON",
+    "Validation error": "Validation error: the body is no message of JSON-RPC 2.0",
+}
 
 
 def _user(caller: Caller) -> AuthenticatedUser:

@@ -78,11 +78,20 @@ async def _without_internals(ctx: Context, call_next: CallNext) -> HandlerResult
     """Answer what fails unexpectedly without its words, which may be anybody's."""
     try:
         return await call_next(ctx)
-    except (MCPError, ValidationError):
+    except MCPError:
         raise
+    except ValidationError as error:
+        raise MCPError(wire.INVALID_PARAMS, f"Invalid request parameters: {_told(error)}") from None
     except Exception:
         logger.exception("A request of MCP failed: %s", ctx.method)
         raise MCPError(wire.INTERNAL_ERROR, "Internal server error") from None
+
+
+def _told(error: ValidationError) -> str:
+    """Return what is wrong first, without the values that were given."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 async def _set_level(context: Context, params: wire.SetLevelRequestParams) -> wire.EmptyResult:

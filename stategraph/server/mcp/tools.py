@@ -13,17 +13,24 @@ Rules
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import mcp_types as wire
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import SchemaError, best_match  # type: ignore[import-untyped]
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from stategraph.run.json_safe import to_json
 from stategraph.server.mcp.settings import McpSettings, ToolSettings
 from stategraph.server.service.port import Assistant, Caller, Page, Service
 from stategraph.server.tasks.schemas import KnownSchemas
+
+logger = logging.getLogger(__name__)
 
 _PAGE: Final = 100
 
@@ -152,6 +159,25 @@ def _definitions(schema: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str
 def _as_object(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a schema of objects; None for others, which the older revision does not know."""
     return dict(schema) if schema.get("type") == "object" else None
+
+
+def problem_of(tool: AssistantTool, arguments: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the arguments of a call, as a sentence for the model; None if they fit."""
+    if tool.takes_messages and "messages" in arguments:
+        return "The tool has no argument 'messages': say it in 'message', as a text"
+    schema = dict(tool.tool.input_schema)
+    if tool.settings.input_schema is None:  # a graph takes part of its state, and what it writes itself is in it too
+        schema["required"] = ["message"] if tool.takes_messages else []
+    validator = Draft202012Validator(schema, registry=Registry())
+    try:
+        found = best_match(validator.iter_errors(dict(arguments)))
+    except (SchemaError, Unresolvable) as error:  # a schema of the settings
+        logger.warning("The input schema of the tool '%s' is none: %s", tool.tool.name, type(error).__name__)
+        return None
+    if found is None:
+        return None
+    where = "".join(f"[{each!r}]" for each in found.absolute_path)
+    return f"The arguments{where} do not fit the tool's input schema: {found.message:.400}"
 
 
 def run_input(tool: AssistantTool, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:

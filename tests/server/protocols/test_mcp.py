@@ -212,6 +212,41 @@ async def test_a_long_call_is_a_task_that_is_looked_at_answered_and_cancelled() 
         assert wrong["error"]["code"] == wire.HEADER_MISMATCH
 
 
+async def test_arguments_that_do_not_fit_are_told_to_the_model_and_begin_nothing() -> None:
+    async with serving() as send:
+        for tool, arguments, word in (
+            ("chat", {"message": 5}, "['message']"),
+            ("chat", {}, "'message' is a required property"),
+            ("chat", {"message": "hello", "messages": 5}, "no argument 'messages'"),
+            ("chat", {"message": "hello", "thread_id": 5}, "['thread_id']"),
+            ("adder", {"a": "x", "b": 2}, "['a']"),
+        ):
+            answer = await send.call(tool, arguments)
+            assert (answer["isError"], word in answer["content"][0]["text"]) == (True, True), answer
+
+
+async def test_the_words_of_an_error_of_the_graph_stay_on_the_server() -> None:
+    async with serving() as send:
+        failed = await send.call("chat", {"message": "fail"})
+        assert failed["content"] == [{"type": "text", "text": "The agent failed"}]
+
+
+async def test_messages_that_are_none_are_refused_with_a_sentence() -> None:
+    async with serving() as send:
+        headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+        for body in ("{", "[" * 100_000, "5", "{}", '{"jsonrpc": "2.0", "id": 1}', '{"jsonrpc": "1.0", "method": 5}'):
+            answer = await send._http.post("/mcp", content=body, headers=headers)
+            assert answer.status_code == 400
+            error = answer.json()["error"]
+            assert error["code"] < -32000
+            assert "pydantic" not in error["message"]
+            assert "\n" not in error["message"]
+        wrong = await send("tools/call", {"name": "chat", "arguments": 5})
+        assert wrong["error"]["code"] == wire.INVALID_PARAMS
+        assert "arguments" in wrong["error"]["message"]
+        assert "pydantic" not in str(wrong)
+
+
 async def test_hosts_and_origins_of_other_sites_are_refused() -> None:
     async with serving() as send:
         headers = {"MCP-Protocol-Version": VERSION, "Accept": "application/json, text/event-stream"}
