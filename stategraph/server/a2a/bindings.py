@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 from a2a.server.context import ServerCallContext
+from a2a.server.jsonrpc_models import JSONParseError
 from a2a.server.request_handlers.grpc_handler import DefaultGrpcServerCallContextBuilder, GrpcHandler
 from a2a.server.request_handlers.response_helpers import build_error_response
 from a2a.server.routes import DefaultServerCallContextBuilder, create_jsonrpc_routes, create_rest_routes
@@ -67,8 +69,8 @@ class Bindings:
         rest = create_rest_routes(self.handler, builder, path_prefix=_ASSISTANT)
         self._router = Router(
             [
-                *create_jsonrpc_routes(self.handler, _ASSISTANT, builder),
-                *create_jsonrpc_routes(self.handler, f"{_ASSISTANT}/", builder),
+                *map(_reading, create_jsonrpc_routes(self.handler, _ASSISTANT, builder)),
+                *map(_reading, create_jsonrpc_routes(self.handler, f"{_ASSISTANT}/", builder)),
                 *(each for each in rest if isinstance(each, Route)),
             ]
         )
@@ -222,6 +224,30 @@ def _refusing(error: AuthenticationError) -> Any:
         await context.abort(code, str(error))
 
     return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _reading(route: Route) -> Route:
+    """Return a route of JSON-RPC whose body is read first: one that is no JSON, or too deep, is refused as such."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            await request.json()
+        except (ValueError, RecursionError):
+            return JSONResponse(build_error_response(None, JSONParseError(message="The body is no JSON, or too deep")))
+        answer: Response = await route.endpoint(request)
+        return answer
+
+    return Route(route.path, endpoint, methods=["POST"])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether the SDK tells something of the server: it logs requests that make no sense with a traceback."""
+    return record.getMessage() not in _CLIENT_FAULTS
+
+
+_CLIENT_FAULTS: Final = frozenset({"Failed to validate base JSON-RPC request", "Failed to parse request params"})
+
+logging.getLogger("a2a.server.routes.jsonrpc_dispatcher").addFilter(_is_news)
 
 
 def _is_json(headers: Headers) -> bool:

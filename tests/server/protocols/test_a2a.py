@@ -285,6 +285,29 @@ async def test_parts_of_other_kinds_and_other_versions_are_refused() -> None:
                 await A2AServiceStub(channel).GetTask(GetTaskRequest(id="x"), metadata=[("a2a-version", "7.0")])
 
 
+async def test_requests_that_are_none_are_refused_without_a_traceback_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as server, httpx.AsyncClient(timeout=60, headers={"A2A-Version": "1.0"}) as http:
+        for body, code in (
+            ("{", -32700),
+            ("[" * 100_000, -32700),
+            ("5", -32600),
+            ('{"jsonrpc": "2.0", "id": 1, "method": 5}', -32600),
+            ('{"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": 5}}', -32602),
+        ):
+            for path in ("/a2a/chat", "/a2a/chat/"):
+                headers = {"Content-Type": "application/json"}
+                answer = await http.post(f"{server.url}{path}", content=body, headers=headers)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (200, code)
+        for body in ("{", "[" * 100_000, "5"):
+            answer = await http.post(
+                f"{server.url}/a2a/chat/message:send", content=body, headers={"Content-Type": "application/json"}
+            )
+            assert 400 <= answer.status_code < 500, body[:10]
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
 async def test_tasks_are_listed_by_pages_the_newest_first() -> None:
     async with serving() as served, served.client("JSONRPC") as client, served.client("GRPC", "adder") as other:
         ids = [(await sent(client, text))[0].task.id for text in ("one", "two", "three")]
