@@ -13,6 +13,7 @@
                       readiness; the routes, described
     hosting.py        the service opened: its database, its workers
     protocols.py      the protocols, imported when they are asked for; queueing.py: a limit of what waits
+    faults.py         answers where the server fails
     application.py    all of it as one ASGI application; custom.py: within that of a program
     settings.py       settings; configuring.py: from a file
     stopping.py       the end of a server: runs have some time to come to theirs

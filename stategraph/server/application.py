@@ -25,6 +25,7 @@ from stategraph.server.access.door import Door
 from stategraph.server.access.port import Authenticator
 from stategraph.server.access.tokens import Token
 from stategraph.server.errors import HANDLERS, refusal
+from stategraph.server.faults import Faults
 from stategraph.server.headers import Headers
 from stategraph.server.hosting import Hosting, Opened, opened
 from stategraph.server.limits import Rates, Sizes
@@ -195,7 +196,8 @@ def application(
     outer = outermost(settings, metrics, served.http.get("cors"))
     program = served.http.get("app")
     known = authenticators_of(settings, token)
-    app = found.starlette(authenticators=known, middleware=inner if program else [*outer, *inner])
+    inner_faults = [Middleware(Faults), *inner]
+    app = found.starlette(authenticators=known, middleware=inner_faults if program else [*outer, *inner_faults])
     if not program:
         return app
     assert isinstance(served.graphs, Configuration)
@@ -286,7 +288,7 @@ class _Application:
                     "stategraph_runs_waiting": ("Runs that wait for a worker.", lambda: found.waiting),
                     "stategraph_runs_waiting_seconds": ("Age of the oldest of them.", lambda: found.oldest_s),
                 }
-                service = replace(found.service, runs=bounded(found, self._settings.limits.queue, app))
+                service = bounded(found, self._settings.limits.queue, app)
                 known = self._authenticators
                 around = Surroundings(service, self._settings, self._hosting.store, bool(known), known)
                 made = list(routes_of(self._protocols, around))

@@ -1,14 +1,15 @@
-"""Runs, of which no more wait than a limit says, and of which none begins while the server stops."""
+"""A service of whose runs no more wait than a limit says, and in which nothing begins while the server stops."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final, cast
 
 from starlette.applications import Starlette
 
 from stategraph.server.hosting import Opened
-from stategraph.server.service.port import Runs
+from stategraph.server.service.port import Service
 from stategraph.server.service.values import Caller, RunRecord, RunRequest, UnavailableError
 
 
@@ -46,20 +47,57 @@ class _Bounded:
         return await self._runs.create_many(caller, requests)
 
     def _check(self, number: int) -> None:
-        if self._app.state.stopping:
-            raise UnavailableError("The server is stopping: send the request again, it may reach another one")
+        _check_stays(self._app)
         if self._opened.waiting + number > self._most:
             raise BusyError(f"{self._opened.waiting} runs wait already: send the request again later", 5.0)
 
 
-def bounded(opened: Opened, most: int, app: Starlette) -> Runs:
-    """Return runs of which no more wait than `most`, as of a second ago.
+class _Closing:
+    """A part of the service, in which nothing is made while the server stops.
+
+    Args:
+        part: The part.
+        app: Its `state.stopping` says whether anything may begin.
+    """
+
+    def __init__(self, part: Any, app: Starlette) -> None:
+        self._part = part
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._part, name)
+        if name not in _MAKING:
+            return found
+
+        async def checked(*given: Any, **named: Any) -> Any:
+            _check_stays(self._app)
+            return await found(*given, **named)
+
+        return checked
+
+
+#: Calls that make something which its client goes on with, and which has to reach a server that stays.
+_MAKING: Final = frozenset({"create", "copy"})
+
+
+def _check_stays(app: Starlette) -> None:
+    """Make sure that the server is not stopping.
+
+    Raises:
+        UnavailableError: It is.
+    """
+    if app.state.stopping:
+        raise UnavailableError("The server is stopping: send the request again, it may reach another one")
+
+
+def bounded(opened: Opened, most: int, app: Starlette) -> Service:
+    """Return a service whose runs wait in a queue of a length, and in which nothing begins while the server stops.
 
     Args:
         opened: The service.
-        most: How many may wait.
+        most: How many runs may wait, as of a second ago.
         app: Its `state.stopping` says whether anything may begin.
     """
-    made: Any = _Bounded(opened, most, app)
-    runs: Runs = made
-    return runs
+    service = opened.service
+    parts: dict[str, Any] = {name: _Closing(getattr(service, name), app) for name in ("threads", "assistants", "crons")}
+    return replace(service, runs=cast("Any", _Bounded(opened, most, app)), **parts)

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("starlette")
 
+import httpx
 import jsonschema
 from starlette.testclient import TestClient
 
@@ -24,11 +25,13 @@ from stategraph.server.limits import Limits
 from stategraph.server.openapi.document import document, page
 from stategraph.server.openapi.notation import schema
 from stategraph.server.openapi.operations import operations
+from stategraph.server.service.threads import ThreadService
 from stategraph.server.serving import serve
 from stategraph.server.settings import PROTOCOLS, Settings
 from stategraph.workers.registry.port import StoreUnavailableError
 from tests.server.paths import listed
 from tests.server.paths import operations as operations_of
+from tests.server.protocols.serving import at_port
 
 pytestmark = pytest.mark.anyio
 
@@ -142,6 +145,45 @@ def test_runs_beyond_the_queue_are_refused_and_none_begins_while_the_server_stop
         stopping_ = made.post("/runs/batch", json=[asked])
         assert (stopping_.status_code, "stopping" in stopping_.json()["detail"]) == (503, True)
         assert [made.get(path).status_code for path in ("/ok", "/health")] == [503, 503]
+
+
+def test_nothing_is_made_while_the_server_stops_and_the_rest_is_answered() -> None:
+    with client() as made:
+        thread = made.post("/threads", json={}).json()["thread_id"]
+        made.app.state.stopping = True  # type: ignore[attr-defined]
+        for path, body in (
+            ("/threads", {}),
+            (f"/threads/{thread}/copy", {}),
+            ("/assistants", {"graph_id": "agent"}),
+            ("/runs/crons", {"assistant_id": "agent", "schedule": "0 0 1 1 *"}),
+            (f"/threads/{thread}/runs", {"assistant_id": "agent"}),
+            ("/v1/conversations", {}),
+            ("/v1/responses", {"model": "agent", "input": "hi"}),
+        ):
+            answer = made.post(path, json=body)
+            assert (answer.status_code, "stopping" in answer.text) == (503, True), path
+            assert answer.headers["retry-after"]
+        assert made.get(f"/threads/{thread}").status_code == 200
+        assert made.post("/threads/count", json={}).json() == 1
+        assert made.delete(f"/threads/{thread}").status_code == 204
+
+
+def test_a_fault_of_the_server_is_answered_on_a_connection_that_stays_usable(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(*given: Any, **named: Any) -> Any:
+        raise RuntimeError("hunter2")
+
+    monkeypatch.setattr(ThreadService, "count", fails)
+    with at_port(create_app(config={"agent": graph})) as address, httpx.Client(base_url=address, timeout=60) as http:
+        for _ in range(2):
+            answer = http.post("/threads/count", json={})
+            assert (answer.status_code, "hunter2" in answer.text, "close" in str(answer.headers)) == (500, False, False)
+            assert answer.json()["detail"]
+            after = http.get("/ok")
+            sockets = [each.extensions["network_stream"].get_extra_info("client_addr") for each in (answer, after)]
+            assert sockets[0] == sockets[1]
+    assert [record.exc_info[1].args for record in caplog.records if record.exc_info] == [("hunter2",)] * 2  # type: ignore[union-attr]
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
