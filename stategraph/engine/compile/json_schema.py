@@ -17,6 +17,8 @@ import pydantic
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
+from stategraph.engine.compile.typed_dicts import readable
+
 _OF_MODELS: Final = ConfigDict(arbitrary_types_allowed=True, frozen=True, protected_namespaces=())
 _OF_PYDANTIC: Final = frozenset(name for name in dir(BaseModel) if not name.startswith("_"))
 
@@ -89,13 +91,14 @@ def _field(name: str, definition: object) -> tuple[str, Any]:
 
 def model_of(name: str, fields: Mapping[str, tuple[object, object]]) -> type[BaseModel]:
     """Build a pydantic model with these fields; see :func:`create_model`."""
-    model: type[BaseModel] = create_model(name, field_definitions=fields)
+    usable = {key: (readable(type_), default) for key, (type_, default) in fields.items()}
+    model: type[BaseModel] = create_model(name, field_definitions=usable)
     return model
 
 
 def root_model_of(name: str, type_: object, default: object = None) -> type[BaseModel]:
     """Build a pydantic model of a single value without keys."""
-    model: type[BaseModel] = create_model(name, root=(type_, default))
+    model: type[BaseModel] = create_model(name, root=(readable(type_), default))
     return model
 
 
@@ -118,7 +121,7 @@ def own_json_schema(type_: Any) -> dict[str, object] | None:
     if isclass(type_) and issubclass(type_, BaseModel):
         return type_.model_json_schema()
     if typing_extensions.is_typeddict(type_):
-        return TypeAdapter(type_).json_schema()
+        return TypeAdapter(readable(type_)).json_schema()
     return None
 
 

@@ -18,7 +18,7 @@ async def input_names(service: Service, caller: Caller, assistant_id: str) -> Co
     async with service.graphs.open(assistant.graph_id, config, access="assistants.read", caller=caller) as graph:
         try:
             found = graph.get_input_jsonschema().get("properties")
-        except Exception:  # types without a JSON schema, such as a `typing.TypedDict` on Python 3.11
+        except Exception:  # types without a JSON schema, such as a class that pydantic does not know
             return frozenset(graph.stream_channels_list)
     return frozenset(found) if isinstance(found, dict) else frozenset()
 
