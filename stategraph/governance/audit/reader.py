@@ -19,7 +19,7 @@ from stategraph.governance.audit.own_events import tell_exported
 from stategraph.governance.audit.record import NO_DATA, SALT_BYTES, Row, moment, plain_data
 from stategraph.governance.audit.storage import AuditStorage, Choice
 from stategraph.governance.context import Principal
-from stategraph.governance.errors import AuditDenied, AuditTampered
+from stategraph.governance.errors import AuditDenied
 from stategraph.governance.keyring import Keyring, KeyUnavailable
 from stategraph.savers.methods import in_thread
 
@@ -31,6 +31,9 @@ _FIELDS: Final = (
     *("seq", "stored", "at", "type", "severity", "tenant", "id", "run_id", "thread_id", "call_id", "principal"),
     *("capability_id", "decision", "duration_ms", "trace_id", "data", "erased", "unreadable", "hash"),
 )
+
+#: Fields of events that are texts.
+_NAMES: Final = ("run_id", "thread_id", "call_id", "principal", "capability_id", "decision", "trace_id")
 
 _FORMULA: Final = re.compile(r"[\s\x00-\x20\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 """The beginning of a cell that a spreadsheet may take for a formula, also behind white space and in full width."""
@@ -66,7 +69,8 @@ class AuditEntry:
         event: The event; without data, if they cannot be read.
         hash: The hash of its row, in hex.
         erased: Whether its data were erased.
-        unreadable: Why its data cannot be read, such as a key that is not there; None: they can.
+        unreadable: Why its data cannot be read, such as a key that is not there, or why the whole row cannot; None:
+            they can.
     """
 
     seq: int
@@ -238,18 +242,30 @@ class AuditReader:
 
 
 def entry(row: Row, keyring: Keyring | None) -> AuditEntry:
-    """Return a row as an entry; data that cannot be read are left out, and why is said.
-
-    Raises:
-        AuditTampered: The row has values of other types than were stored.
-    """
+    """Return a row as an entry; what cannot be read of it is left out, and why is said."""
     try:
         return _entry(row, keyring)
     except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        raise AuditTampered(
-            f"Row {row.seq!r} of tenant '{row.tenant}' was changed, and cannot be read: {type(error).__name__}. Verify "
-            "the log"
-        ) from error
+        return _changed(row, f"The row was changed, and cannot be read ({type(error).__name__}): verify the log")
+
+
+def _changed(row: Row, unreadable: str) -> AuditEntry:
+    """Return what is left of a row with values of other types than were stored: its names, and times if they are any.
+
+    A time that is none is that of 1970.
+    """
+    texts: dict[str, Any] = {name: value for name in _NAMES if isinstance(value := getattr(row, name), str)}
+    type_ = row.type if isinstance(row.type, str) else str(row.type)
+    event = AuditEvent(type_, row.tenant, _moment(row.at), str(row.id), Severity.DEBUG, **texts)
+    hash_ = row.hash.hex() if isinstance(row.hash, bytes) else ""
+    return AuditEntry(row.seq, _moment(row.stored), event, hash_, erased=False, unreadable=unreadable)
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        return moment(value)
+    except (TypeError, OverflowError):
+        return moment(0)
 
 
 def _entry(row: Row, keyring: Keyring | None) -> AuditEntry:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from stategraph.governance.audit.event import Severity
 from stategraph.governance.audit.filters import AuditFilter, Prefix
 from stategraph.governance.audit.reader import FORMATS, AuditAccess, AuditReader
 from stategraph.governance.audit.storage import AuditStorage
+from stategraph.governance.audit.storages.sqlite import SqliteAuditStorage
 from stategraph.governance.context import Principal
 from stategraph.governance.errors import AuditDenied
 from tests.governance.audit.events import event
@@ -50,6 +54,26 @@ def test_an_entry_is_the_event_that_was_recorded(storage: AuditStorage) -> None:
     assert hidden.event.data == {}
     assert hidden.unreadable is not None
     assert "k1" in hidden.unreadable
+
+
+@pytest.mark.parametrize("column", ["at", "stored", "severity", "hash", "duration_us", "data"])
+def test_a_row_that_was_changed_is_marked_and_the_others_are_given(tmp_path: Path, column: str) -> None:
+    storage = SqliteAuditStorage(str(tmp_path / "audit.db"))
+    fill(storage, 3, keyring=KEYS)
+    storage.close()
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as connection, connection:
+        changed = connection.execute(f"UPDATE sg_audit_2026_11 SET {column} = 'no number' WHERE seq = 2")
+        assert changed.rowcount == 1
+    reader = AuditReader(storage, AUDITOR, keyring=KEYS)
+    for found in (list(reader.entries()), reader.page(newest=False).entries):
+        assert [each.seq for each in found] == [1, 2, 3]
+        assert [each.unreadable is not None for each in found] == [False, True, False]
+    for format in FORMATS:
+        file = io.StringIO(newline="")
+        assert reader.export(file, format=format) >= 3
+        assert "verify the log" in file.getvalue()
+    assert not reader.verify().ok
+    storage.close()
 
 
 @pytest.mark.anyio
