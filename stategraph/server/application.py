@@ -185,7 +185,8 @@ def application(
         **options: As of `Hosting`.
     """
     settings, metrics = _with_handlers(served, studio=studio), Metrics()
-    hosting = served.hosting(store, drain_s=settings.drain_s, **options)
+    chosen = {"drain_s": settings.drain_s, "webhook_hosts": settings.webhook_hosts, **options}
+    hosting = served.hosting(store, **chosen)
     protocols = [each for each in settings.protocols if each != "runs" and hosting is not None]
     conversations = None
     if served.target is not None and "runs" in settings.protocols:

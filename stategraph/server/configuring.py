@@ -44,7 +44,7 @@ from stategraph.server.settings import PROTOCOLS, Settings
 
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
-_LISTS: Final = ("cors", "protocols", "allowed_hosts")
+_LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
 _KNOWN: Final = (*_LISTS, "limits", "auth", "drain_s", "access_log")
 
 

@@ -31,6 +31,7 @@ class Settings:
             for all ports.
         allowed_hosts: Without authentication, names by which the server may be addressed, beside `localhost` and
             addresses.
+        webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
         drain_s: Seconds that runs have to end when the server stops.
         grpc: Address of the gRPC server of A2A, `host:port`; empty: there is none.
         access_log: Whether each request is a line of the log `stategraph.server.access_log`.
@@ -43,6 +44,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     cors: Sequence[str] = ()
     allowed_hosts: Sequence[str] = ()
+    webhook_hosts: Sequence[str] = ()
     drain_s: float = DRAIN_S
     grpc: str = ""
     access_log: bool = False

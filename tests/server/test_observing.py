@@ -113,6 +113,14 @@ def written(folder: Path, text: str) -> Path:
     return folder / "server.toml"
 
 
+def test_hosts_of_the_settings_may_be_told_of_ends_and_others_not() -> None:
+    for hosts, status in ((["127.0.0.1"], 200), ([], 422)):
+        with client(settings=Settings(webhook_hosts=hosts)) as one:
+            asked = {"assistant_id": "desk", "after_seconds": 600, "webhook": "http://127.0.0.1:1/told"}
+            answer = one.post("/runs", json=asked)
+            assert answer.status_code == status, answer.text
+
+
 def test_settings_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATEGRAPH_JWT_SECRET", "a-secret-of-thirty-two-bytes-or-more")
     secret, key = api_keys.make("ada")
@@ -123,6 +131,7 @@ def test_settings_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
             """
             cors = ["https://chat.example.com"]
             protocols = ["runs", "langgraph", "mcp"]
+            webhook_hosts = ["127.0.0.1"]
             drain_s = 5
             access_log = true
 
@@ -148,6 +157,7 @@ def test_settings_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     names = [type(each).__name__ for each in settings.auth]
     assert names == ["TrustedProxies", "ApiKeys", "OAuthResource", "Jwt"]
     assert (settings.limits.body_bytes, settings.limits.streams, settings.drain_s) == (1000, 100, 5.0)
+    assert settings.webhook_hosts == ("127.0.0.1",)
     with client(settings=settings) as one:
         assert one.get("/v1/threads").status_code == 401
         assert one.get("/v1/threads", headers={"X-Api-Key": secret}).status_code == 200
