@@ -243,11 +243,11 @@ class RunRoutes:
         )
 
     async def _waited(self, caller: Caller, run: RunRecord) -> AsyncGenerator[bytes, None]:
-        ended = await self._runs.wait(caller, run.run_id)
+        ended, values = await self._runs.outcome(caller, run.run_id)
         if ended.status in ("error", "timeout"):
             yield wire.encode({"__error__": frames.error_of(ended)})
         else:
-            yield wire.encode(_values(await self._runs.output(caller, run.run_id)))
+            yield wire.encode(_values(values))
 
 
 def _values(output: Any) -> Any:

@@ -120,6 +120,13 @@ class Runs(Protocol):
     async def output(self, caller: Caller, run_id: str) -> Any:
         """Wait for the end of a run and return the values of its thread; the values of before if the run failed."""
 
+    async def outcome(self, caller: Caller, run_id: str) -> tuple[RunRecord, Any]:
+        """Wait for the end of a run; return it, and the values of its thread, None if it failed.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
     def events(self, caller: Caller, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
         """Read the events of a run from any process, as they come, until `run.end`.
 

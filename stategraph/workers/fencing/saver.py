@@ -65,7 +65,8 @@ class FencedSaver(BaseCheckpointSaver[Any]):
     """
 
     def __init__(self, saver: Saver, guard: Guard, database: Database | None = None) -> None:
-        super().__init__(serde=saver.serde)
+        # Not by the constructor of the base class, which examines the serializer for 0.2 ms: the saver's has done it.
+        self.serde = saver.serde
         self.saver = saver
         self.guard = guard
         self._database = database

@@ -54,6 +54,14 @@ class LabelledRuns:
         """
         return await anyio.to_thread.run_sync(self._get, run_id)
 
+    async def with_last_event(self, run_id: str, type: str) -> tuple[LabelledRun, Sequence[bytes]]:
+        """Return a run, and once it has ended the payload of its newest event of a type, if it has one.
+
+        Raises:
+            UnknownRunError: There is none.
+        """
+        return await anyio.to_thread.run_sync(self._with_last_event, run_id, type)
+
     async def of_thread(
         self, thread_id: str, statuses: Sequence[RunStatus] = tuple(RunStatus), limit: int = 100, offset: int = 0
     ) -> list[LabelledRun]:
@@ -134,6 +142,16 @@ class LabelledRuns:
         if not (found := self._find(self._sql.labelled, run_id)):
             raise UnknownRunError(f"The registry has no run '{run_id}'")
         return found[0]
+
+    def _with_last_event(self, run_id: str, type: str) -> tuple[LabelledRun, Sequence[bytes]]:
+        self._operations.set_up()
+        with self._operations.database.transaction(write=False) as session:
+            if not (found := session.execute(self._sql.labelled, (run_id,))):
+                raise UnknownRunError(f"The registry has no run '{run_id}'")
+            run = _labelled(found[0])
+            ended = run.info.finished_at is not None
+            told = session.execute(self._sql.last_events, (run_id, type, 1)) if ended else ()
+        return run, [data for (data,) in told]
 
     def _find(self, statement: str, *parameters: object) -> list[LabelledRun]:
         self._operations.set_up()

@@ -90,15 +90,21 @@ class Wakes:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._event.set)
 
-    async def wait(self, timeout_s: float) -> None:
-        """Wait for the next wake-up, or for so long; a wake-up that came since the last wait counts."""
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for the next wake-up, or for so long; a wake-up that came since the last wait counts.
+
+        Returns:
+            Whether it was woken.
+        """
         if self._event is None:
             await anyio.sleep(timeout_s)
-            return
+            return False
         with anyio.move_on_after(timeout_s):
             await self._event.wait()
+        woken = self._event.is_set()
         self._event.clear()
         self.owes_look = False
+        return woken
 
 
 class Bus(Protocol):

@@ -181,6 +181,10 @@ class FakeService:
         await self.wait(caller, run_id)
         return next(each.data for each in reversed(self._runs[run_id].log) if each.type == "values")
 
+    async def outcome(self, caller: Caller, run_id: str) -> tuple[RunRecord, Any]:
+        run = await self.wait(caller, run_id)
+        return run, None if run.status == "error" else await self.output(caller, run_id)
+
     async def cancel(self, caller: Caller, run_id: str, *, action: str = "interrupt", wait: bool = False) -> None:
         await self.get(caller, run_id)
         run = self._runs[run_id]

@@ -20,6 +20,8 @@ from stategraph.server.service.port import (
     RunRecord,
     RunRequest,
 )
+from stategraph.workers.hosted.tails import Tails
+from stategraph.workers.wakeups.signals import Signal, SignalKind
 from tests.server.runs.graphs import ALL
 from tests.server.runs.world import World, world
 
@@ -218,6 +220,47 @@ async def test_a_second_run_is_refused_or_waits(here: World) -> None:
     assert (await ended(here, queued)).status == "success"
     assert [run.run_id for run in await here.runs.list(ANYONE, thread)] == [queued.run_id, waiting.run_id]
     assert [run.run_id for run in await here.runs.list(ANYONE, thread, status="success")] == [queued.run_id]
+
+
+async def test_who_waits_for_an_end_does_not_look_after_each_event(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    look, looked = here.registry.labelled.with_last_event, anyio.Event()
+
+    async def counted(run_id: str, type: str) -> Any:
+        looks.append(run_id)
+        found = await look(run_id, type)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(here.registry, "tails", Tails())
+    monkeypatch.setattr(here.registry.labelled, "with_last_event", counted)
+    run = await begun(here, "stops", {"wait": True}, await here.thread())
+    await until_it_waits(here, run)
+    records: list[RunRecord] = []
+
+    async def wait() -> None:
+        record, _ = await here.runs.outcome(ANYONE, run.run_id)
+        records.append(record)
+
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await looked.wait()
+            for _ in range(60):
+                here.registry.bus.publish([Signal(SignalKind.EVENTS, run.run_id, "")])
+                await anyio.sleep(0.005)
+            await here.runs.cancel(ANYONE, run.run_id)
+    assert records[0].status == "interrupted"
+    assert len(looks) < 20  # at first and at the end, and every 5 seconds in any case
+
+
+async def test_the_outcome_of_a_failed_run_has_no_values(here: World) -> None:
+    run = await begun(here, "broken", thread_id=await here.thread())
+    with anyio.fail_after(LIMIT_S):
+        record, values = await here.runs.outcome(ANYONE, run.run_id)
+    assert (record.status, values) == ("error", None)
 
 
 async def test_all_runs_in_a_status_are_stopped(here: World) -> None:

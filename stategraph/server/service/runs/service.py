@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from stategraph.constants import INTERRUPT
 from stategraph.server.service.graphs.served import ServedGraphs
@@ -37,12 +37,17 @@ from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import ThreadBusy, UnknownRunError
 from stategraph.workers.wakeups.signals import SignalKind
 
+T = TypeVar("T")
+
 #: Reason of a run that a client stopped.
 STOPPED: Final = "stopped by the client"
 
 #: How often someone who waits for the end of a run looks at it, if no signal comes.
 _LOOK_S: Final = 5.0
 _POLL_S: Final = 0.1
+
+#: The events that tell the values of a run.
+_VALUES: Final = "values"
 
 #: How many of the newest values are looked through for questions.
 _MOST_QUESTIONS: Final = 100
@@ -208,15 +213,28 @@ class RegistryRuns:
 
     async def wait(self, caller: Caller, run_id: str) -> RunRecord:
         """Wait for the end of a run, see `port.Runs.wait`."""
-        await self._seen(caller, run_id, "read")
-        return record_of(await self._ended(run_id), self.registry)
+        await self._may_read(caller, run_id)
+        ended, _ = await self._ended(run_id)
+        return record_of(ended, self.registry)
 
     async def output(self, caller: Caller, run_id: str) -> Any:
         """Wait for the end of a run and return its values, see `port.Runs.output`."""
-        await self._seen(caller, run_id, "read")
-        run = await self._ended(run_id)
+        await self._may_read(caller, run_id)
+        return await self._values(caller, *await self._ended(run_id))
+
+    async def outcome(self, caller: Caller, run_id: str) -> tuple[RunRecord, Any]:
+        """Wait for the end of a run and return it with its values, see `port.Runs.outcome`."""
+        await self._may_read(caller, run_id)
+        ended, told = await self._ended(run_id)
+        run = record_of(ended, self.registry)
+        failed = run.status in ("error", "timeout")
+        return run, None if failed else await self._values(caller, ended, told)
+
+    async def _values(self, caller: Caller, run: LabelledRun, told: Sequence[bytes]) -> Any:
+        """Return the values of a run that has ended, from its newest ones."""
         asks = run.info.status is RunStatus.INTERRUPTED
-        told = await self.registry.labelled.last_events(run_id, "values", _MOST_QUESTIONS if asks else 1)
+        if asks:
+            told = await self.registry.labelled.last_events(run.info.run_id, _VALUES, _MOST_QUESTIONS)
         values = [self.registry.load(each) for each in reversed(told)]
         if values:
             return (_asked(values) if asks else None) or values[-1]
@@ -225,8 +243,7 @@ class RegistryRuns:
 
     async def events(self, caller: Caller, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
         """Read the events of a run, see `port.Runs.events`."""
-        if self._begun.get(run_id) is not caller:
-            await self._seen(caller, run_id, "read")
+        await self._may_read(caller, run_id)
         try:
             async for event in attach(self.registry, run_id, after_seq):
                 yield event
@@ -293,15 +310,18 @@ class RegistryRuns:
         run_id = run.info.run_id
         await self.registry.cancel(run_id, ROLLED_BACK if action == "rollback" else STOPPED)
         if action == "rollback":
-            ending = self._erasing.erase_soon(self._ended(run_id))
+            ending = self._erasing.erase_soon(self._end_of(run_id))
             if wait:
                 await asyncio.shield(ending)
         elif wait:
             await self._ended(run_id)
 
     async def _found(self, run_id: str) -> LabelledRun:
+        return await self._known(self.registry.labelled.get(run_id))
+
+    async def _known(self, looking: Awaitable[T]) -> T:
         try:
-            return await self.registry.labelled.get(run_id)
+            return await looking
         except UnknownRunError as error:
             raise NotFoundError("Run not found") from error
         except StoreUnavailableError as error:
@@ -319,6 +339,15 @@ class RegistryRuns:
             raise NotFoundError("Run not found") from None
         return run
 
+    async def _end_of(self, run_id: str) -> LabelledRun:
+        run, _ = await self._ended(run_id)
+        return run
+
+    async def _may_read(self, caller: Caller, run_id: str) -> None:
+        """Make sure that a caller may read a run; who has just begun it may."""
+        if self._begun.get(run_id) is not caller:
+            await self._seen(caller, run_id, "read")
+
     async def _may(self, caller: Caller, run: LabelledRun) -> bool:
         try:
             await self._seen(caller, run.info.run_id, "update")
@@ -326,13 +355,21 @@ class RegistryRuns:
             return False
         return True
 
-    async def _ended(self, run_id: str) -> LabelledRun:
-        """Wait for the end of a run."""
-        bus = self.registry.bus
+    async def _ended(self, run_id: str) -> tuple[LabelledRun, Sequence[bytes]]:
+        """Wait for the end of a run; return it, and its newest values.
+
+        While an attempt of it goes on in this process, what the attempt tells is no reason to look for an end: its
+        last signal comes when it is over.
+        """
+        bus, tails = self.registry.bus, self.registry.tails
         with bus.watch([(SignalKind.EVENTS, run_id)]) as wakes:
-            while (run := await self._found(run_id)).info.finished_at is None:
-                await wakes.wait(_LOOK_S if bus.is_live else _POLL_S)
-        return run
+            while True:
+                run, told = await self._known(self.registry.labelled.with_last_event(run_id, _VALUES))
+                if run.info.finished_at is not None:
+                    return run, told
+                woken = await wakes.wait(look_s := _LOOK_S if bus.is_live else _POLL_S)
+                while woken and tails is not None and tails.get(run_id) is not None:
+                    woken = await wakes.wait(look_s)
 
 
 def _asked(told: Iterable[Any]) -> Any:
