@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from stategraph.errors import TransferError
@@ -17,7 +18,9 @@ from stategraph.workers.eventlog import attach
 from stategraph.workers.hosted.options import RunOptions
 from stategraph.workers.hosted.sources import GraphMaker, StoredRun
 from stategraph.workers.leases import RunStatus
+from stategraph.workers.registry.port import Session
 from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.values import ThreadBusy
 from stategraph.workers.wakeups.local import LocalBus
 from stategraph.workers.worker import Worker, WorkerSettings
 from tests.workers import app
@@ -167,3 +170,31 @@ async def test_readers_and_workers_of_one_process_are_woken_at_once(tmp_path: Pa
                 worker.drain()
     finally:
         await registry.aclose()
+
+
+async def test_what_is_prepared_for_a_run_is_stored_with_it_or_not_at_all(registry: RunRegistry) -> None:
+    sql = registry.operations.database.sql
+
+    def prepare(session: Session) -> dict[str, Any]:
+        session.change(sql.add_fence, ("beside",))
+        return {"metadata": {"of": "preparing"}}
+
+    def is_there() -> bool:
+        with registry.operations.database.transaction(write=False) as session:
+            return bool(session.execute(sql.check_fence, ("beside",)))
+
+    def refuse(session: Session) -> dict[str, Any]:
+        prepare(session)
+        raise LookupError("no such thread")
+
+    with pytest.raises(LookupError, match="no such thread"):
+        await submitted(registry, prepare=refuse)
+    assert not await registry.list() and not await anyio.to_thread.run_sync(is_there)
+    run_id = await submitted(registry)
+    with pytest.raises(ThreadBusy):
+        await submitted(registry, prepare=prepare)
+    assert not await anyio.to_thread.run_sync(is_there)
+    later = await submitted(registry, prepare=prepare, on_conflict="enqueue")
+    assert await anyio.to_thread.run_sync(is_there)
+    assert (await registry.labelled.get(later)).config == {"metadata": {"of": "preparing"}}
+    assert (await registry.labelled.get(run_id)).config == {}

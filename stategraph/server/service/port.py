@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -39,6 +39,7 @@ from stategraph.server.service.values import (
 )
 from stategraph.types import StateSnapshot
 from stategraph.workers.eventlog import LoggedEvent
+from stategraph.workers.registry.port import Session
 
 __all__ = (
     "ANYONE",
@@ -356,8 +357,28 @@ class Threads(Protocol):
             RefusedError: The caller may not.
         """
 
-    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Note with which assistant and config a thread is run; return the thread's metadata."""
+    async def admit(self, caller: Caller, thread_id: str, value: dict[str, Any]) -> Callable[[Session], bool]:
+        """Ask whether a caller may run something on a thread.
+
+        Args:
+            caller: Who asks.
+            thread_id: The thread.
+            value: What the caller's `authorize` is given, and may change.
+
+        Returns:
+            Called in a transaction, says whether the thread is there for this caller.
+
+        Raises:
+            RefusedError: The caller may not.
+        """
+
+    def use(
+        self, session: Session, thread_id: str, assistant: Assistant, config: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Note, in a transaction, with which assistant and config a thread is run; return the thread's metadata."""
+
+    def tell(self, thread_id: str) -> None:
+        """Wake those in this process who wait for a run of a thread."""
 
     async def runs_after(
         self, caller: Caller, thread_id: str, number: int, wait_s: float = 0.0

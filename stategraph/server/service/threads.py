@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -134,14 +134,16 @@ class ThreadService:
             graph_id = graph_needed(self._states.graph_of(value["metadata"]), name)
         row = Row(name, 0.0, 0.0, owner=caller.identity or None, metadata=value["metadata"])
 
-        def add(session: Session) -> bool:
+        visible = self._rows.visible(name, None)
+
+        def add(session: Session) -> Found | None:
             if not self._rows.add(session, row):
-                return False
+                return None
             if life is not None:
                 self._rows.live(session, name, *life)
-            return True
+            return self._rows.find(session, visible)
 
-        if not await self._tables.write(add):
+        if (added := await self._tables.write(add)) is None:
             return await self._existing(name, filter, if_exists)
         if supersteps and graph_id is not None:
             try:
@@ -150,7 +152,8 @@ class ThreadService:
                 with anyio.CancelScope(shield=True):
                     await self._erase(name)
                 raise
-        return (await self._found(self._rows.visible(name, None), name)).thread
+            added = await self._found(visible, name)
+        return (await self._fresh(added)).thread
 
     async def _existing(self, thread_id: str, filter: Filter | None, if_exists: str) -> Thread:
         if if_exists == "do_nothing":
@@ -212,18 +215,24 @@ class ThreadService:
         settled = _settled(state, run, found.last or 0)
         await self._tables.write(lambda session: self._rows.settle(session, thread_id, settled))
 
-    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Note with which assistant and config a thread is run; return the thread's metadata."""
+    async def admit(self, caller: Caller, thread_id: str, value: dict[str, Any]) -> Callable[[Session], bool]:
+        """Ask whether a caller may run something on a thread; see `port.Threads.admit`."""
+        value.setdefault("thread_id", thread_id)
+        where = self._rows.visible(thread_id, await caller.authorize("threads", "create_run", value))
+        return lambda session: self._rows.exists(session, where)
+
+    def use(
+        self, session: Session, thread_id: str, assistant: Assistant, config: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Note with which assistant and config a thread is run; see `port.Threads.use`."""
         metadata = {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+        merged = self._rows.merge(session, thread_id, metadata)
+        self._rows.use(session, thread_id, config)
+        return merged
 
-        def use(session: Session) -> Mapping[str, Any]:
-            merged = self._rows.merge(session, thread_id, metadata)
-            self._rows.use(session, thread_id, config)
-            return merged
-
-        found = await self._tables.write(use)
+    def tell(self, thread_id: str) -> None:
+        """Wake those in this process who wait for a run of a thread."""
         self._notices.tell(thread_id)
-        return found
 
     async def runs_after(
         self, caller: Caller, thread_id: str, number: int, wait_s: float = 0.0

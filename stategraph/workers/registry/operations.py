@@ -7,10 +7,10 @@ transaction has been committed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
 
 from stategraph.engine import ports
 from stategraph.errors import ConfigurationError
@@ -34,6 +34,9 @@ from stategraph.workers.registry.values import (
 )
 from stategraph.workers.wakeups.bus import Bus, Polling
 from stategraph.workers.wakeups.signals import Signal, SignalKind
+
+#: Called in the transaction that adds a run; returns the config of the run.
+Prepare: TypeAlias = Callable[[Session], Mapping[str, Any]]
 
 ATTEMPT_EVENT: Final = "run.attempt"
 END_EVENT: Final = "run.end"
@@ -141,47 +144,63 @@ class RegistryOperations:
 
     # For hosts.
 
-    def submit(self, run: Submission, on_conflict: OnConflict, answers: str | None = None) -> str:
+    def submit(
+        self, run: Submission, on_conflict: OnConflict, answers: str | None = None, prepare: Prepare | None = None
+    ) -> str:
         """Add a run; see `RunRegistry.submit`.
 
         Args:
             run: The run.
             on_conflict: What to do if its thread has others.
             answers: The run that waits for the answer which this one has; None if there is none.
+            prepare: Called first in the transaction, and returns the config of the run; None: it is the run's.
 
         Raises:
             IllegalRunMove: The thread has gone on since that run asked.
         """
         self.set_up()
-        run_id = run.run_id or new_ulid()
-        with self._change() as change:
-            session = change.session
-            if self._sql.thread_lock is not None:
-                session.execute(self._sql.thread_lock, (run.thread_id,))
-            if known := session.execute(self._sql.show, (run_id,)):
-                if known[0][1] != run.thread_id:
-                    raise ValueError(f"Run '{run_id}' is there already, on thread '{known[0][1]}': use another run_id")
-                return run_id
-            session.change(self._sql.add_fence, (run.thread_id,))
-            rollback_of = run.rollback_of
-            active = session.execute(self._sql.lives_of_thread, (run.thread_id,))
-            if active and on_conflict == "reject":
-                ids = [row[0] for row in active]
-                raise ThreadBusy(
-                    f"Thread '{run.thread_id}' is busy with run '{ids[0]}': wait for it, cancel it, or submit with "
-                    "on_conflict='enqueue', 'interrupt' or 'rollback'",
-                    thread_id=run.thread_id,
-                    run_ids=ids,
-                )
-            if answers is not None:
-                self._check_waits(session, answers)
-            if on_conflict in ("interrupt", "rollback"):
-                taken_back = self._stop_all(change, active, f"{on_conflict} by run {run_id}")
-                rollback_of = (taken_back if on_conflict == "rollback" else None) or rollback_of
-            session.change(self._sql.add_run, _values(run, run_id, rollback_of))
-            if not run.delay_s:
-                change.signals.append(Signal(SignalKind.WORK, run.queue, run.tenant))
-        return run_id
+        named = replace(run, run_id=run.run_id or new_ulid())
+        for tries in range(1, _TRIES + 1):
+            try:
+                with self._change() as change:
+                    self._add(change, named, on_conflict, answers, prepare)
+                break
+            except ConflictError:
+                if tries == _TRIES:
+                    raise
+        return named.run_id
+
+    def _add(
+        self, change: _Change, run: Submission, on_conflict: OnConflict, answers: str | None, prepare: Prepare | None
+    ) -> None:
+        session, run_id = change.session, run.run_id
+        if self._sql.thread_lock is not None:
+            session.execute(self._sql.thread_lock, (run.thread_id,))
+        if prepare is not None:
+            run = replace(run, config=prepare(session))
+        if known := session.execute(self._sql.show, (run_id,)):
+            if known[0][1] != run.thread_id:
+                raise ValueError(f"Run '{run_id}' is there already, on thread '{known[0][1]}': use another run_id")
+            return
+        session.change(self._sql.add_fence, (run.thread_id,))
+        rollback_of = run.rollback_of
+        active = session.execute(self._sql.lives_of_thread, (run.thread_id,))
+        if active and on_conflict == "reject":
+            ids = [row[0] for row in active]
+            raise ThreadBusy(
+                f"Thread '{run.thread_id}' is busy with run '{ids[0]}': wait for it, cancel it, or submit with "
+                "on_conflict='enqueue', 'interrupt' or 'rollback'",
+                thread_id=run.thread_id,
+                run_ids=ids,
+            )
+        if answers is not None:
+            self._check_waits(session, answers)
+        if on_conflict in ("interrupt", "rollback"):
+            taken_back = self._stop_all(change, active, f"{on_conflict} by run {run_id}")
+            rollback_of = (taken_back if on_conflict == "rollback" else None) or rollback_of
+        session.change(self._sql.add_run, _values(run, run_id, rollback_of))
+        if not run.delay_s:
+            change.signals.append(Signal(SignalKind.WORK, run.queue, run.tenant))
 
     def _check_waits(self, session: Session, run_id: str) -> None:
         """Refuse an answer to a question that is settled: the next question of the thread would get it."""

@@ -23,7 +23,7 @@ from stategraph.workers.leases import LeaseSettings, RunStatus
 from stategraph.workers.registry import erasing
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.labelled import LabelledRuns
-from stategraph.workers.registry.operations import RegistryOperations
+from stategraph.workers.registry.operations import Prepare, RegistryOperations
 from stategraph.workers.registry.pruning import PAUSE_S, Pruned, Pruning
 from stategraph.workers.registry.roster import Roster
 from stategraph.workers.registry.values import (
@@ -142,6 +142,7 @@ class RunRegistry:
         options: RunOptions | None = None,
         labels: Mapping[str, object] | None = None,
         kept_s: float | None = None,
+        prepare: Prepare | None = None,
     ) -> str:
         """Add a run, to be executed by any worker.
 
@@ -166,6 +167,9 @@ class RunRegistry:
             labels: JSON that is kept with it for the host, see `labelled`.
             kept_s: Seconds after its end for which the host keeps its thread; None: for good. The host deletes it,
                 `labelled.temporary_threads` says when.
+            prepare: Called first in the transaction that adds the run, in another thread, and again if that has to be
+                repeated. Returns the config of the run, in place of `config`; what it changes in the database is
+                stored with the run, or not at all if it raises or the run is refused. None: there is nothing to do.
 
         Returns:
             The run's id.
@@ -203,7 +207,7 @@ class RunRegistry:
             labels=labels,
             kept_s=kept_s,
         )
-        return await _in_thread(self.operations.submit, run, on_conflict)
+        return await _in_thread(self.operations.submit, run, on_conflict, None, prepare)
 
     async def get(self, run_id: str) -> RunInfo:
         """Look at a run.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,7 +64,17 @@ class Threads:
         if row is None or (caller.identity and row["owner"] != caller.identity):
             raise NotFoundError("no such thread")
 
-    async def used(self, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def admit(self, caller: Caller, thread_id: str, value: dict[str, Any]) -> Callable[[Any], bool]:
+        def is_there(session: Any) -> bool:
+            row = self.rows.get(thread_id)
+            return row is not None and (not caller.identity or row["owner"] == caller.identity)
+
+        return is_there
+
+    def tell(self, thread_id: str) -> None:
+        pass
+
+    def use(self, session: Any, thread_id: str, assistant: Assistant, config: Mapping[str, Any]) -> Mapping[str, Any]:
         self.graph_of[thread_id] = assistant.graph_id
         return {}
 

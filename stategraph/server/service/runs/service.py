@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from stategraph.constants import INTERRUPT
@@ -32,7 +33,7 @@ from stategraph.server.service.runs.webhooks import Webhooks
 from stategraph.workers.eventlog import attach
 from stategraph.workers.leases import ENDED, RunStatus
 from stategraph.workers.registry.labelled import LabelledRun
-from stategraph.workers.registry.port import StoreUnavailableError
+from stategraph.workers.registry.port import Session, StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import ThreadBusy, UnknownRunError
 from stategraph.workers.wakeups.signals import SignalKind
@@ -97,32 +98,46 @@ class RegistryRuns:
             await self.check_webhook(request.webhook)
         ids = requests.ids_of(request)
         metadata = requests.metadata_of(request, assistant)
-        if request.thread_id is None:
-            await self._check_checkpoint(request, ids.thread_id)
-        metadata = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
-        if request.thread_id is not None:
-            await self._check_checkpoint(request, ids.thread_id)
+        await self._check_checkpoint(caller, request, ids.thread_id)
+        metadata, is_there = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
         if request.webhook and self._webhooks is not None:
             await self._webhooks.add(ids.run_id, request.webhook)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
-        of_thread = await self._threads.used(ids.thread_id, assistant, config)
-        if request.thread_id is not None:
-            config["metadata"] = {**of_thread, **config["metadata"]}
+        of_run, submitted = config["metadata"], config
+
+        def prepare(session: Session) -> Mapping[str, Any]:
+            """Look for the thread, and note its use, in the transaction that adds the run."""
+            nonlocal submitted
+            if is_there is not None and not is_there(session):
+                raise NotFoundError("Thread or assistant not found.")
+            of_thread = self._threads.use(session, ids.thread_id, assistant, config)
+            if request.thread_id is not None:
+                submitted = {**config, "metadata": {**of_thread, **of_run}}
+            return submitted
+
+        submit = partial(
+            self.registry.submit,
+            ids.thread_id,
+            given,
+            target=self._graphs.target(assistant.graph_id),
+            on_conflict=request.multitask_strategy,
+            run_id=ids.run_id,
+            context=context or None,
+            delay_s=request.after_seconds,
+            tenant=caller.identity,
+            options=requests.options_of(request),
+            labels=requests.labels_of(request, assistant, metadata),
+            kept_s=requests.KEPT_S if requests.is_temporary(request) else None,
+            prepare=prepare,
+        )
         try:
-            await self.registry.submit(
-                ids.thread_id,
-                given,
-                target=self._graphs.target(assistant.graph_id),
-                on_conflict=request.multitask_strategy,
-                run_id=ids.run_id,
-                config=config,
-                context=context or None,
-                delay_s=request.after_seconds,
-                tenant=caller.identity,
-                options=requests.options_of(request),
-                labels=requests.labels_of(request, assistant, metadata),
-                kept_s=requests.KEPT_S if requests.is_temporary(request) else None,
-            )
+            try:
+                await submit()
+            except NotFoundError:
+                if request.if_not_exists == "reject":
+                    raise
+                await self._threads.create(caller, thread_id=ids.thread_id, if_exists="do_nothing")
+                await submit()
         except ThreadBusy as error:
             raise ConflictError(
                 "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
@@ -131,17 +146,22 @@ class RegistryRuns:
             raise UnavailableError("The database is away; nothing is known of the run") from error
         except (ValueError, TypeError) as error:
             raise InvalidError(str(error)) from error
+        self._threads.tell(ids.thread_id)
         if request.run_id:  # it may have been asked for before
             return record_of(await self._found(ids.run_id), self.registry)
         self._begun[ids.run_id] = caller
         if len(self._begun) > _KNOWN:
             del self._begun[next(iter(self._begun))]
-        return requests.record_of(request, assistant, ids, metadata, (config, context))
+        return requests.record_of(request, assistant, ids, metadata, (submitted, context))
 
-    async def _check_checkpoint(self, request: RunRequest, thread_id: str) -> None:
-        """Make sure that the checkpoint is there at which the run is to begin."""
+    async def _check_checkpoint(self, caller: Caller, request: RunRequest, thread_id: str) -> None:
+        """Make sure that the checkpoint is there at which the run is to begin, on a thread that the caller sees."""
         place = requests.checkpoint_of(request)
-        if "checkpoint_id" in place and not await self._threads.has_checkpoint(thread_id, place):
+        if "checkpoint_id" not in place:
+            return
+        if request.thread_id is not None:
+            await self._threads.check(caller, thread_id, "read", {"thread_id": thread_id})
+        if not await self._threads.has_checkpoint(thread_id, place):
             on = f"Thread '{thread_id}'" if request.thread_id is not None else "The thread of a run without one"
             raise NotFoundError(
                 f"{on} has no checkpoint '{place['checkpoint_id']:.100}': its history lists those that it has. Without "
@@ -171,8 +191,12 @@ class RegistryRuns:
 
     async def _admit(
         self, caller: Caller, request: RunRequest, ids: requests.Ids, metadata: Mapping[str, Any], assistant_id: str
-    ) -> dict[str, Any]:
-        """Make sure of the thread, and that the caller may run something on it; return the metadata of the run."""
+    ) -> tuple[dict[str, Any], Callable[[Session], bool] | None]:
+        """Make sure that the caller may run something on the thread, and make one for a stateless run.
+
+        Returns:
+            The metadata of the run, and what says in a transaction whether the thread is there; None: it is.
+        """
         value: dict[str, Any] = {
             "thread_id": ids.thread_id,
             "assistant_id": assistant_id,
@@ -189,15 +213,9 @@ class RegistryRuns:
             allowed = await caller.authorize("threads", "create_run", value)
             owner = {**_equalities(allowed), **_added(metadata, value["metadata"])}
             await self._threads.create(Caller(caller.identity), thread_id=ids.thread_id, metadata=owner)
-            return dict(value["metadata"])
-        try:
-            await self._threads.check(caller, ids.thread_id, "create_run", value)
-        except NotFoundError:
-            if request.if_not_exists == "reject":
-                raise NotFoundError("Thread or assistant not found.") from None
-            await self._threads.create(caller, thread_id=ids.thread_id, if_exists="do_nothing")
-            await self._threads.check(caller, ids.thread_id, "create_run", value)
-        return dict(value["metadata"])
+            return dict(value["metadata"]), None
+        is_there = await self._threads.admit(caller, ids.thread_id, value)
+        return dict(value["metadata"]), is_there
 
     async def get(self, caller: Caller, run_id: str, thread_id: str | None = None) -> RunRecord:
         """Look at a run, see `port.Runs.get`."""
