@@ -16,7 +16,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load workers interop savers acs runs instrumentation server judges fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server judges fuzz fuzz-nightly properties vocabulary lock mutants \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -114,6 +114,9 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 
 load: bench-env load-env ## Many runs and token streams at once on both engines, other engines beside them (ARGS='--only tokens --rounds 3')
 	$(PYTHON) -m benchmarks.load --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
+
+load-server: server-env ## Our server beside LangGraph's development server: runs/s, first byte, open readers (ARGS='--quick', ARGS=--alone)
+	.venv-server/bin/python -m benchmarks.server $(ARGS)
 
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)

@@ -1,16 +1,19 @@
 """Our server beside LangGraph's development server: the same graph, the same client, one after the other.
 
-    .venv-server/bin/python -m benchmarks.server              both servers; needs `make server-env`
-    .venv-server/bin/python -m benchmarks.server --quick      a few runs of each, to see that it works
+    make load-server                     both servers
+    make load-server ARGS=--quick        a few runs of each, to see that it works
+    make load-server ARGS=--alone        our server only
 
 Our server keeps its runs in a SQLite file; LangGraph's development server, in memory. Figures of one server are taken
-alone on the machine, in turns. Exits with 1 if a run does not end well, never because of a figure.
+alone on the machine, in turns. The processor time of a run is that of all processes of the server, for a new thread and
+the run on it. Exits with 1 if a run does not end well, never because of a figure.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
@@ -71,9 +74,10 @@ async def measure(server: Server, size: int, quick: bool) -> dict[str, float]:
             "new thread, ms": 1e3 * await median(lambda: thread(client), size // 3),
             "run to first byte, ms": 1e3 * await median(lambda: first_byte(client), max(3, size // 15)),
         }
-        began = time.perf_counter()
+        began, used = time.perf_counter(), processor_s(server.process.pid)
         await together(lambda: whole(client), size, 32)
         found["runs of 3 nodes per s"] = size / (time.perf_counter() - began)
+        found["processor time of a run, ms"] = 1e3 * (processor_s(server.process.pid) - used) / size
         found |= await with_readers(client, server, 20 if quick else READERS)
     return found
 
@@ -135,6 +139,19 @@ async def with_readers(client: httpx.AsyncClient, server: Server, readers: int) 
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return {f"memory with {readers:,} open readers, MB": taken}
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a session has used, in seconds: of the process that leads it, and its others."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+        if int(fields[3]) == pid:  # fields count from the state, the third one (proc_pid_stat(5))
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def rss_mb(pid: int) -> float:
