@@ -70,8 +70,12 @@ def judged(judge: Judge, *, references: bool) -> Iterator[tuple[str, Sequence[st
     with tempfile.TemporaryDirectory(prefix="stategraph-judges-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
         python, of_server = environment(judge.requirements), environment(judge.server_requirements)
-        graphs = judge.graphs() if callable(judge.graphs) else judge.graphs
-        url = stack.enter_context(servers.ours(of_server, folder / "ours", graphs, judge.settings))
+        server: Any = judge.server
+        if server is None:
+            graphs = judge.graphs() if callable(judge.graphs) else judge.graphs
+            url = stack.enter_context(servers.ours(of_server, folder / "ours", graphs, judge.settings))
+        else:
+            url = stack.enter_context(server(folder / "ours", of_server))
         own = judge.judge(Asked(url, python, made(folder / "judge")))
         others: dict[str, Verdict] = {}
         if references and judge.reference is not None:

@@ -77,6 +77,7 @@ class Judge:
         requirements: The file of its environment below `requirements`, without an ending; empty: that of development.
         server_requirements: The environment in which our server runs; empty: that of development.
         settings: Options of `stategraph serve` that it needs.
+        server: Starts our server in place of `stategraph serve`, as `reference` does; None: that command does.
         reference: Starts the reference, a context manager that yields an address; None: there is none here.
     """
 
@@ -86,6 +87,7 @@ class Judge:
     requirements: str = ""
     server_requirements: str = ""
     settings: Sequence[str] = ()
+    server: Callable[..., object] | None = None
     reference: Callable[..., object] | None = None
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -92,11 +93,11 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def server(command: str, port: int) -> Iterator[None]:
-    """Start a server, wait until it listens, and end it with the block."""
+def server(command: str, port: int, log: IO[bytes] | None = None) -> Iterator[None]:
+    """Start a server, wait until it listens, and end it with the block; what it prints goes to the log."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    process = subprocess.Popen([*command.split(), str(port)], cwd=ROOT, env=environment)
+    process = subprocess.Popen([*command.split(), str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         ends_at = time.monotonic() + TIMEOUT_S
         while not listens(port):

@@ -90,12 +90,22 @@ def said(*parts: Any) -> Any:
     return reply(*parts, usage=USAGE)
 
 
-def tool_agent(*replies: Any, tools: Sequence[Any] = (search, delete), asks: bool = False) -> StateGraph[Any]:
-    """Return a graph of a model that may call tools; if it asks, a person decides about `delete`."""
+def tool_agent(
+    *replies: Any, tools: Sequence[Any] = (search, delete), asks: bool = False, anew: bool = False
+) -> StateGraph[Any]:
+    """Return a graph of a model that may call tools; if it asks, a person decides about `delete`.
+
+    The replies are given once, or anew to each message of the user.
+    """
     model = ScriptedChatModel(replies=list(replies)).bind_tools(list(tools))
 
     async def think(state: Talk) -> Any:
-        return {"messages": [await model.ainvoke(state["messages"])]}
+        if not anew:
+            return {"messages": [await model.ainvoke(state["messages"])]}
+        kinds = [each.type for each in state["messages"]]
+        number = kinds[::-1][: kinds[::-1].index("human")].count("ai")
+        next_one = ScriptedChatModel(replies=[replies[number]]).bind_tools(list(tools))
+        return {"messages": [await next_one.ainvoke(state["messages"])]}
 
     def review(state: Talk) -> Any:
         calls = [each for each in state["messages"][-1].tool_calls if each["name"] == "delete"]
@@ -115,11 +125,12 @@ def tool_agent(*replies: Any, tools: Sequence[Any] = (search, delete), asks: boo
     return builder.add_edge("tools", "think")
 
 
-def looking_up() -> Any:
+def looking_up(*, anew: bool = False) -> Any:
     """Return an agent that thinks, calls two tools at once, and answers."""
     return tool_agent(
         said(Think("What may it be?"), "I look it up.", call("search", word="a"), call("search", word="b")),
         said("It is a and b."),
+        anew=anew,
     )
 
 
@@ -138,9 +149,8 @@ def branches() -> Any:
     """Return a graph of which three branches stream at the same time, and a fourth returns a whole message."""
 
     def speaker(words: str) -> Any:
-        model = ScriptedChatModel(replies=[said(words)])
-
         async def speak(state: Talk) -> Any:
+            model = ScriptedChatModel(replies=[said(words)])
             return {"messages": [await model.ainvoke(state["messages"])]}
 
         return speak
@@ -164,9 +174,9 @@ def spread() -> Any:
     return StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, send, ["speak"])
 
 
-def agent_as_tool() -> Any:
+def agent_as_tool(*, anew: bool = False) -> Any:
     """Return an agent of which a tool is an agent itself."""
-    inner = looking_up().compile()
+    inner = looking_up(anew=anew).compile()
 
     @tool
     async def ask_expert(question: str) -> str:
@@ -177,6 +187,7 @@ def agent_as_tool() -> Any:
         said("I ask.", call("ask_expert", question="what is it?")),
         said("The expert knows."),
         tools=[ask_expert],
+        anew=anew,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,10 @@ from tests.server.protocols.logs import said
 from tests.server.protocols.serving import served
 
 pytestmark = pytest.mark.anyio
+
+#: The address of a server that has `graphs`, from `make judges`; None: one is started here. Tests do not see
+#: the variable, so it is read before them.
+ADDRESS = os.environ.get("STATEGRAPH_OPENAI_ADDRESS")
 
 TOOL = {"name": "confirm", "description": "Ask.", "parameters": {"type": "object", "properties": {}}}
 
@@ -76,15 +81,15 @@ def slow() -> Any:
 def deleting() -> Any:
     """Return an agent that asks before it deletes two files."""
     calls = said("I delete.", call("delete", name="a.txt"), call("delete", name="b.txt"))
-    return logs.tool_agent(calls, said("Done."), asks=True)
+    return logs.tool_agent(calls, said("Done."), asks=True, anew=True)
 
 
-@pytest.fixture
-def address() -> Iterator[str]:
-    graphs = {
-        "agent": logs.looking_up(),
+def graphs() -> dict[str, Any]:
+    """Return the graphs that are called, by their ids."""
+    builders = {
+        "agent": logs.looking_up(anew=True),
         "branches": logs.branches(),
-        "expert": logs.agent_as_tool(),
+        "expert": logs.agent_as_tool(anew=True),
         "counting": counting(),
         "client-tool": with_client_tool(),
         "asking": asking(),
@@ -92,7 +97,15 @@ def address() -> Iterator[str]:
         "slow": slow(),
         "deleting": deleting(),
     }
-    with served({name: graph.compile() for name, graph in graphs.items()}) as found:
+    return {name: builder.compile() for name, builder in builders.items()}
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    if ADDRESS:
+        yield f"{ADDRESS}/v1"
+        return
+    with served(graphs()) as found:
         yield f"{found}/v1"
 
 
