@@ -131,6 +131,7 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     config = arguments.config
     if config is None and arguments.target is None and Path(_CONFIG).is_file():
         config = _CONFIG
+    settings = _settings(arguments)
     target = imported(arguments.target).path if arguments.target else None
     try:
         serve(
@@ -142,9 +143,9 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
             store=arguments.store if arguments.store == "memory" else checked_store(arguments.store),
             files=arguments.files,
             drain_s=arguments.drain,
-            settings=_settings(arguments),
+            settings=settings,
             is_open=arguments.i_know_this_is_open,
-            execution=_execution(arguments, config, target),
+            execution=_execution(arguments, config, target, settings),
             say=write,
         )
     except OpenServerError as error:
@@ -155,7 +156,9 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _execution(arguments: argparse.Namespace, config: str | None, target: str | None) -> Execution | None:
+def _execution(
+    arguments: argparse.Namespace, config: str | None, target: str | None, settings: Settings
+) -> Execution | None:
     """Return what executes the runs: processes of workers, if there are to be any."""
     from stategraph.server.serving import Execution
 
@@ -163,7 +166,9 @@ def _execution(arguments: argparse.Namespace, config: str | None, target: str | 
         return None
     from stategraph.cli.served import processes
 
-    return Execution(capacity=0, beside=processes(arguments.workers, config=config, target=target))
+    return Execution(
+        capacity=0, beside=processes(arguments.workers, config=config, target=target, leases=settings.leases)
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

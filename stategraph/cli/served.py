@@ -16,6 +16,7 @@ from stategraph.cli.progress import Progress
 from stategraph.cli.stopping import drain_at_eof, obeying_signals
 
 if TYPE_CHECKING:
+    from stategraph.workers.leases import LeaseSettings
     from stategraph.workers.worker import Worker
 
 
@@ -26,17 +27,21 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="TARGET", help="execute runs of a server's target, as 'serve' takes it")
 
 
-def processes(number: int, *, config: str | None, target: str | None) -> Callable[[str], Awaitable[None]]:
+def processes(
+    number: int, *, config: str | None, target: str | None, leases: LeaseSettings
+) -> Callable[[str], Awaitable[None]]:
     """Return what keeps processes of workers running for the database of a server, until it is cancelled.
 
     Args:
         number: How many.
         config: The server's langgraph.json.
         target: The import path of the server's target.
+        leases: How long their leases last.
     """
     command = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
     command += ["--config", config] if config is not None else []
     command += ["--target", target] if target is not None else []
+    command += ["--lease", str(leases.lease_s), "--heartbeat", str(leases.heartbeat_s)]
 
     async def run(url: str) -> None:
         from stategraph.cli.fleet import Fleet
@@ -52,15 +57,18 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.server.application import Served, graphs_of, name_of
     from stategraph.server.hosting import executing
     from stategraph.server.settings import Settings
+    from stategraph.workers.leases import LeaseSettings
     from stategraph.workers.worker import WorkerSettings
 
+    heartbeat_s = arguments.lease / 3 if arguments.heartbeat is None else arguments.heartbeat
+    leases = LeaseSettings(lease_s=arguments.lease, heartbeat_s=heartbeat_s)
     loaded = None
     if arguments.target is not None:
         from stategraph.dev import loading
 
         loaded = loading.load(arguments.target)
     served = Served(loaded, graphs_of(arguments.config), name_of(arguments.target, loaded), Settings())
-    hosting = served.hosting(store_of(arguments), capacity=arguments.capacity, drain_s=arguments.drain)
+    hosting = served.hosting(store_of(arguments), capacity=arguments.capacity, drain_s=arguments.drain, leases=leases)
     if hosting is None:
         return 0
     progress = Progress(output)

@@ -185,7 +185,12 @@ def application(
         **options: As of `Hosting`.
     """
     settings, metrics = _with_handlers(served, studio=studio), Metrics()
-    chosen = {"drain_s": settings.drain_s, "webhook_hosts": settings.webhook_hosts, **options}
+    chosen = {
+        "drain_s": settings.drain_s,
+        "webhook_hosts": settings.webhook_hosts,
+        "leases": settings.leases,
+        **options,
+    }
     hosting = served.hosting(store, **chosen)
     protocols = [each for each in settings.protocols if each != "runs" and hosting is not None]
     conversations = None
@@ -295,7 +300,11 @@ class _Application:
                 made = list(routes_of(self._protocols, around))
                 app.router.routes.extend(made)
                 stack.push_async_callback(close, made)
-                await stack.enter_async_context(beside(self._protocols, around))
+                try:
+                    await stack.enter_async_context(beside(self._protocols, around))
+                except ConfigurationError as error:
+                    app.state.failure = error
+                    raise
             if self._conversations is not None:
                 await stack.enter_async_context(self._conversations.runtime)
             try:

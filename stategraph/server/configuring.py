@@ -7,6 +7,10 @@ protocols = ["langgraph", "mcp"]
 [limits]
 requests_per_minute = 1200
 
+[leases]
+lease_s = 30
+heartbeat_s = 10
+
 [auth.jwt]
 issuer = "https://id.example.com/"
 audience = "https://agents.example.com"
@@ -41,11 +45,12 @@ from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.server.access.port import Authenticator
 from stategraph.server.limits import Limits
 from stategraph.server.settings import PROTOCOLS, Settings
+from stategraph.workers.leases import LeaseSettings
 
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
 _LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
-_KNOWN: Final = (*_LISTS, "limits", "auth", "drain_s", "access_log")
+_KNOWN: Final = (*_LISTS, "limits", "auth", "drain_s", "access_log", "grpc", "leases")
 
 
 def read(path: str | Path) -> Settings:
@@ -88,6 +93,10 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
         raise ConfigurationError(f"there is no protocol {unknown[0]!r}; known are {', '.join(PROTOCOLS)}")
     if "limits" in said:
         settings = replace(settings, limits=_limits(said["limits"]))
+    if "leases" in said:
+        settings = replace(settings, leases=_leases(said["leases"]))
+    if "grpc" in said:
+        settings = replace(settings, grpc=_address(said["grpc"], "grpc"))
     if "drain_s" in said:
         settings = replace(settings, drain_s=_number(said["drain_s"], "drain_s"))
     if "access_log" in said:
@@ -188,6 +197,16 @@ def _limits(said: Any) -> Limits:
     return Limits(**given)
 
 
+def _leases(said: Any) -> LeaseSettings:
+    given = _table(said, "leases")
+    _check_known(given, tuple(each.name for each in fields(LeaseSettings)), "[leases]")
+    for name, value in given.items():
+        _number(value, f"[leases] {name}")
+        if name == "max_attempts" and not isinstance(value, int):
+            raise ConfigurationError(f"[leases] {name} is {value!r}; expected a whole number")
+    return LeaseSettings(**given)
+
+
 def _check_known(said: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     if unknown := [each for each in said if each not in known]:
         raise ConfigurationError(f"{where}: {', '.join(unknown)} is not known; known are {', '.join(known)}")
@@ -209,6 +228,13 @@ def _number(value: Any, name: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
         raise ConfigurationError(f"{name} is {value!r}; expected a number of seconds")
     return float(value)
+
+
+def _address(value: Any, name: str) -> str:
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigurationError(f"{name} is {value!r}; expected an address and a port, such as '127.0.0.1:50051'")
+    return f"{host}:{port}"
 
 
 def _truth(value: Any, name: str) -> bool:

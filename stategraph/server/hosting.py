@@ -25,6 +25,7 @@ from stategraph.server.service.runs.hosting import CAPACITY
 from stategraph.server.service.states import States
 from stategraph.server.service.threads import ThreadService
 from stategraph.server.service.values import Caller
+from stategraph.workers.leases import LeaseSettings
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.worker import RunNotice, Worker, WorkerSettings
 
@@ -47,6 +48,7 @@ class Hosting:
         store: The address of the database; None: a file that is deleted at the end.
         capacity: Runs that this process executes at a time; 0: others do.
         drain_s: Seconds that runs have at the end.
+        leases: How long leases of runs last, and how often a run is tried; None: as everywhere.
         webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
         beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
     """
@@ -55,6 +57,7 @@ class Hosting:
     store: str | None = None
     capacity: int = CAPACITY
     drain_s: float = 30.0
+    leases: LeaseSettings | None = None
     webhook_hosts: Collection[str] = ()
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
 
@@ -114,6 +117,7 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
                     works=bool(hosting.capacity),
                     capacity=hosting.capacity,
                     drain_s=hosting.drain_s,
+                    leases=hosting.leases,
                     item_ttl=_ttl_of_items(hosting),
                     outgoing=Outgoing(hosting.webhook_hosts),
                     webhook_secret=os.environ.get(WEBHOOK_SECRET_VARIABLE, ""),
@@ -147,7 +151,7 @@ async def executing(
         ConfigurationError: A graph cannot be imported, or the database is none.
     """
     url = hosting.store or ""
-    registry = open_registry(url)
+    registry = open_registry(url, leases=hosting.leases)
     try:
         await registry.set_up()
         async with saver_at(url) as saver:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from stategraph import __version__
-from stategraph.errors import MissingPackageError
+from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.server.access.door import identified
 from stategraph.server.access.port import Authenticator
 from stategraph.server.service.port import Service
@@ -186,7 +186,7 @@ async def beside(protocols: Sequence[str], around: Surroundings) -> AsyncIterato
     """Serve for a block what protocols have beside HTTP: A2A over gRPC, if the settings say where.
 
     Raises:
-        OSError: Nobody can listen there.
+        ConfigurationError: Nobody can listen there.
     """
     if "a2a" not in protocols or not around.settings.grpc:
         yield
@@ -194,7 +194,13 @@ async def beside(protocols: Sequence[str], around: Surroundings) -> AsyncIterato
     from stategraph.server.a2a.routes import grpc_server
 
     authenticate = partial(identified, around.authenticators) if around.secured else None
-    server = await grpc_server(around.service, around.settings.grpc, _a2a_settings(around), authenticate=authenticate)
+    address = around.settings.grpc
+    try:
+        server = await grpc_server(around.service, address, _a2a_settings(around), authenticate=authenticate)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error}: is the port in use? Name another address in the settings (`grpc`)"
+        ) from error
     try:
         yield
     finally:

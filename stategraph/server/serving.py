@@ -114,7 +114,8 @@ def serve(
         chosen = replace(chosen, drain_s=drain_s)
     loaded = loading.load(target, files) if target is not None or config is None else None
     served = Served(loaded, graphs_of(config), name_of(target, loaded), chosen)
-    _check_reach(host, secured=served.is_secured(token), is_open=is_open)
+    for each in (host, *([host_of(chosen.grpc)] if chosen.grpc else [])):
+        _check_reach(each, secured=served.is_secured(token), is_open=is_open)
     kept = store_of(loaded.settings if loaded is not None else {}, store)
     options = (execution or Execution()).options()
     whole = application(served, kept, token=token, allowed_hosts={host}, **options)
@@ -156,6 +157,11 @@ def serve(
     )
     with opened, _ending_well(), _failing(app):
         Server(configured).run([opened])
+
+
+def host_of(address: str) -> str:
+    """Return the host of an address such as `127.0.0.1:50051` or `[::1]:50051`."""
+    return address.rpartition(":")[0].strip("[]")
 
 
 def _check_reach(host: str, *, secured: bool, is_open: bool) -> None:

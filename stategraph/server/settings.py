@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 
 from stategraph.server.access.port import Authenticator
 from stategraph.server.limits import Limits
+from stategraph.workers.leases import LeaseSettings
 
 #: The protocols, each a package beside this file; `runs` is the Run API.
 PROTOCOLS: Final = ("runs", "langgraph", "agui", "vercel", "openai", "a2a", "mcp")
@@ -34,6 +35,7 @@ class Settings:
         webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
         drain_s: Seconds that runs have to end when the server stops.
         grpc: Address of the gRPC server of A2A, `host:port`; empty: there is none.
+        leases: How long a process may be silent before others go on with its runs, and how often a run is tried.
         access_log: Whether each request is a line of the log `stategraph.server.access_log`.
         options: Settings of protocols by their names: an `A2aSettings` for `a2a`, a `McpSettings` for `mcp`.
     """
@@ -47,5 +49,6 @@ class Settings:
     webhook_hosts: Sequence[str] = ()
     drain_s: float = DRAIN_S
     grpc: str = ""
+    leases: LeaseSettings = field(default_factory=LeaseSettings)
     access_log: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)

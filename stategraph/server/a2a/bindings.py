@@ -123,13 +123,19 @@ class Bindings:
         self, address: str, authenticate: Callable[[HTTPConnection], Awaitable[Caller]] | None, credentials: Any
     ) -> GrpcServer:
         """Start a gRPC server, see `routes.grpc_server`."""
-        server = grpc.aio.server(interceptors=[] if authenticate is None else [_Identified(authenticate)])
+        server = grpc.aio.server(
+            interceptors=[] if authenticate is None else [_Identified(authenticate)],
+            options=[("grpc.so_reuseport", 0)],  # a port that another process has is an error
+        )
         calls = GrpcHandler(self.handler, _GrpcContexts(self._settings))
         add_A2AServiceServicer_to_server(calls, server)  # type: ignore[no-untyped-call]
-        if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
+        except RuntimeError:
+            port = 0
         if port == 0:
             raise OSError(f"The gRPC server cannot listen on '{address}'")
         await server.start()
