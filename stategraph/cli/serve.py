@@ -166,9 +166,9 @@ def _execution(
         return None
     from stategraph.cli.served import processes
 
-    return Execution(
-        capacity=0, beside=processes(arguments.workers, config=config, target=target, leases=settings.leases)
-    )
+    sessions = settings.sessions if isinstance(settings.sessions, str) else None
+    beside = processes(arguments.workers, config=config, target=target, leases=settings.leases, sessions=sessions)
+    return Execution(capacity=0, beside=beside)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -28,7 +28,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def processes(
-    number: int, *, config: str | None, target: str | None, leases: LeaseSettings
+    number: int, *, config: str | None, target: str | None, leases: LeaseSettings, sessions: str | None = None
 ) -> Callable[[str], Awaitable[None]]:
     """Return what keeps processes of workers running for the database of a server, until it is cancelled.
 
@@ -36,11 +36,13 @@ def processes(
         number: How many.
         config: The server's langgraph.json.
         target: The import path of the server's target.
+        sessions: Where that is which makes the sessions of runs; None: they have none.
         leases: How long their leases last.
     """
     command = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
     command += ["--config", config] if config is not None else []
     command += ["--target", target] if target is not None else []
+    command += ["--session-of", sessions] if sessions is not None else []
     command += ["--lease", str(leases.lease_s), "--heartbeat", str(leases.heartbeat_s)]
 
     async def run(url: str) -> None:
@@ -54,7 +56,7 @@ def processes(
 
 async def work(arguments: argparse.Namespace, output: Output) -> int:
     """Execute runs of a server's graphs until told to stop, and return the exit code."""
-    from stategraph.server.application import Served, graphs_of, name_of
+    from stategraph.server.application import Served, graphs_of, name_of, sessions_of
     from stategraph.server.hosting import executing
     from stategraph.server.settings import Settings
     from stategraph.workers.leases import LeaseSettings
@@ -68,7 +70,13 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
 
         loaded = loading.load(arguments.target)
     served = Served(loaded, graphs_of(arguments.config), name_of(arguments.target, loaded), Settings())
-    hosting = served.hosting(store_of(arguments), capacity=arguments.capacity, drain_s=arguments.drain, leases=leases)
+    hosting = served.hosting(
+        store_of(arguments),
+        capacity=arguments.capacity,
+        drain_s=arguments.drain,
+        leases=leases,
+        sessions=sessions_of(arguments.session_of),
+    )
     if hosting is None:
         return 0
     progress = Progress(output)

@@ -70,7 +70,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--session-of",
         metavar="MODULE:FUNCTION",
-        help="makes the session in which a run is executed from what it was submitted with; of an allowed module",
+        help="makes the session of a run; of an allowed module, or with --config the sessions of the server",
     )
     parser.add_argument(
         "--poll", type=float, metavar="S", help=f"seconds between looks for runs (default: {DEFAULT_POLL_S})"

@@ -45,6 +45,7 @@ class SessionIds:
         agent_id: The agent.
         session_id: The conversation.
         root_run_id: The run at the root of the tree; None: the run that is executed.
+        approver_id: The user of the same organisation who answers its questions; None: the first one.
     """
 
     org_id: str
@@ -52,6 +53,7 @@ class SessionIds:
     agent_id: str
     session_id: str
     root_run_id: str | None = None
+    approver_id: str | None = None
 
 
 class SessionSigner:
@@ -85,14 +87,22 @@ class SessionSigner:
             context: The context of the session.
             root_run_id: The run at the root of the tree, for a run that this one starts elsewhere.
         """
+        principal, approver = context.principal, context.approver
+        approver_id = None if approver is None else approver.user_id
+        ids = (principal.org_id, principal.user_id, context.agent.id, context.session_id, root_run_id, approver_id)
+        return self.sign(SessionIds(*ids))
+
+    def sign(self, ids: SessionIds) -> str:
+        """Return a reference to a session, as `issue` does, of ids alone."""
         key_id = next(iter(self._keys))
         says = {
             "k": key_id,
-            "o": context.principal.org_id,
-            "u": context.principal.user_id,
-            "a": context.agent.id,
-            "s": context.session_id,
-            "r": root_run_id,
+            "o": ids.org_id,
+            "u": ids.user_id,
+            "a": ids.agent_id,
+            "s": ids.session_id,
+            "r": ids.root_run_id,
+            **({} if ids.approver_id is None else {"p": ids.approver_id}),
             "e": int(environment.current().clock.time() + self._life_s),
         }
         body = _text(json.dumps(says, separators=(",", ":")).encode())
@@ -113,7 +123,7 @@ class SessionSigner:
             raise SessionReferenceError("The reference to a session has a signature that is not its own")
         if environment.current().clock.time() >= says["e"]:
             raise SessionReferenceError("The reference to a session has expired: the user has to begin a new one")
-        return SessionIds(says["o"], says["u"], says["a"], says["s"], says["r"])
+        return SessionIds(says["o"], says["u"], says["a"], says["s"], says["r"], says.get("p"))
 
     def _signature(self, key_id: str, body: str) -> bytes:
         return hmac.digest(self._keys[key_id], b"stategraph.session\0" + body.encode(errors="replace"), hashlib.sha256)
@@ -144,12 +154,13 @@ def session_of_runs(restore: Callable[[str], Session | Awaitable[Session | None]
     """
 
     async def session_of(run: StoredRun) -> RunSession:
-        if not isinstance(run.context, str):
+        reference = run.context if run.session is None else run.session
+        if not isinstance(reference, str):
             raise SessionReferenceError(
                 f"Run '{run.run_id}' was submitted without a reference to its session: submit(..., "
                 "context=signer.issue(context), tenant=context.tenant)"
             )
-        made = restore(run.context)
+        made = restore(reference)
         session = await made if inspect.isawaitable(made) else made
         if session is None:
             raise SessionReferenceError(f"The session of run '{run.run_id}' cannot be made any more")

@@ -37,6 +37,7 @@ from stategraph.server.routes import HEALTH, check_open, health_route, routes
 from stategraph.server.service.graphs import configuration as langgraph_json
 from stategraph.server.service.graphs.configuration import Configuration
 from stategraph.server.service.graphs.loading import found_at, usable
+from stategraph.server.service.runs.sessions import Sessions
 from stategraph.server.settings import Settings
 from stategraph.server.streams import Endings, OpenStreams
 
@@ -189,6 +190,7 @@ def application(
         "drain_s": settings.drain_s,
         "webhook_hosts": settings.webhook_hosts,
         "leases": settings.leases,
+        "sessions": sessions_of(settings.sessions),
         **options,
     }
     hosting = served.hosting(store, **chosen)
@@ -230,6 +232,21 @@ def _with_handlers(served: Served, *, studio: bool) -> Settings:
     auth = found_at(str(graphs.auth["path"]), graphs.folder)
     handlers: Authenticator = Handlers(auth, studio=studio and not graphs.auth.get("disable_studio_auth"))
     return replace(settings, auth=(*settings.auth, handlers))
+
+
+def sessions_of(given: Sessions | str | None) -> Sessions | None:
+    """Return what says in which session runs are executed, imported if a text says where it is.
+
+    Raises:
+        ConfigurationError: It is not there, or is something else.
+    """
+    found = found_at(given, Path.cwd()) if isinstance(given, str) else given
+    if found is not None and not (hasattr(found, "issue") and hasattr(found, "session_of")):
+        raise ConfigurationError(
+            f"The sessions {given!r} are of type {type(found).__name__}; expected a GovernedSessions, or what has its "
+            "methods"
+        )
+    return found
 
 
 class _Application:

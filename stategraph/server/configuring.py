@@ -50,7 +50,7 @@ from stategraph.workers.leases import LeaseSettings
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
 _LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
-_KNOWN: Final = (*_LISTS, "limits", "auth", "drain_s", "access_log", "grpc", "leases")
+_KNOWN: Final = (*_LISTS, "limits", "auth", "drain_s", "access_log", "grpc", "leases", "sessions")
 
 
 def read(path: str | Path) -> Settings:
@@ -97,6 +97,8 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
         settings = replace(settings, leases=_leases(said["leases"]))
     if "grpc" in said:
         settings = replace(settings, grpc=_address(said["grpc"], "grpc"))
+    if "sessions" in said:
+        settings = replace(settings, sessions=_place(said["sessions"], folder))
     if "drain_s" in said:
         settings = replace(settings, drain_s=_number(said["drain_s"], "drain_s"))
     if "access_log" in said:
@@ -235,6 +237,13 @@ def _address(value: Any, name: str) -> str:
     if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
         raise ConfigurationError(f"{name} is {value!r}; expected an address and a port, such as '127.0.0.1:50051'")
     return f"{host}:{port}"
+
+
+def _place(value: Any, folder: Path) -> str:
+    file, colon, name = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not (file and colon and name):
+        raise ConfigurationError(f"sessions is {value!r}; expected 'file.py:name' or 'package.module:name'")
+    return f"{folder / file}:{name}" if file.endswith(".py") else str(value)
 
 
 def _truth(value: Any, name: str) -> bool:

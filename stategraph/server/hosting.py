@@ -22,6 +22,7 @@ from stategraph.server.service.outgoing import Outgoing
 from stategraph.server.service.port import Service
 from stategraph.server.service.runs.erasing import Erasing
 from stategraph.server.service.runs.hosting import CAPACITY
+from stategraph.server.service.runs.sessions import Sessions
 from stategraph.server.service.states import States
 from stategraph.server.service.threads import ThreadService
 from stategraph.server.service.values import Caller
@@ -49,6 +50,7 @@ class Hosting:
         capacity: Runs that this process executes at a time; 0: others do.
         drain_s: Seconds that runs have at the end.
         leases: How long leases of runs last, and how often a run is tried; None: as everywhere.
+        sessions: Say in which session each run is executed; None: runs have none.
         webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
         beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
     """
@@ -58,6 +60,7 @@ class Hosting:
     capacity: int = CAPACITY
     drain_s: float = 30.0
     leases: LeaseSettings | None = None
+    sessions: Sessions | None = None
     webhook_hosts: Collection[str] = ()
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
 
@@ -118,6 +121,7 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
                     capacity=hosting.capacity,
                     drain_s=hosting.drain_s,
                     leases=hosting.leases,
+                    sessions=hosting.sessions,
                     item_ttl=_ttl_of_items(hosting),
                     outgoing=Outgoing(hosting.webhook_hosts),
                     webhook_secret=os.environ.get(WEBHOOK_SECRET_VARIABLE, ""),
@@ -162,7 +166,8 @@ async def executing(
             threads = ThreadService(tables, States(graphs, registry, saver), registry)
             graphs.erase = Erasing(registry, saver, threads).before
             settings = WorkerSettings(allow=[SCHEME], capacity=hosting.capacity, drain_s=hosting.drain_s)
-            await run(Worker(registry, saver, settings, observer, graphs=graphs))
+            session_of = None if hosting.sessions is None else hosting.sessions.session_of
+            await run(Worker(registry, saver, settings, observer, session_of, graphs))
     finally:
         await registry.aclose()
 

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 
 from stategraph.server.access.port import Authenticator
 from stategraph.server.limits import Limits
+from stategraph.server.service.runs.sessions import Sessions
 from stategraph.workers.leases import LeaseSettings
 
 #: The protocols, each a package beside this file; `runs` is the Run API.
@@ -36,6 +37,8 @@ class Settings:
         drain_s: Seconds that runs have to end when the server stops.
         grpc: Address of the gRPC server of A2A, `host:port`; empty: there is none.
         leases: How long a process may be silent before others go on with its runs, and how often a run is tried.
+        sessions: Says in which session runs of the protocols are executed, such as `GovernedSessions`, or where that
+            is: `file.py:name` or `package.module:name`. None: runs have none.
         access_log: Whether each request is a line of the log `stategraph.server.access_log`.
         options: Settings of protocols by their names: an `A2aSettings` for `a2a`, a `McpSettings` for `mcp`.
     """
@@ -50,5 +53,6 @@ class Settings:
     drain_s: float = DRAIN_S
     grpc: str = ""
     leases: LeaseSettings = field(default_factory=LeaseSettings)
+    sessions: Sessions | str | None = None
     access_log: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)

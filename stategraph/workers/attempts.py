@@ -135,6 +135,11 @@ SessionOf: TypeAlias = Callable[[StoredRun], RunSession | Awaitable[RunSession |
 """Makes the session of a run, anew for each attempt: what it raises is the end of the run. None: it has none."""
 
 
+_NO_SESSIONS: Final = (
+    "ConfigurationError: The run is to be executed in a session, and this worker makes none: start it with --session-of"
+)
+
+
 class Attempt:
     """An attempt of a run that has been claimed.
 
@@ -177,6 +182,8 @@ class Attempt:
             LeaseLost: Another owner has the run.
         """
         if self._session_of is None:
+            if self._claimed.options.get("session") is not None:
+                return Outcome(RunStatus.ERROR, _NO_SESSIONS)
             return await self._run(graph)
         try:
             session = await self._session(self._session_of)
@@ -221,7 +228,8 @@ class Attempt:
         takes_back = claimed.rollback is not None and options.erases_rollback
         context = self._registry.load(claimed.context)
         lease = claimed.lease
-        return StoredRun(lease.run_id, lease.thread_id, claimed.tenant, context, self._config(), takes_back)
+        stored = (lease.run_id, lease.thread_id, claimed.tenant, context, self._config(), takes_back, options.session)
+        return StoredRun(*stored)
 
     async def _stream(self, graph: Any, options: RunOptions) -> None:
         claimed = self._claimed

@@ -30,6 +30,7 @@ from stategraph.server.service.port import Caller, Service
 from stategraph.server.service.runs import hosting
 from stategraph.server.service.runs.erasing import Erasing
 from stategraph.server.service.runs.service import RegistryRuns
+from stategraph.server.service.runs.sessions import Sessions
 from stategraph.server.service.runs.webhooks import Webhooks
 from stategraph.server.service.states import States
 from stategraph.server.service.store import StoreService
@@ -75,6 +76,7 @@ class ServiceSettings:
         item_ttl: How long items of the store live: `default_ttl` in minutes, `refresh_on_read`; None: for good.
         outgoing: Sends webhooks; None: to public addresses over https alone.
         webhook_secret: Signs webhooks; empty: they are not signed.
+        sessions: Say in which session each run is executed; None: runs have none.
         caller_of: Makes the caller of the runs of a schedule, see `CronService`; None: as it is stored.
     """
 
@@ -87,6 +89,7 @@ class ServiceSettings:
     item_ttl: Any = None
     outgoing: Outgoing | None = None
     webhook_secret: str = field(default="", repr=False)
+    sessions: Sessions | None = None
     caller_of: Callable[[Mapping[str, Any]], Caller] | None = None
 
 
@@ -124,7 +127,7 @@ async def open_service(
         erasing = Erasing(registry, saver, threads)
         graphs.erase = erasing.before
         webhooks = Webhooks(registry.operations, chosen.outgoing or Outgoing(), chosen.webhook_secret)
-        runs = RegistryRuns(registry, graphs, assistants, threads, erasing, webhooks)
+        runs = RegistryRuns(registry, graphs, assistants, threads, erasing, webhooks, chosen.sessions)
         options = {} if chosen.caller_of is None else {"caller_of": chosen.caller_of}
         crons = CronService(tables, assistants, threads, runs, **options)
         await stack.enter_async_context(hosting.tidying(erasing))
@@ -132,7 +135,10 @@ async def open_service(
         await stack.enter_async_context(_kept_up(crons, threads, items))
         worker = None
         if chosen.works:
-            working = hosting.working(registry, saver, graphs, capacity=chosen.capacity, drain_s=chosen.drain_s)
+            session_of = None if chosen.sessions is None else chosen.sessions.session_of
+            working = hosting.working(
+                registry, saver, graphs, capacity=chosen.capacity, drain_s=chosen.drain_s, session_of=session_of
+            )
             worker = await stack.enter_async_context(working)
         service = Service(graphs, runs, assistants, threads, StoreService(items), crons)
         yield OpenService(service, registry, worker)

@@ -32,6 +32,8 @@ class RunOptions:
             `checkpoint_ns`, `checkpoint_map`. None: at the newest.
         erases_rollback: Whether the runs that it takes back have been erased before it begins, by the `GraphSource`.
             False: their checkpoints stay, and it begins at the one before them.
+        session: A reference to the session in which it is executed, for hosts whose runs have contexts of their own;
+            None: its context is the reference, if there is a session.
     """
 
     stream_modes: tuple[str, ...] | None = None
@@ -41,6 +43,7 @@ class RunOptions:
     durability: Literal["sync", "async", "exit"] | None = None
     checkpoint: Mapping[str, Any] | None = None
     erases_rollback: bool = False
+    session: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what is stored: all that is not the default."""

@@ -19,6 +19,7 @@ class StoredRun:
         tenant: Whose run it is, as it was submitted; empty: nobody's.
         context: What it was submitted with as the context of its graph, such as a reference to its session.
         config: The config that its graph is called with.
+        session: The reference to its session, if it was submitted beside the context.
         takes_back: Whether it was submitted with `rollback`, has not begun, and is to erase what it takes back.
     """
 
@@ -28,6 +29,7 @@ class StoredRun:
     context: Any = field(repr=False)
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     takes_back: bool = False
+    session: str | None = field(default=None, repr=False)
 
 
 class GraphMaker(ABC):

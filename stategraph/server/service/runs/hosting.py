@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
 from stategraph.server.service.runs.erasing import Erasing
+from stategraph.workers.attempts import SessionOf
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.worker import Worker, WorkerSettings
 
@@ -24,7 +25,13 @@ TIDY_S: Final = 30.0
 
 @asynccontextmanager
 async def working(
-    registry: RunRegistry, saver: Any, graphs: ServedGraphs, *, capacity: int = CAPACITY, drain_s: float = 30.0
+    registry: RunRegistry,
+    saver: Any,
+    graphs: ServedGraphs,
+    *,
+    capacity: int = CAPACITY,
+    drain_s: float = 30.0,
+    session_of: SessionOf | None = None,
 ) -> AsyncIterator[Worker]:
     """Execute runs of the graphs in this event loop for a block.
 
@@ -36,9 +43,10 @@ async def working(
         graphs: What runs may be of.
         capacity: How many runs at a time.
         drain_s: Seconds that runs have at the end.
+        session_of: Makes the session of each run, as for `Worker`; None: they have none.
     """
     settings = WorkerSettings(allow=[SCHEME], capacity=capacity, drain_s=drain_s)
-    worker = Worker(registry, saver, settings, graphs=graphs)
+    worker = Worker(registry, saver, settings, session_of=session_of, graphs=graphs)
     task = asyncio.create_task(worker.run())
     try:
         yield worker

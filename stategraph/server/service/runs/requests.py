@@ -15,6 +15,7 @@ from uuid import UUID
 from langchain_core.utils.uuid import uuid7
 
 from stategraph.server.service.port import Assistant, Caller, InvalidError, RunRecord, RunRequest
+from stategraph.server.service.runs.sessions import REFERENCE
 from stategraph.types import Command, Send
 from stategraph.workers.hosted.options import Nodes, RunOptions
 from stategraph.workers.registry.values import LONGEST_S
@@ -167,8 +168,8 @@ def _goto(given: Any) -> Any:
     raise InvalidError(f"A command's goto is {given!r}; expected a node's name, or {{'node': ..., 'input': ...}}")
 
 
-def options_of(request: RunRequest) -> RunOptions:
-    """Return how the run is executed."""
+def options_of(request: RunRequest, session: str | None = None) -> RunOptions:
+    """Return how the run is executed, in the session of a reference if there is one."""
     return RunOptions(
         stream_modes=tuple(dict.fromkeys((*ALWAYS_LOGGED, *map(_engines, request.stream_modes)))),
         subgraphs=request.stream_subgraphs,
@@ -177,6 +178,7 @@ def options_of(request: RunRequest) -> RunOptions:
         durability=request.durability,
         checkpoint=checkpoint_of(request) or None,
         erases_rollback=True,
+        session=session,
     )
 
 
@@ -250,13 +252,16 @@ def record_of(
     )
 
 
-def labels_of(request: RunRequest, assistant: Assistant, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def labels_of(
+    request: RunRequest, assistant: Assistant, metadata: Mapping[str, Any], session: str | None = None
+) -> dict[str, Any]:
     """Return what is kept with the run for records of it; its input, config and context are kept anyway."""
     durability = request.durability or "async"
     return {
         "assistant_id": assistant.assistant_id,
         "metadata": dict(metadata),
         "strategy": request.multitask_strategy,
+        **({} if session is None else {REFERENCE: session}),
         "kwargs": {
             "command": None if request.command is None else dict(request.command),
             "stream_mode": list(request.stream_modes),

@@ -29,6 +29,7 @@ from stategraph.server.service.runs import requests
 from stategraph.server.service.runs.erasing import ROLLED_BACK, Erasing
 from stategraph.server.service.runs.following import followed
 from stategraph.server.service.runs.records import record_of, statuses_of
+from stategraph.server.service.runs.sessions import Beginning, Sessions, goes_on
 from stategraph.server.service.runs.webhooks import Webhooks
 from stategraph.workers.eventlog import attach
 from stategraph.workers.leases import ENDED, RunStatus
@@ -69,6 +70,7 @@ class RegistryRuns:
         threads: Where they run.
         erasing: Ends what is taken back.
         webhooks: Tells ends to addresses that requests name; None: requests that name one are refused.
+        sessions: Say in which session each run is executed; None: runs have none.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class RegistryRuns:
         threads: Threads,
         erasing: Erasing,
         webhooks: Webhooks | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self.registry = registry
         self._graphs = graphs
@@ -86,6 +89,7 @@ class RegistryRuns:
         self._threads = threads
         self._erasing = erasing
         self._webhooks = webhooks
+        self._sessions = sessions
         #: Runs that were begun here last, with their callers, who may read them without being looked up again.
         self._begun: dict[str, Caller] = {}
 
@@ -100,17 +104,20 @@ class RegistryRuns:
         metadata = requests.metadata_of(request, assistant)
         await self._check_checkpoint(caller, request, ids.thread_id)
         metadata, is_there = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
+        tenant, session = caller.identity, None
+        if self._sessions is not None:
+            tenant, session = await self._session(self._sessions, caller, request, assistant, ids)
         if request.webhook and self._webhooks is not None:
             await self._webhooks.add(ids.run_id, request.webhook)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
         of_run, submitted = config["metadata"], config
 
-        def prepare(session: Session) -> Mapping[str, Any]:
+        def prepare(transaction: Session) -> Mapping[str, Any]:
             """Look for the thread, and note its use, in the transaction that adds the run."""
             nonlocal submitted
-            if is_there is not None and not is_there(session):
+            if is_there is not None and not is_there(transaction):
                 raise NotFoundError("Thread or assistant not found.")
-            of_thread = self._threads.use(session, ids.thread_id, assistant, config)
+            of_thread = self._threads.use(transaction, ids.thread_id, assistant, config)
             if request.thread_id is not None:
                 submitted = {**config, "metadata": {**of_thread, **of_run}}
             return submitted
@@ -124,9 +131,9 @@ class RegistryRuns:
             run_id=ids.run_id,
             context=context or None,
             delay_s=request.after_seconds,
-            tenant=caller.identity,
-            options=requests.options_of(request),
-            labels=requests.labels_of(request, assistant, metadata),
+            tenant=tenant,
+            options=requests.options_of(request, session),
+            labels=requests.labels_of(request, assistant, metadata, session),
             kept_s=requests.KEPT_S if requests.is_temporary(request) else None,
             prepare=prepare,
         )
@@ -167,6 +174,17 @@ class RegistryRuns:
                 f"{on} has no checkpoint '{place['checkpoint_id']:.100}': its history lists those that it has. Without "
                 "a checkpoint, the run goes on from the newest one"
             )
+
+    async def _session(
+        self, sessions: Sessions, caller: Caller, request: RunRequest, assistant: Assistant, ids: requests.Ids
+    ) -> tuple[str, str]:
+        """Return tenant and session of a run, which may go on with another one's on a thread that the caller sees."""
+        if goes_on(request) and request.thread_id is not None:
+            await self._threads.check(caller, ids.thread_id, "read", {"thread_id": ids.thread_id})
+        found = await self.registry.labelled.of_thread(ids.thread_id, limit=1) if goes_on(request) else []
+        before = next(iter(found), None)
+        about = (assistant.assistant_id, assistant.graph_id, ids.thread_id, before)
+        return sessions.issue(Beginning(caller, request, *about))
 
     async def check_webhook(self, url: str) -> None:
         """Make sure that a webhook may be told, see `port.Runs.check_webhook`."""
