@@ -10,6 +10,7 @@ import argparse
 import getpass
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -276,7 +277,10 @@ def _query(arguments: argparse.Namespace, output: Output) -> int:
         for each in found
     ]
     titles = ("SEQ", "AT", "TYPE", "PRINCIPAL", "CAPABILITY", "DECISION", "RUN")
-    output.show([each.facts() for each in found], table(titles, rows) if rows else "No such events.")
+    reasons = Counter(each.unreadable for each in found if each.unreadable is not None)
+    notes = [f"{counted(number, 'row')}: {reason}" for reason, number in reasons.items()]
+    shown = "\n".join([table(titles, rows), *notes]) if rows else "No such events."
+    output.show([each.facts() for each in found], shown)
     return 0 if found else NOTHING_DONE
 
 

@@ -102,11 +102,12 @@ class RegistryRuns:
             await self.check_webhook(request.webhook)
         ids = requests.ids_of(request)
         metadata = requests.metadata_of(request, assistant)
-        await self._check_checkpoint(caller, request, ids.thread_id)
         metadata, is_there = await self._admit(caller, request, ids, metadata, assistant.assistant_id)
         tenant, session = caller.identity, None
         if self._sessions is not None:
             tenant, session = await self._session(self._sessions, caller, request, assistant, ids)
+        if request.thread_id is not None:
+            await self._check_checkpoint(caller, request, ids.thread_id)
         if request.webhook and self._webhooks is not None:
             await self._webhooks.add(ids.run_id, request.webhook)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
@@ -229,6 +230,7 @@ class RegistryRuns:
         }
         if request.thread_id is None:
             allowed = await caller.authorize("threads", "create_run", value)
+            await self._check_checkpoint(caller, request, ids.thread_id)
             owner = {**_equalities(allowed), **_added(metadata, value["metadata"])}
             await self._threads.create(Caller(caller.identity), thread_id=ids.thread_id, metadata=owner)
             return dict(value["metadata"]), None
