@@ -31,15 +31,19 @@ EXTRAS = {
     "casbin": ("casbin",),
     "cedar": ("cedarpy",),
     "cli": ("rich",),
+    "console": ("textual",),
     "dev": ("starlette", "uvicorn"),
     "governance": ("cel_expr_python", "cryptography", "rfc8785"),
     "jsonschema": ("jsonschema", "referencing"),
+    "kubernetes": ("kopf", "kubernetes"),
+    "libsql": ("libsql",),
     "mcp": ("mcp", "mcp_types"),
     "nats": ("nats",),
     "otel": ("opentelemetry",),
     "postgres": ("langgraph.checkpoint.postgres", "psycopg", "psycopg_pool"),
     "prices": ("genai_prices",),
     "remote": ("langgraph_sdk",),
+    "resources": ("cel_expr_python", "croniter"),
     "server": ("a2a", "ag_ui", "croniter", "grpc", "jwt"),
 }
 """Packages that come with an extra only. The others add nothing that our modules import."""
@@ -92,7 +96,14 @@ def names() -> str:
 
 
 def public() -> Iterator[ModuleType]:
-    for path in ("stategraph", "stategraph.savers", "stategraph.testing", "stategraph.workers", "stategraph.agent.mcp"):
+    for path in (
+        "stategraph",
+        "stategraph.savers",
+        "stategraph.testing",
+        "stategraph.workers",
+        "stategraph.agent.mcp",
+        "stategraph.resources",
+    ):
         yield importlib.import_module(path)
     yield importlib.import_module("stategraph.telemetry")
 

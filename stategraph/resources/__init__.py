@@ -1,0 +1,62 @@
+"""Resources: agents, workflows and the rest as documents, kept in a store and brought about by controllers.
+
+- `model` has the values, `kind_table` the kinds, `kinds` the models of their specs.
+- `load` reads manifests, `refs` references.
+- `store` keeps resources and the log of their changes; `loop` reconciles them, by the controllers of each kind.
+- `runtime` is what programs use.
+
+This package stands on `run`, `agent`, `graph`, `governance` and `workers`: everything that is declared becomes one of
+theirs, and there is no second executor. Nothing below imports it. It must never know HTTP servers or the command line.
+
+Extras are for parts: `stategraph[resources]` reads manifests, `stategraph[libsql]` keeps resources in such a database,
+`stategraph[kubernetes]` has the operator, `stategraph[console]` the console in the terminal.
+"""
+
+from stategraph.lazy_names import loader as _loader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stategraph.resources.controller import Controller as Controller
+    from stategraph.resources.controller import Ctx as Ctx
+    from stategraph.resources.controller import ReconcileResult as ReconcileResult
+    from stategraph.resources.errors import ConflictError as ConflictError
+    from stategraph.resources.errors import InvalidResource as InvalidResource
+    from stategraph.resources.errors import NotReady as NotReady
+    from stategraph.resources.errors import ResourceError as ResourceError
+    from stategraph.resources.errors import UnknownResource as UnknownResource
+    from stategraph.resources.errors import UnresolvedReference as UnresolvedReference
+    from stategraph.resources.kind_table import KINDS as KINDS
+    from stategraph.resources.kind_table import Kind as Kind
+    from stategraph.resources.kind_table import KindTable as KindTable
+    from stategraph.resources.load import ManifestError as ManifestError
+    from stategraph.resources.model import Condition as Condition
+    from stategraph.resources.model import Metadata as Metadata
+    from stategraph.resources.model import OwnerReference as OwnerReference
+    from stategraph.resources.model import Resource as Resource
+    from stategraph.resources.model import ResourceKey as ResourceKey
+    from stategraph.resources.places import Problem as Problem
+    from stategraph.resources.places import Source as Source
+    from stategraph.resources.runtime import Applied as Applied
+    from stategraph.resources.runtime import Runtime as Runtime
+    from stategraph.resources.store.port import Change as Change
+    from stategraph.resources.store.port import ResourceStore as ResourceStore
+    from stategraph.resources.store.port import WatchGapError as WatchGapError
+
+_PUBLIC = {
+    "controller": ("Controller", "Ctx", "ReconcileResult"),
+    "errors": (
+        "ConflictError",
+        "InvalidResource",
+        "NotReady",
+        "ResourceError",
+        "UnknownResource",
+        "UnresolvedReference",
+    ),
+    "kind_table": ("KINDS", "Kind", "KindTable"),
+    "load": ("ManifestError",),
+    "model": ("Condition", "Metadata", "OwnerReference", "Resource", "ResourceKey"),
+    "places": ("Problem", "Source"),
+    "runtime": ("Applied", "Runtime"),
+    "store.port": ("Change", "ResourceStore", "WatchGapError"),
+}
+__all__, __getattr__ = _loader(globals(), _PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]

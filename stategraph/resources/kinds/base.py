@@ -1,0 +1,46 @@
+"""Base classes and types of the models of specs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from stategraph.resources import refs
+
+
+class Spec(BaseModel):
+    """Base of every model in a spec: fields in camelCase, unknown fields are errors, values are frozen."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class TargetSpec(Spec):
+    """Base of the specs of kinds that others refer to.
+
+    Attributes:
+        allowed_namespaces: Other namespaces whose resources may refer to this one; `*` for all. Its own always may.
+    """
+
+    allowed_namespaces: tuple[str, ...] = Field(
+        (), description="Other namespaces whose resources may refer to this one; '*' for all."
+    )
+
+
+_REFERENCE: Final[dict[str, Any]] = {
+    "description": "A name, namespace/name, kind/name, or the same in parts.",
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "properties": {
+                key: {"type": "string"} for key in ("name", "namespace", "kind", "ref", "refName", "apiVersion")
+            },
+            "additionalProperties": False,
+        },
+    ],
+}
+
+#: A reference in any spelling; a field of this type holds a `Reference`.
+Ref = Annotated[refs.Reference, BeforeValidator(refs.parse), WithJsonSchema(_REFERENCE)]
