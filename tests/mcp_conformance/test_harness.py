@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import npm
 from tests.mcp_conformance import packages, servers
 from tests.mcp_conformance.__main__ import judge
 from tests.mcp_conformance.plans import RAN
@@ -58,11 +59,11 @@ def test_every_package_is_pinned_by_version_and_digest_and_none_by_address(tmp_p
     there.mkdir()
     entries = {name: {key: entry[key] for key in ("version", "integrity")} for name, entry in named.items()}
     (there / ".package-lock.json").write_text(json.dumps({"packages": entries}), encoding="utf-8")
-    packages.check(tmp_path)
+    npm.check(packages.LOCK, tmp_path)
     entries[f"node_modules/{packages.SUITE}"]["integrity"] = "sha512-another"
     (there / ".package-lock.json").write_text(json.dumps({"packages": entries}), encoding="utf-8")
-    with pytest.raises(SystemExit, match="expected"):
-        packages.check(tmp_path)
+    with pytest.raises(npm.NpmError, match="expected"):
+        npm.check(packages.LOCK, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import shutil
 from collections import Counter
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +19,7 @@ from stategraph.server.agui import routes
 from stategraph.testing import ScriptedChatModel, call
 from tests.server.protocols import logs
 from tests.server.protocols.logs import said
-from tests.server.protocols.serving import frames_of, served, serving
+from tests.server.protocols.serving import frames_of, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -392,46 +388,3 @@ async def test_what_the_agent_can_do_is_told() -> None:
         found = (await client.get("/agui/agent")).json()
     assert found["identity"]["name"] == "agent"
     assert found["humanInTheLoop"]["interrupts"]
-
-
-# The agent of the package for front ends.
-
-MODULES = os.environ.get("STATEGRAPH_NODE_MODULES", "")
-needs_node = pytest.mark.skipif(
-    not (MODULES and shutil.which("node") and Path(MODULES, "@ag-ui", "client").is_dir()),
-    reason="needs Node, and STATEGRAPH_NODE_MODULES with the package @ag-ui/client",
-)
-
-
-def deleting() -> Any:
-    """Return an agent that asks before it deletes two files."""
-    calls = said("I delete.", call("delete", name="a.txt"), call("delete", name="b.txt"))
-    return logs.tool_agent(calls, said("Done."), asks=True)
-
-
-@needs_node
-@pytest.mark.parametrize(
-    ("graph", "spoken"),
-    [
-        (logs.looking_up, ["I look it up.", "It is a and b."]),
-        (logs.branches, ["Here is branch one with some words.", "Here is branch three with some words.",
-                         "Here is branch two with some words.", "Whole."]),
-        (logs.spread, [f"This is number {number}." for number in range(3)]),
-        (logs.subagents, ["Bye, then.", "I look it up.", "It is a and b."]),
-        (logs.agent_as_tool, ["I ask.", "The expert knows."]),
-        (deleting, ["Done.", "I delete."]),
-    ],
-    ids=["agent", "branches", "spread", "subagents", "agent as tool", "approvals"],
-)  # fmt: skip
-async def test_the_client_for_front_ends_takes_every_event(graph: Any, spoken: list[str]) -> None:
-    with served({"agent": graph().compile()}) as address:
-        script = Path(__file__).with_name("agui_client.mjs")
-        process = await asyncio.create_subprocess_exec(
-            "node", str(script), MODULES, f"{address}/agui/agent", str(uuid4()),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode == 0, err.decode()
-    assert not err, err.decode()
-    found = json.loads(out)
-    assert sorted(each["content"] for each in found["messages"] if each["role"] == "assistant") == spoken

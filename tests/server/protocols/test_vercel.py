@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from langchain_core.runnables import RunnableConfig
@@ -19,15 +13,9 @@ from stategraph.server.vercel import routes
 from stategraph.testing import ScriptedChatModel, call, reply
 from tests.server.protocols import logs
 from tests.server.protocols.logs import said
-from tests.server.protocols.serving import frames_of, served, serving
+from tests.server.protocols.serving import frames_of, serving
 
 pytestmark = pytest.mark.anyio
-
-MODULES = os.environ.get("STATEGRAPH_NODE_MODULES", "")
-needs_node = pytest.mark.skipif(
-    not (MODULES and shutil.which("node") and Path(MODULES, "ai").is_dir()),
-    reason="needs Node, and STATEGRAPH_NODE_MODULES with the package ai (`make judges` has it)",
-)
 
 
 def message(text: str, message_id: str = "user-1") -> dict[str, Any]:
@@ -225,81 +213,3 @@ def slow() -> Any:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     return StateGraph(logs.Talk).add_node("think", think).add_edge(START, "think")
-
-
-async def chatted(graph: Any, scenario: str) -> dict[str, Any]:
-    """Have the package chat with a graph."""
-    with served({"agent": graph.compile()}) as address:
-        script = Path(__file__).with_name("vercel_client.mjs")
-        process = await asyncio.create_subprocess_exec(
-            "node", str(script), MODULES, f"{address}/vercel/agent", scenario, str(uuid4()),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode == 0, err.decode()
-    found: dict[str, Any] = json.loads(out)
-    assert found["errors"] == []
-    assert found["status"] == "ready"
-    return found
-
-
-def parts(found: Mapping[str, Any], kind: str) -> list[Any]:
-    """Return the parts of a kind in the answers."""
-    return [
-        part
-        for each in found["messages"]
-        if each["role"] == "assistant"
-        for part in each["parts"]
-        if part["type"] == kind
-    ]
-
-
-def spoken(found: Mapping[str, Any]) -> list[str]:
-    """Return the texts of the answers."""
-    return [each["text"] for each in parts(found, "text")]
-
-
-@needs_node
-async def test_the_sdk_talks_with_an_agent() -> None:
-    looks = said("I look.", call("search", word="a"))
-    found = await chatted(logs.tool_agent(looks, said("It is a."), said("No.")), "talk")
-    assert spoken(found) == ["I look.", "It is a.", "No."]
-    (tool,) = parts(found, "tool-search")
-    assert (tool["state"], tool["input"], tool["output"]) == ("output-available", {"word": "a"}, "a found")
-    assert [each["role"] for each in found["messages"]] == ["user", "assistant"] * 2
-
-
-@needs_node
-async def test_the_sdk_regenerates_an_answer() -> None:
-    found = await chatted(logs.tool_agent(said("One."), said("Other.")), "regenerate")
-    assert spoken(found) == ["Other."]
-
-
-@needs_node
-@pytest.mark.parametrize(("scenario", "state"), [("approve", "output-available"), ("reject", "output-denied")])
-async def test_the_sdk_approves_and_rejects_tool_calls_within_one_message(scenario: str, state: str) -> None:
-    found = await chatted(asking(), scenario)
-    assert [each["state"] for each in parts(found, "tool-delete")] == [state, state]
-    assert [each["role"] for each in found["messages"]] == ["user", "assistant"]
-    assert spoken(found) == ["I delete.", "Done."]
-
-
-@needs_node
-async def test_a_tool_of_the_client_answers_within_one_message() -> None:
-    found = await chatted(with_client_tool(), "tool")
-    (tool,) = parts(found, "tool-confirm")
-    assert (tool["state"], tool["output"]) == ("output-available", {"answer": "yes"})
-    assert spoken(found) == ["You said yes."]
-
-
-@needs_node
-async def test_the_sdk_is_asked_and_answers() -> None:
-    found = await chatted(with_question(), "ask")
-    assert [each["data"]["payload"] for each in found["data"]] == ["Which colour?"]
-    assert spoken(found) == ["It is blue."]
-
-
-@needs_node
-async def test_the_sdk_reconnects_to_a_running_answer() -> None:
-    found = await chatted(slow(), "reconnect")
-    assert spoken(found) == ["This takes a while to say."]

@@ -3,9 +3,9 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-const [, , modules, api, scenario] = process.argv;
+const [, , modules, name, api, scenario, chat_id] = process.argv;
 const require = createRequire(pathToFileURL(`${modules}/x.js`));
-const ai = await import(pathToFileURL(require.resolve("ai")).href);
+const ai = await import(pathToFileURL(require.resolve(name)).href);
 
 class State {
   messages = [];
@@ -29,7 +29,7 @@ const errors = [];
 const data = [];
 const make = (options = {}) =>
   new Chat({
-    id: process.argv[5],
+    id: chat_id,
     transport: new ai.DefaultChatTransport({ api }),
     onError: (error) => errors.push(String(error)),
     onData: (part) => data.push(part),
@@ -89,7 +89,7 @@ switch (scenario) {
     const transport = new ai.DefaultChatTransport({ api });
     const message = { id: "user-1", role: "user", parts: [{ type: "text", text: "what is it?" }] };
     const stream = await transport.sendMessages({
-      chatId: process.argv[5], messages: [message], trigger: "submit-message", abortSignal: first.signal,
+      chatId: chat_id, messages: [message], trigger: "submit-message", abortSignal: first.signal,
     });
     const reader = stream.getReader();
     for (let number = 0; number < 6; number++) await reader.read();
