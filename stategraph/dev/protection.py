@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stategraph.dev.replies import refusal
@@ -65,10 +66,16 @@ class Protection:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if scope["type"] == "websocket":  # a page may open one to any site, and would change something by it
+            if self._problem("WEBSOCKET", headers) is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION})
+            return
         problem = self._problem(scope["method"], headers)
         app = self._app if problem is None else refusal(403, problem)
 

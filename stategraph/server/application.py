@@ -361,4 +361,5 @@ def innermost(settings: Settings, token: str | None, allowed_hosts: Collection[s
         hosts = {*allowed_hosts, *settings.allowed_hosts}
         return [Middleware(Protection, hosts=hosts, origins=cors.pattern_of(settings.cors))]
     door = Middleware(Door, authenticators=authenticators, refuse=refusal, open_paths=OPEN_PATHS)
-    return [door, Middleware(Rates, limits=settings.limits)]
+    sockets = Middleware(cors.SocketOrigins, origins=cors.pattern_of(settings.cors))
+    return [sockets, door, Middleware(Rates, limits=settings.limits)]

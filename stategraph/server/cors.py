@@ -6,8 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.status import WS_1008_POLICY_VIOLATION
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stategraph.errors import ConfigurationError
 
@@ -49,6 +52,35 @@ def pattern_of(origins: Sequence[str]) -> re.Pattern[str] | None:
             start, star, rest = each.partition(":*")
             patterns.append(f"{re.escape(start)}(:[0-9]+)?" if star and not rest else re.escape(each))
     return re.compile("|".join(f"(?:{each})" for each in patterns), re.IGNORECASE) if patterns else None
+
+
+class SocketOrigins:
+    """Middleware that refuses WebSockets of pages of other sites.
+
+    A browser opens them to any site, and with its cookies; unlike for requests, the server has to look at the origin
+    (RFC 6455, section 10.2).
+
+    Args:
+        app: The application.
+        origins: Matches origins that may; those of the server's own address may anyway. None: there are no others.
+    """
+
+    def __init__(self, app: ASGIApp, origins: re.Pattern[str] | None = None) -> None:
+        self._app = app
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection, or refuse it."""
+        if scope["type"] == "websocket" and not self._is_allowed(Headers(scope=scope)):
+            await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION})
+            return
+        await self._app(scope, receive, send)
+
+    def _is_allowed(self, headers: Headers) -> bool:
+        origin, host = headers.get("origin"), headers.get("host", "").lower()
+        if origin is None or origin.lower() in (f"http://{host}", f"https://{host}"):
+            return True
+        return self._origins is not None and self._origins.fullmatch(origin) is not None
 
 
 def middleware(origins: Sequence[str], options: Mapping[str, Any] | None = None) -> list[Middleware]:

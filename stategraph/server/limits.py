@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stategraph.server.access.door import KEY
@@ -129,8 +130,11 @@ class Rates:
         """Handle a request, or refuse it."""
         caller = scope.get(KEY)
         identity = caller.identity if isinstance(caller, Caller) else ""
-        if scope["type"] != "http" or not identity:
+        if scope["type"] not in ("http", "websocket") or not identity:
             await self._app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._connected(identity, scope, receive, send)
             return
         if (wait_s := self._take(identity)) > 0:
             sentence = f"More than {self._limits.requests_per_minute} requests in a minute"
@@ -152,6 +156,34 @@ class Rates:
             self._buckets.popitem(last=False)
         return wait_s
 
+    async def _connected(self, identity: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a WebSocket: it is one of the caller's streams, and each of its messages is a request."""
+        if self._take(identity) or self._streams.get(identity, 0) >= self._limits.streams:
+            await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION})
+            return
+
+        async def counting() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive" and self._take(identity):
+                sentence = f"More than {self._limits.requests_per_minute} requests in a minute"
+                await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION, "reason": sentence})
+                return {"type": "websocket.disconnect", "code": WS_1008_POLICY_VIOLATION}
+            return message
+
+        self._begin(identity)
+        try:
+            await self._app(scope, counting, send)
+        finally:
+            self._end(identity)
+
+    def _begin(self, identity: str) -> None:
+        self._streams[identity] = self._streams.get(identity, 0) + 1
+
+    def _end(self, identity: str) -> None:
+        self._streams[identity] -= 1
+        if not self._streams[identity]:
+            del self._streams[identity]
+
     async def _streaming(self, identity: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request whose answer, if it is an event stream, is one of the caller's."""
         counted = False
@@ -165,7 +197,7 @@ class Rates:
                         handling.cancel()
                         await anyio.sleep_forever()
                     counted = True
-                    self._streams[identity] = self._streams.get(identity, 0) + 1
+                    self._begin(identity)
             await send(message)
 
         try:
@@ -173,9 +205,7 @@ class Rates:
                 await self._app(scope, receive, counting)
         finally:
             if counted:
-                self._streams[identity] -= 1
-                if not self._streams[identity]:
-                    del self._streams[identity]
+                self._end(identity)
         if handling.cancel_called:
             sentence = f"More than {self._limits.streams} event streams at once"
             await refusal(scope, 429, sentence, retry_after(5.0))(scope, receive, send)

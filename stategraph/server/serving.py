@@ -153,7 +153,8 @@ def serve(
         h11_max_incomplete_event_size=chosen.limits.header_bytes + 16 * 1024,
         proxy_headers=False,  # who the peer is decides whose headers about certificates are believed
         server_header=False,
-        ws="none",
+        ws="websockets-sansio" if "langgraph" in chosen.protocols else "none",
+        ws_max_size=chosen.limits.body_bytes,
     )
     with opened, _ending_well(), _failing(app):
         Server(configured).run([opened])

@@ -195,10 +195,12 @@ class Attempt:
     async def _run(self, found: Any) -> Outcome:
         try:
             options = RunOptions.from_json(self._claimed.options)
+            stored = self._stored(options)
             if not isinstance(found, GraphMaker):
-                return await self._streamed(found.copy({"checkpointer": self._saver}), options)
-            async with found.open(self._stored(options)) as graph:
-                return await self._streamed(graph.copy({"checkpointer": self._saver}), options)
+                return await self._streamed(found.copy({"checkpointer": self._saver}), options, stored.context)
+            async with found.open(stored) as graph:
+                context = found.context_of(graph, stored)
+                return await self._streamed(graph.copy({"checkpointer": self._saver}), options, context)
         except Exception as error:
             if any(isinstance(each, LeaseLost) for each in flat(error)):
                 raise lost(self._claimed.lease) from error
@@ -208,8 +210,8 @@ class Attempt:
             logger.error("The run '%s' of thread '%s' failed", lease.run_id, lease.thread_id, exc_info=error)
             return Outcome(RunStatus.ERROR, f"{type(error).__name__}: {error}")
 
-    async def _streamed(self, graph: Any, options: RunOptions) -> Outcome:
-        await self._stream(graph, options)
+    async def _streamed(self, graph: Any, options: RunOptions, context: Any) -> Outcome:
+        await self._stream(graph, options, context)
         if options.stream_modes is not None and UPDATES_MODE in options.stream_modes:
             # Whatever the graph waits for is in its updates.
             return Outcome(RunStatus.INTERRUPTED if self._asked else RunStatus.SUCCESS)
@@ -231,7 +233,7 @@ class Attempt:
         stored = (lease.run_id, lease.thread_id, claimed.tenant, context, self._config(), takes_back, options.session)
         return StoredRun(*stored)
 
-    async def _stream(self, graph: Any, options: RunOptions) -> None:
+    async def _stream(self, graph: Any, options: RunOptions, context: Any) -> None:
         claimed = self._claimed
         config = self._config()
         config["configurable"].update({} if claimed.began else options.checkpoint or {})
@@ -244,11 +246,11 @@ class Attempt:
                 else:
                     config["configurable"]["checkpoint_id"] = claimed.rollback.checkpoint_id
         modes = self._default_modes if options.stream_modes is None else options.stream_modes
-        async with contextlib.aclosing(streamed(graph, given, config, modes, self._call(options))) as parts:
+        async with contextlib.aclosing(streamed(graph, given, config, modes, self._call(options, context))) as parts:
             async for name, chunk in parts:
                 self._tell(name, chunk)
 
-    def _call(self, options: RunOptions) -> dict[str, Any]:
+    def _call(self, options: RunOptions, context: Any) -> dict[str, Any]:
         """Return the options of the call of the graph."""
         call: dict[str, Any] = {"durability": options.durability or "sync"}
         if options.subgraphs:
@@ -256,8 +258,8 @@ class Attempt:
         for name in ("interrupt_before", "interrupt_after"):
             if (nodes := getattr(options, name)) is not None:
                 call[name] = nodes if isinstance(nodes, str) else list(nodes)
-        if self._claimed.context is not None:
-            call["context"] = self._registry.load(self._claimed.context)
+        if context is not None:
+            call["context"] = context
         return call
 
     def _config(self) -> dict[str, Any]:

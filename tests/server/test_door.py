@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,13 +14,16 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from stategraph.dev.protection import Protection
 from stategraph.server.access.door import Door, caller_of
 from stategraph.server.access.owners import own_namespace, owned_by, passes
 from stategraph.server.access.port import AuthenticationError
 from stategraph.server.access.tokens import Token, key_of
+from stategraph.server.cors import SocketOrigins, pattern_of
 from stategraph.server.errors import refusal
 from stategraph.server.limits import Limits, Rates, Sizes
 from stategraph.server.service.values import ANYONE, Caller
@@ -125,6 +129,69 @@ def test_requests_of_each_caller_are_counted_by_themselves() -> None:
     assert refused.headers["retry-after"] == "30"
     now[0] += 30
     assert [app.get("/who", headers=as_("ada")).status_code for _ in range(2)] == [200, 429]
+
+
+async def echo(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(f"{caller_of(socket).identity}: {text}")
+
+
+def sockets(*middleware: Middleware) -> TestClient:
+    return TestClient(Starlette(routes=[WebSocketRoute("/echo", echo)], middleware=middleware))
+
+
+HERE = {"Host": "127.0.0.1:2024"}
+
+
+def test_the_messages_of_a_websocket_are_requests_of_its_caller() -> None:
+    door = Middleware(Door, authenticators=[Named()], refuse=refusal)
+    limits = Limits(requests_per_minute=3, streams=2)
+    app = sockets(door, Middleware(Rates, limits=limits, clock=lambda: 0.0))
+    with app.websocket_connect("/echo", headers=as_("ada")) as socket:
+        for _ in range(2):
+            socket.send_text("hello")
+            assert socket.receive_text() == "ada: hello"
+        socket.send_text("too much")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+        assert closed.value.reason == "More than 3 requests in a minute"
+    for name in ("ada", "nobody"):
+        with pytest.raises(WebSocketDisconnect), app.websocket_connect("/echo", headers=as_(name)):
+            pass
+    with ExitStack() as opened:
+        for _ in range(2):
+            opened.enter_context(app.websocket_connect("/echo", headers=as_("bob")))
+        with pytest.raises(WebSocketDisconnect), app.websocket_connect("/echo", headers=as_("bob")):
+            pass
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        Middleware(SocketOrigins, origins=pattern_of(["https://chat.example.com"])),
+        Middleware(Protection, origins=pattern_of(["https://chat.example.com"])),
+    ],
+    ids=["with credentials", "without"],
+)
+def test_pages_of_other_sites_open_no_websocket(guard: Middleware) -> None:
+    app = sockets(guard)
+    for origin in (None, "http://127.0.0.1:2024", "https://chat.example.com"):
+        with app.websocket_connect("/echo", headers=HERE if origin is None else {**HERE, "Origin": origin}) as socket:
+            socket.send_text("hello")
+            assert socket.receive_text() == ": hello"
+    for origin in ("https://evil.example", "null"):
+        with pytest.raises(WebSocketDisconnect), app.websocket_connect("/echo", headers={**HERE, "Origin": origin}):
+            pass
+
+
+def test_without_credentials_a_websocket_for_another_host_is_refused() -> None:
+    headers = {"Host": "evil.example", "Origin": "http://evil.example"}
+    with (
+        pytest.raises(WebSocketDisconnect),
+        sockets(Middleware(Protection)).websocket_connect("/echo", headers=headers),
+    ):
+        pass
 
 
 def test_streams_of_a_caller_are_counted_while_they_are_open() -> None:

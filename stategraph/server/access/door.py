@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from starlette.requests import HTTPConnection, Request
+from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stategraph.server.access.owners import owned_by
@@ -17,9 +18,6 @@ from stategraph.server.service.values import ANYONE, Caller, allow_all
 KEY: Final = "stategraph.server.caller"
 
 _NOBODY: Final = "The request does not say who sends it: it needs credentials"
-
-#: The code with which a WebSocket is closed (RFC 6455, section 7.4.1).
-_POLICY_VIOLATION: Final = 1008
 
 Refuse = Callable[[Scope, int, str], ASGIApp]
 """Makes the answer for a request that is refused: of its scope, the status, and a sentence."""
@@ -81,7 +79,7 @@ class Door:
 
     async def _refused(self, error: AuthenticationError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": str(error)[:120]})
+            await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION, "reason": str(error)[:120]})
             return
         answer: Any = self._refuse(scope, error.status, str(error))
         headers = dict(error.headers)

@@ -39,6 +39,16 @@ class GraphMaker(ABC):
     def open(self, run: StoredRun) -> AbstractAsyncContextManager[Any]:
         """Return the compiled graph of a run, for the time of the attempt; what it raises is the end of the run."""
 
+    def context_of(self, graph: Any, run: StoredRun) -> Any:
+        """Return the context that the graph is called with; None: it is called without.
+
+        Args:
+            graph: What `open` returned.
+            run: The run.
+        """
+        del graph
+        return run.context
+
 
 class GraphSource(Protocol):
     """Finds graphs by the targets of runs."""

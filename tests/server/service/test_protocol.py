@@ -22,7 +22,7 @@ from stategraph.server.langgraph.protocol.events import Event, RunEvents
 from stategraph.server.langgraph.protocol.messages import Messages
 from stategraph.server.langgraph.protocol.numbering import number_of, run_of
 from stategraph.server.langgraph.protocol.reading import thread_events
-from stategraph.server.langgraph.protocol.wanted import Wanted
+from stategraph.server.langgraph.protocol.wanted import CHANNELS, Wanted
 from stategraph.server.service.port import LoggedEvent
 from stategraph.server.service.values import ANYONE, MalformedError
 from tests.server.service.assembly import Assembly, assembled
@@ -172,6 +172,11 @@ def test_what_cannot_be_read_is_refused(body: Any):
 )
 def test_readers_choose_channels_and_places(body: Any, has: bool):
     assert Wanted.of(body).has(Event("values", ("a:1", "b:1"), {})) is has
+
+
+def test_clients_that_want_everything_ask_for_checkpoints_too():
+    everything = Wanted.of({"channels": [*CHANNELS, "checkpoints"]})
+    assert all(everything.has(Event(each, (), {})) for each in CHANNELS)
 
 
 def test_custom_events_have_channels_by_their_names():

@@ -11,6 +11,9 @@ from stategraph.server.service.values import MalformedError
 
 CHANNELS: Final = ("values", "updates", "messages", "tools", "custom", "lifecycle", "input", "tasks")
 
+#: Clients that want everything name it too; nothing is told on it, here as on LangGraph's server.
+_SILENT: Final = "checkpoints"
+
 #: Begins the name of a channel of custom events with a name.
 _NAMED: Final = "custom:"
 
@@ -67,7 +70,7 @@ class Wanted:
 def _channels(given: Any) -> frozenset[str]:
     if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
         raise MalformedError("channels is required and must be a non-empty array")
-    if unknown := [each for each in given if each not in CHANNELS and not _is_named(each)]:
+    if unknown := [each for each in given if each not in (*CHANNELS, _SILENT) and not _is_named(each)]:
         allowed = ", ".join(CHANNELS)
         raise MalformedError(
             f"channels contains unsupported entries: {', '.join(unknown)}. Allowed: {allowed}, or any `custom:<name>`."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from stategraph.errors import ConfigurationError, TransferError
-from stategraph.server.service.graphs import environment, loading
+from stategraph.server.service.graphs import contexts, environment, loading
 from stategraph.server.service.graphs.configuration import Configuration, GraphPlace
 from stategraph.server.service.graphs.factories import Factory, Need
 from stategraph.server.service.port import ANYONE, Caller, NotFoundError
@@ -159,3 +159,7 @@ class _Maker(GraphMaker):
         need = Need("threads.create_run", run.config, run.context, user, graphs.store)
         async with graphs._open(self._graph_id, need) as graph:
             yield graph
+
+    def context_of(self, graph: Any, run: StoredRun) -> Any:
+        """Return the context as LangGraph's server gives it to a graph, see `contexts.fitted`."""
+        return contexts.fitted(getattr(graph, "context_schema", None), run.context)

@@ -72,8 +72,6 @@ def check(request: RunRequest) -> None:
         raise InvalidError(f"There is no stream mode {unknown[0]!r}; expected one of: {', '.join(MODES)}")
     check_config(request.config)
     check_checkpoint(request.checkpoint or {}, "checkpoint")
-    if request.input is not None and request.command:
-        raise InvalidError("A run has an input or a command, not both")
     if request.context is not None and request.config.get("configurable"):
         raise InvalidError("A run has a context or a 'configurable', not both; prefer the context")
     if not 0 <= request.after_seconds <= LONGEST_S:
