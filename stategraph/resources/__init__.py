@@ -1,7 +1,7 @@
 """Resources: agents, workflows and the rest as documents, kept in a store and brought about by controllers.
 
 - `model` has the values, `kind_table` the kinds, `kinds` the models of their specs.
-- `load` reads manifests, `refs` references.
+- `loading` reads manifests, `refs` references.
 - `store` keeps resources and the log of their changes; `loop` reconciles them, by the controllers of each kind.
 - `runtime` is what programs use.
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from stategraph.resources.kind_table import KINDS as KINDS
     from stategraph.resources.kind_table import Kind as Kind
     from stategraph.resources.kind_table import KindTable as KindTable
-    from stategraph.resources.load import ManifestError as ManifestError
+    from stategraph.resources.loading import ManifestError as ManifestError
+    from stategraph.resources.loading import dump as dump
+    from stategraph.resources.loading import load as load
+    from stategraph.resources.loading import load_text as load_text
     from stategraph.resources.model import Condition as Condition
     from stategraph.resources.model import Metadata as Metadata
     from stategraph.resources.model import OwnerReference as OwnerReference
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from stategraph.resources.places import Source as Source
     from stategraph.resources.runtime import Applied as Applied
     from stategraph.resources.runtime import Runtime as Runtime
+    from stategraph.resources.store.opening import open_store as open_store
     from stategraph.resources.store.port import Change as Change
     from stategraph.resources.store.port import ResourceStore as ResourceStore
     from stategraph.resources.store.port import WatchGapError as WatchGapError
@@ -53,10 +57,11 @@ _PUBLIC = {
         "UnresolvedReference",
     ),
     "kind_table": ("KINDS", "Kind", "KindTable"),
-    "load": ("ManifestError",),
+    "loading": ("ManifestError", "dump", "load", "load_text"),
     "model": ("Condition", "Metadata", "OwnerReference", "Resource", "ResourceKey"),
     "places": ("Problem", "Source"),
     "runtime": ("Applied", "Runtime"),
+    "store.opening": ("open_store",),
     "store.port": ("Change", "ResourceStore", "WatchGapError"),
 }
 __all__, __getattr__ = _loader(globals(), _PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,7 +1,7 @@
 """Exceptions of resources.
 
     ResourceError                   (also a ValueError)
-    ├── ManifestError               manifests that cannot be read or are no resources; has every `Problem` (in `load`)
+    ├── ManifestError               manifests that cannot be read, with every `Problem` (in `loading`)
     ├── InvalidResource             a resource whose spec does not fit its kind: condition Valid=False
     ├── UnresolvedReference         a reference to nothing, or to what may not be used: ReferencesResolved=False
     ├── NotReady                    something that a resource needs is not ready yet: Ready=False, tried again on change

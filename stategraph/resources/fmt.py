@@ -21,7 +21,7 @@ from typing import Any, Final
 from stategraph.resources import refs
 from stategraph.resources.errors import ResourceError
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE, KINDS, KindTable
-from stategraph.resources.load import ManifestError
+from stategraph.resources.loading import ManifestError
 from stategraph.resources.places import Path, Problem, Source
 from stategraph.resources.references import Found, in_spec, kind_of_field, schema_of
 

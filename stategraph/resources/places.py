@@ -33,12 +33,11 @@ class Source:
     positions: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
     def place(self, path: Path = ()) -> str:
-        """Return `file:line:column` of a field or the nearest one around it; `file:line` for the document."""
-        while path:
-            if path in self.positions:
-                line, column = self.positions[path]
+        """Return `file:line:column` of a field or the nearest one around it; `file:line` if none has a place."""
+        for size in range(len(path), -1, -1):
+            if path[:size] in self.positions:
+                line, column = self.positions[path[:size]]
                 return f"{self.file}:{line}:{column}"
-            path = path[:-1]
         return f"{self.file}:{self.line}"
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from stategraph.resources.fmt import formatted
 from stategraph.resources.kind_table import KINDS, Kind
 from stategraph.resources.kinds.base import Ref
-from stategraph.resources.load import ManifestError
+from stategraph.resources.loading import ManifestError
 from stategraph.resources.model import Metadata, Resource
 from stategraph.resources.references import references
 

@@ -11,12 +11,13 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from stategraph.resources.errors import ResourceError
 from stategraph.resources.model import Resource, ResourceKey
+from stategraph.resources.places import Path
 
 Operation: TypeAlias = Literal["added", "modified", "status", "deleting", "deleted"]
 
@@ -41,6 +42,22 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedResource:
+    """Outcome of applying one manifest.
+
+    Attributes:
+        resource: The resource as it is stored.
+        action: `created`, `configured` or `unchanged`.
+        conflicts: Fields that another writer changed since the last manifest and this one wants otherwise, with their
+            stored values; then nothing was written.
+    """
+
+    resource: Resource
+    action: Literal["created", "configured", "unchanged"]
+    conflicts: tuple[tuple[Path, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Resources at one moment.
 
@@ -55,6 +72,12 @@ class Listing:
 
 class ResourceStore(Protocol):
     """A store of resources; for any number of tasks, and with its other openings in other processes."""
+
+    async def last_good(self, key: ResourceKey) -> Resource | None:
+        """Return a resource with the spec and generation with which it was ready last; None if it never was."""
+
+    async def get_many(self, keys: Iterable[ResourceKey]) -> Mapping[ResourceKey, Resource]:
+        """Return those of several resources that there are, by key."""
 
     async def get(self, key: ResourceKey) -> Resource | None:
         """Return a resource; None if there is none."""
@@ -82,6 +105,17 @@ class ResourceStore(Protocol):
 
         Raises:
             ConflictError: The resource was changed or deleted meanwhile, or is there already.
+        """
+
+    async def apply(
+        self, resources: Sequence[Resource], *, force: bool = False, finalizers: Mapping[str, str] | None = None
+    ) -> Sequence[AppliedResource]:
+        """Apply manifests by the rules of `merging`, in one transaction.
+
+        Args:
+            resources: The resources as declared; their versions do not matter.
+            force: Whether fields are taken over that another writer changed.
+            finalizers: Finalizers that a new resource of a kind gets, by the kind in small letters.
         """
 
     async def put_status(self, resource: Resource) -> Resource:
@@ -114,6 +148,22 @@ class ResourceStore(Protocol):
         Raises:
             WatchGapError: The log begins after that version.
         """
+
+    async def take_lease(self, name: str, holder: str, seconds: float, *, instead_of: str = "") -> str:
+        """Take or lengthen a lease unless somebody else holds it.
+
+        Args:
+            name: What it is for.
+            holder: Who wants it.
+            seconds: How long it lasts, by the store's clock.
+            instead_of: A holder that is known to be gone: it is taken over before its time.
+
+        Returns:
+            Who holds it now.
+        """
+
+    async def drop_lease(self, name: str, holder: str) -> None:
+        """Give a lease back."""
 
     async def version(self) -> int:
         """Return the version of the last change; 0 for an empty store."""
