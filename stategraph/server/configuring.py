@@ -11,6 +11,10 @@ requests_per_minute = 1200
 lease_s = 30
 heartbeat_s = 10
 
+[a2a]
+organization = "Example"
+push_secrets = false
+
 [auth.jwt]
 issuer = "https://id.example.com/"
 audience = "https://agents.example.com"
@@ -39,7 +43,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.server.access.port import Authenticator
@@ -47,10 +51,13 @@ from stategraph.server.limits import Limits
 from stategraph.server.settings import PROTOCOLS, Settings
 from stategraph.workers.leases import LeaseSettings
 
+if TYPE_CHECKING:
+    from stategraph.server.a2a.settings import A2aSettings
+
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
 _LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
-_KNOWN: Final = (*_LISTS, "limits", "auth", "drain_s", "access_log", "grpc", "leases", "sessions")
+_KNOWN: Final = (*_LISTS, "a2a", "limits", "auth", "drain_s", "access_log", "grpc", "leases", "sessions")
 
 
 def read(path: str | Path) -> Settings:
@@ -95,6 +102,8 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
         settings = replace(settings, limits=_limits(said["limits"]))
     if "leases" in said:
         settings = replace(settings, leases=_leases(said["leases"]))
+    if "a2a" in said:
+        settings = replace(settings, options={**settings.options, "a2a": _a2a(said["a2a"])})
     if "grpc" in said:
         settings = replace(settings, grpc=_address(said["grpc"], "grpc"))
     if "sessions" in said:
@@ -197,6 +206,24 @@ def _limits(said: Any) -> Limits:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ConfigurationError(f"[limits] {name} is {value!r}; expected a whole number")
     return Limits(**given)
+
+
+def _a2a(said: Any) -> A2aSettings:
+    from stategraph.server.a2a.settings import A2aSettings
+
+    given = _table(said, "a2a")
+    known = {each.name: each.default for each in fields(A2aSettings) if isinstance(each.default, str | bool)}
+    known |= dict.fromkeys(_A2A_TEXTS, "")
+    _check_known(given, tuple(known), "[a2a]")
+    for name, value in given.items():
+        if type(value) is not type(known[name]):
+            expected = "true or false" if isinstance(known[name], bool) else "a text"
+            raise ConfigurationError(f"[a2a] {name} is {value!r}; expected {expected}")
+    return A2aSettings(**given)
+
+
+#: Texts of A2A that are not said by default.
+_A2A_TEXTS: Final = ("default", "documentation_url")
 
 
 def _leases(said: Any) -> LeaseSettings:

@@ -166,15 +166,17 @@ def _a2a() -> Routes:
 
 def _a2a_settings(around: Surroundings) -> A2aSettings:
     """Return the settings of A2A, filled up from those of the server."""
+    from stategraph.server.a2a.push_keys import cipher
     from stategraph.server.a2a.push_store import DatabasePushStore
     from stategraph.server.a2a.settings import A2aSettings
 
     given: A2aSettings = around.settings.options.get("a2a", A2aSettings())
     store = given.push_store
     if store is None and around.store is not None:
-        store = DatabasePushStore.from_url(around.store)
+        store = DatabasePushStore.from_url(around.store, cipher=cipher())
     return replace(
         given,
+        push_hosts=[*given.push_hosts, *around.settings.webhook_hosts],
         needs_auth=given.needs_auth or around.secured,
         push_store=store,
         grpc_url=given.grpc_url or around.settings.grpc or None,

@@ -33,7 +33,8 @@ class Settings:
             for all ports.
         allowed_hosts: Without authentication, names by which the server may be addressed, beside `localhost` and
             addresses.
-        webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
+        webhook_hosts: Hosts that webhooks may be sent to, and A2A's clients told at, although they are private, or over
+            http.
         drain_s: Seconds that runs have to end when the server stops.
         grpc: Address of the gRPC server of A2A, `host:port`; empty: there is none.
         leases: How long a process may be silent before others go on with its runs, and how often a run is tried.

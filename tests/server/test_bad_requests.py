@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -126,3 +127,15 @@ async def test_metadata_of_a_conversation_is_an_object():
     async with client_of(app_of(service, openai.routes)) as client:
         answer = await client.post("/v1/conversations", json={"metadata": 5})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "metadata")
+
+
+@pytest.mark.parametrize("named", ["key=k&namespace=%00", "key=%00&namespace=notes"])
+async def test_names_with_the_character_nul_are_refused_in_the_store(tmp_path: Path, named: str):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        answers = [await client.get(f"/store/items?{named}")]
+        fields = {name: unquote(value) for name, value in (each.split("=") for each in named.split("&"))}
+        body: dict[str, Any] = {"key": fields["key"], "namespace": [fields["namespace"]]}
+        answers += [await client.request("DELETE", "/store/items", json=body)]
+        answers += [await client.put("/store/items", json={**body, "value": {}})]
+    assert {each.status_code for each in answers} <= {400, 422}
+    assert all("the character NUL" in each.text for each in answers)

@@ -166,6 +166,12 @@ def test_settings_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
         assert metadata["authorization_servers"] == ["https://id.example.com/"]
 
 
+def test_the_cards_of_agents_and_secrets_of_their_clients_are_set_in_the_file(tmp_path: Path) -> None:
+    settings = configuring.read(written(tmp_path, "[a2a]\norganization = 'Example'\npush_secrets = false"))
+    a2a = settings.options["a2a"]
+    assert (a2a.organization, a2a.push_secrets, a2a.pushes) == ("Example", False, True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -185,6 +191,9 @@ def test_settings_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
         ("[auth.proxies]\nnetworks = ['0.0.0.0/0']", "not all addresses"),
         ("[auth.api_keys]\nfile = 'none'", "cannot be read"),
         ("[auth.oauth]\nresource = 'https://x.example.com'", "authorization server"),
+        ("[a2a]\npush_secrets = 'no'", "push_secrets is 'no'; expected true or false"),
+        ("[a2a]\norganization = true", "expected a text"),
+        ("[a2a]\nsigning = 'x'", "signing is not known"),
         ("drain_s = 'x'", "seconds"),
         ("access_log = 1", "true or false"),
         ("auth = 1", "expected a table"),

@@ -63,7 +63,8 @@ class Bindings:
         self._pushes: Pushes | None = None
         if settings.pushes:
             outgoing = Outgoing(settings.push_hosts)
-            self._pushes = Pushes(settings.push_store or MemoryPushStore(), tasks, views, outgoing)
+            store = settings.push_store or MemoryPushStore()
+            self._pushes = Pushes(store, tasks, views, outgoing, secrets=settings.push_secrets)
         self.handler = Handler(service, settings, self._cards, self._pushes)
         builder = _HttpContexts()
         rest = create_rest_routes(self.handler, builder, path_prefix=_ASSISTANT)

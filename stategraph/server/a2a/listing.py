@@ -4,6 +4,7 @@ Rules
 -----
 * A page token is the time and id after which it begins, so tasks that come meanwhile move no others between pages.
 * Threads are read newest first, at most `MOST_THREADS` of them.
+* Logs are read of the tasks of the page alone; if a status is asked for, of those that may be in it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC
 from typing import Final
 
@@ -20,7 +21,7 @@ from a2a.utils.errors import InvalidParamsError
 
 from stategraph.server.a2a.views import Views
 from stategraph.server.service.port import Assistant, Caller, NotFoundError, Page, Service
-from stategraph.server.tasks.chains import Task
+from stategraph.server.tasks.chains import Task, TaskState
 from stategraph.server.tasks.work import Tasks
 
 DEFAULT_SIZE: Final = 50
@@ -30,6 +31,13 @@ LARGEST_SIZE: Final = 100
 MOST_THREADS: Final = 1_000
 
 _PAGE: Final = 100
+
+#: States of tasks that the statuses of their runs tell; the others are in logs.
+_PLAIN: Final[Mapping[TaskState, wire.TaskState]] = {
+    TaskState.SUBMITTED: wire.TaskState.TASK_STATE_SUBMITTED,
+    TaskState.WORKING: wire.TaskState.TASK_STATE_WORKING,
+    TaskState.FAILED: wire.TaskState.TASK_STATE_FAILED,
+}
 
 
 class Listing:
@@ -68,17 +76,28 @@ class Listing:
             after = params.status_timestamp_after.ToDatetime(tzinfo=UTC)
             found = [each for each in found if each.updated_at >= after]
         if params.status:
-            views = [(each, await self._views.show(caller, each, 0, artifacts=False)) for each in found]
-            found = [each for each, view in views if view.status.state == params.status]
+            found = [each for each in found if await self._is_in(caller, each, params.status)]
         found.sort(key=_place, reverse=True)
         later = [each for each in found if begin is None or _place(each) < begin]
-        page = later[:size]
+        page, with_them = later[:size], params.include_artifacts
         return wire.ListTasksResponse(
-            tasks=[await self._views.show(caller, each, history, artifacts=params.include_artifacts) for each in page],
+            tasks=[
+                await self._views.show(caller, await self._tasks.settled(caller, each), history, artifacts=with_them)
+                for each in page
+            ],
             next_page_token=_token(page[-1]) if len(later) > size else "",
             page_size=size,
             total_size=len(found),
         )
+
+    async def _is_in(self, caller: Caller, task: Task, state: wire.TaskState) -> bool:
+        """Return whether a task is in a state."""
+        if task.state in _PLAIN:
+            return _PLAIN[task.state] == state
+        if state in _PLAIN.values():
+            return False
+        shown = await self._views.show(caller, await self._tasks.settled(caller, task), 0, artifacts=False)
+        return bool(shown.status.state == state)
 
     async def _all(self, caller: Caller, assistant: Assistant, thread_id: str | None) -> AsyncIterator[Task]:
         if thread_id is not None:

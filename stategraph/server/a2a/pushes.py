@@ -53,13 +53,17 @@ class Pushes:
         tasks: Finds tasks.
         views: Shows what becomes of them.
         outgoing: Sends.
+        secrets: Whether clients may give tokens and credentials, which are stored.
     """
 
-    def __init__(self, store: PushStore, tasks: Tasks, views: Views, outgoing: Outgoing) -> None:
+    def __init__(
+        self, store: PushStore, tasks: Tasks, views: Views, outgoing: Outgoing, *, secrets: bool = True
+    ) -> None:
         self._store = store
         self._tasks = tasks
         self._views = views
         self._outgoing = outgoing
+        self._secrets = secrets
         self._holder = uuid.uuid4().hex
         self._known: dict[tuple[str, str], TaskState] = {}
         self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -89,6 +93,8 @@ class Pushes:
             await self._outgoing.check(config.url)
         except ServiceError as error:
             raise InvalidParamsError(str(error)) from error
+        if not self._secrets and (config.token or config.authentication.credentials):
+            raise InvalidParamsError("This server stores no tokens and credentials of clients: give the address alone")
         for value in (config.token, config.authentication.scheme, config.authentication.credentials):
             if not value.isprintable() or not value.isascii():
                 raise InvalidParamsError(

@@ -50,6 +50,8 @@ class A2aSettings:
         needs_auth: Whether requests need credentials, which the cards then say.
         card_max_age_s: For how long a card may be kept, in seconds.
         pushes: Whether clients may have themselves told of tasks.
+        push_secrets: Whether clients may give tokens and credentials with the addresses at which they are told, which
+            are stored.
         push_store: Keeps where they are told, such as `DatabasePushStore`; None: this process remembers it.
         push_hosts: Names and addresses that are told although they are not public, such as those of tests; they may be
             told over http too. Others need https and public addresses.
@@ -68,5 +70,6 @@ class A2aSettings:
     needs_auth: bool = False
     card_max_age_s: int = 300
     pushes: bool = True
+    push_secrets: bool = True
     push_store: PushStore | None = field(default=None, repr=False)
     push_hosts: Sequence[str] = ()

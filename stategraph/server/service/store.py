@@ -15,6 +15,8 @@ from stategraph.server.service.values import Caller, InvalidError, MalformedErro
 #: Items of a page at most.
 _MOST: Final = 1000
 
+_NUL: Final = "\x00"
+
 
 class NamespaceError(InvalidError):
     """A namespace has a label that is none."""
@@ -56,21 +58,21 @@ class StoreService:
         asked = {"namespace": place(namespace), "key": key, "value": dict(value), "index": index}
         await caller.authorize("store", "put", asked)
         options: dict[str, Any] = {} if ttl is None else {"ttl": ttl}
-        where = place(asked["namespace"])
+        where, name = place(asked["namespace"]), _name(asked["key"])
         with _Reasons():
-            await self.store.aput(where, str(asked["key"]), dict(asked["value"]), index=asked["index"], **options)
+            await self.store.aput(where, name, dict(asked["value"]), index=asked["index"], **options)
 
     async def get(self, caller: Caller, namespace: Sequence[str], key: str, *, refresh_ttl: bool | None = None) -> Any:
         """Return an item; None if there is none."""
         asked: dict[str, Any] = {"namespace": place(namespace), "key": key}
         await caller.authorize("store", "get", asked)
-        return await self.store.aget(place(asked["namespace"]), str(asked["key"]), refresh_ttl=refresh_ttl)
+        return await self.store.aget(place(asked["namespace"]), _name(asked["key"]), refresh_ttl=refresh_ttl)
 
     async def delete(self, caller: Caller, namespace: Sequence[str], key: str) -> None:
         """Delete a value."""
         asked: dict[str, Any] = {"namespace": place(namespace), "key": key}
         await caller.authorize("store", "delete", asked)
-        await self.store.adelete(place(asked["namespace"]), str(asked["key"]))
+        await self.store.adelete(place(asked["namespace"]), _name(asked["key"]))
 
     async def search(
         self,
@@ -175,9 +177,24 @@ def place(namespace: Sequence[str]) -> tuple[str, ...]:
     """Return a namespace.
 
     Raises:
-        NamespaceError: A label of it is empty or has a period, which parts labels where they are written as one text.
+        NamespaceError: A label of it is empty, has a period, which parts labels where they are written as one text, or
+            the character NUL, which databases do not store.
     """
     for label in namespace:
         if not isinstance(label, str) or not label or "." in label:
             raise NamespaceError(f"Namespace label '{label}' must be a non-empty string without periods")
+        if _NUL in label:
+            raise NamespaceError(f"Namespace label {label!r} has the character NUL, which is not stored")
     return tuple(namespace)
+
+
+def _name(key: Any) -> str:
+    """Return the name of an item.
+
+    Raises:
+        InvalidError: It has the character NUL.
+    """
+    name = str(key)
+    if _NUL in name:
+        raise InvalidError(f"The key {name!r:.80} has the character NUL, which is not stored")
+    return name

@@ -64,7 +64,7 @@ class Tasks:
         first = await self._service.runs.get(caller, task_id)
         later = await self._since(caller, first)
         runs = next(each for each in chains(later) if each[0].run_id == first.run_id)
-        return await self._as_it_is(caller, runs)
+        return await self.settled(caller, Task(runs, state_of(runs)))
 
     async def outcome(self, caller: Caller, run: RunRecord) -> Outcome:
         """Read the whole log of a run, to its end."""
@@ -177,7 +177,9 @@ class Tasks:
         return await self.find(caller, task.task_id)
 
     async def of_thread(self, caller: Caller, thread_id: str) -> list[Task]:
-        """List the tasks of a thread, the oldest first.
+        """List the tasks of a thread, the oldest first, with the states that the statuses of their runs stand for.
+
+        Whether one that is `COMPLETED` waits for an answer or was cancelled, `settled` says.
 
         Raises:
             NotFoundError: There is no such thread.
@@ -186,7 +188,7 @@ class Tasks:
         while len(page := await self._page(caller, thread_id, len(runs))) == PAGE:
             runs += page
         runs += page
-        return [await self._as_it_is(caller, each) for each in chains(reversed(runs))]
+        return [Task(each, state_of(each)) for each in chains(reversed(runs))]
 
     async def _since(self, caller: Caller, first: RunRecord) -> list[RunRecord]:
         """Return the runs of a thread from one on, the oldest first."""
@@ -203,17 +205,28 @@ class Tasks:
     async def _page(self, caller: Caller, thread_id: str, offset: int) -> list[RunRecord]:
         return await self._service.runs.list(caller, thread_id, limit=PAGE, offset=offset)
 
-    async def _as_it_is(self, caller: Caller, runs: tuple[RunRecord, ...]) -> Task:
-        """Tell a task that waits for an answer from one that has ended, and from one that was cancelled meanwhile."""
-        task = Task(runs, state_of(runs))
+    async def settled(self, caller: Caller, task: Task) -> Task:
+        """Tell a task that waits for an answer from one that has ended, and from one that was cancelled meanwhile.
+
+        It reads the last event of its last run, however long that is.
+        """
         if task.state is not TaskState.COMPLETED:
             return task
-        state = BY_END.get((await self.outcome(caller, task.last)).status or "", TaskState.COMPLETED)
+        state = BY_END.get(await self._end(caller, task.last), TaskState.COMPLETED)
         if state is TaskState.INPUT_REQUIRED:
             thread = await self._service.threads.get(caller, task.thread_id)
             if thread.metadata.get(f"{CANCELLED}{task.task_id}") == task.last.run_id:
                 state = TaskState.CANCELLED
         return replace(task, state=state)
+
+    async def _end(self, caller: Caller, run: RunRecord) -> str:
+        """Return how the registry ended a run."""
+        outcome = Outcome()
+        last = await self._service.runs.last_seq(caller, run.run_id)
+        async with aclosing(self._service.runs.events(caller, run.run_id, max(0, last - 1))) as events:
+            async for event in events:
+                outcome.add(event)
+        return outcome.status or ""
 
 
 def _from(newest_first: Sequence[RunRecord], first: RunRecord) -> list[RunRecord]:

@@ -161,6 +161,10 @@ class FakeService:
         run.becomes(status)
         await run.put("run.end", {"status": status, "error": error})
 
+    async def last_seq(self, caller: Caller, run_id: str) -> int:
+        await self.get(caller, run_id)
+        return len(self._runs[run_id].log)
+
     async def events(self, caller: Caller, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
         await self.get(caller, run_id)
         run = self._runs[run_id]

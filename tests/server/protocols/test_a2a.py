@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -37,10 +37,10 @@ from typing_extensions import TypedDict
 from stategraph import START, MessagesState, StateGraph, get_stream_writer, interrupt
 from stategraph.server.a2a import A2aSettings, SigningKey, grpc_server, routes
 from stategraph.server.access.door import KEY
-from stategraph.server.service.port import Caller
+from stategraph.server.service.port import Caller, LoggedEvent
 from tests.server.protocols.fake_service import FakeService
 from tests.server.protocols.live import listening
-from tests.server.protocols.serving import app_of
+from tests.server.protocols.serving import app_of, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -323,6 +323,50 @@ async def test_tasks_are_listed_by_pages_the_newest_first() -> None:
         assert not none.tasks
         with pytest.raises(A2AError, match="page token"):
             await client.list_tasks(ListTasksRequest(page_token="made up"))
+
+
+async def test_tasks_are_listed_by_their_states() -> None:
+    async with serving() as served, served.client("JSONRPC") as client:
+        ids = {text: (await sent(client, text))[0].task.id for text in ("one", "ask", "reject", "fail")}
+        for state, text in (
+            (TaskState.TASK_STATE_COMPLETED, "one"),
+            (TaskState.TASK_STATE_INPUT_REQUIRED, "ask"),
+            (TaskState.TASK_STATE_REJECTED, "reject"),
+            (TaskState.TASK_STATE_FAILED, "fail"),
+        ):
+            found = await client.list_tasks(ListTasksRequest(status=state))
+            assert ([each.id for each in found.tasks], found.total_size) == ([ids[text]], 1)
+        await client.cancel_task(CancelTaskRequest(id=ids["ask"]))
+        found = await client.list_tasks(ListTasksRequest(status=TaskState.TASK_STATE_CANCELED))
+        assert [each.id for each in found.tasks] == [ids["ask"]]
+
+
+class Reading(FakeService):
+    """Notes which logs are read from their beginning."""
+
+    def __init__(self) -> None:
+        super().__init__(graphs())
+        self.whole: list[str] = []
+
+    async def events(self, caller: Any, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
+        if after_seq == 0:
+            self.whole.append(run_id)
+        async with aclosing(super().events(caller, run_id, after_seq)) as events:
+            async for each in events:
+                yield each
+
+
+async def test_a_page_of_tasks_reads_the_logs_of_its_own_tasks_alone() -> None:
+    fake = Reading()
+    service = fake.service()
+    async with client_of(app_of(service, routes)) as http:
+        for number in range(4):
+            body = {"message": {"messageId": str(number), "role": "ROLE_USER", "parts": [{"text": "hello"}]}}
+            await http.post("/a2a/chat/message:send", json=body, headers={"A2A-Version": "1.0"})
+        fake.whole.clear()
+        found = await http.get("/a2a/chat/tasks?pageSize=1", headers={"A2A-Version": "1.0"})
+    assert (found.json()["totalSize"], len(found.json()["tasks"])) == (4, 1)
+    assert fake.whole == [found.json()["tasks"][0]["id"]]
 
 
 async def test_cards_are_made_of_graphs_kept_by_clients_and_signed() -> None:

@@ -12,12 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stategraph.server.a2a import A2aSettings, push_store, pushes, routes
+from stategraph.agent.mcp.oauth.files import opened, sealed
+from stategraph.errors import ConfigurationError
+from stategraph.server.a2a import A2aSettings, push_keys, push_store, pushes, routes
 from stategraph.server.a2a.push_store import DatabasePushStore, MemoryPushStore, Push
 from tests.server.protocols.fake_service import FakeService
 from tests.server.protocols.live import listening
@@ -131,6 +134,30 @@ async def test_another_replica_tells_what_the_first_one_did_not(tmp_path: Path, 
             await receiver.until("TASK_STATE_COMPLETED")
     await gone.aclose()
     await there.aclose()
+
+
+async def test_a_server_may_refuse_to_store_secrets_of_clients() -> None:
+    async with serving(FakeService(graphs()).service(), push_secrets=False) as http:
+        task = (await http.post("/message:send", json={"message": message("ask")})).json()["task"]
+        path = f"/tasks/{task['id']}/pushNotificationConfigs"
+        refused = await http.post(path, json=config("https://127.0.0.1/told"))
+        assert (refused.status_code, "the address alone" in refused.text, SECRET in refused.text) == (400, True, False)
+        assert (await http.post(path, json={"id": "one", "url": "https://127.0.0.1/told"})).status_code == 200
+
+
+def test_keys_of_the_environment_encrypt_and_older_ones_decrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    monkeypatch.delenv(push_keys.VARIABLE, raising=False)
+    assert push_keys.cipher() is None
+    monkeypatch.setenv(push_keys.VARIABLE, old)
+    before = sealed(SECRET, push_keys.cipher())
+    assert SECRET.encode() not in before
+    monkeypatch.setenv(push_keys.VARIABLE, f"{new}, {old}")
+    assert opened(before, push_keys.cipher()) == SECRET
+    assert Fernet(new).decrypt(sealed(SECRET, push_keys.cipher())) == SECRET.encode()
+    monkeypatch.setenv(push_keys.VARIABLE, "no key")
+    with pytest.raises(ConfigurationError, match=push_keys.VARIABLE):
+        push_keys.cipher()
 
 
 class Reversed:
