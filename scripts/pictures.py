@@ -108,6 +108,27 @@ PICTURES = {
         frozenset({"engine", "Run API"}),
         (250, 92),
     ),
+    "versions": Picture(
+        "A thread of version 1 is loaded by a graph of version 3",
+        {
+            "stored|by version 1": (0, 0),
+            "in flight and pinned?": (1.1, 0),
+            "graph of version 1|until it ends": (2.3, 0),
+            "migration 1 to 2": (1.1, 1),
+            "migration 2 to 3": (1.1, 2),
+            "graph of version 3|runs the next step": (2.3, 2),
+            "checkpoint|of version 3": (3.4, 2),
+        },
+        [
+            Arrow("stored", "in flight and pinned?", "load"),
+            Arrow("in flight and pinned?", "graph of version 1", "yes"),
+            Arrow("in flight and pinned?", "migration 1 to 2", "no"),
+            Arrow("migration 1 to 2", "migration 2 to 3"),
+            Arrow("migration 2 to 3", "graph of version 3"),
+            Arrow("graph of version 3", "checkpoint", "store"),
+        ],
+        frozenset({"migration 1 to 2", "migration 2 to 3"}),
+    ),
     "a-step": Picture(
         "One step: nodes read one state and run side by side; reducers merge what they write",
         {

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from stategraph.engine.checkpoints.serializer import StrictSerializer as StrictSerializer
     from stategraph.engine.compile.managed import IsLastStep as IsLastStep
     from stategraph.engine.compile.managed import RemainingSteps as RemainingSteps
+    from stategraph.engine.compile.versions import GraphVersionError as GraphVersionError
     from stategraph.engine.config.context import get_config as get_config
     from stategraph.engine.config.context import get_store as get_store
     from stategraph.engine.config.context import get_stream_writer as get_stream_writer
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from stategraph.graph.message import messages_delta_reducer as messages_delta_reducer
     from stategraph.graph.message import push_message as push_message
     from stategraph.graph.state import StateGraph as StateGraph
+    from stategraph.graph.versions.migration import Migration as Migration
     from stategraph.run.abort import AbortController as AbortController
     from stategraph.run.abort import AbortSignal as AbortSignal
     from stategraph.run.config import CompileOptions as CompileOptions
@@ -158,6 +160,7 @@ _PUBLIC = {
     "engine.streams.events.queue": ("StreamChannel",),
     "engine.streams.events.run": ("AsyncGraphRunStream", "GraphRunStream"),
     "engine.streams.events.transformer": ("ProtocolEvent", "StreamTransformer"),
+    "engine.compile.versions": ("GraphVersionError",),
     "engine.compile.managed": ("IsLastStep", "RemainingSteps"),
     "engine.config.runtime": ("RunControl", "Runtime", "get_runtime"),
     "engine.checkpoints.serializer": ("StrictSerializer",),
@@ -185,6 +188,7 @@ _PUBLIC = {
     "graph.func": ("entrypoint", "task"),
     "graph.message": ("MessagesState", "add_messages", "messages_delta_reducer", "push_message"),
     "graph.state": ("StateGraph",),
+    "graph.versions.migration": ("Migration",),
     "run.abort": (
         "AbortController",
         "AbortSignal",

@@ -11,11 +11,18 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from stategraph.constants import TASKS
 
 FORMAT_VERSION = 4
+
+VERSION_KEY: Final = "graph_version"
+"""The entry of the metadata that names the version of the graph which made the checkpoint."""
+
+VERSION_CHANNEL: Final = "__graph_version__"
+"""The last write of a task that ended behind a checkpoint of an earlier version: the version in whose form its writes
+are."""
 
 Checkpoint = dict[str, Any]
 

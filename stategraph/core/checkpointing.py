@@ -89,6 +89,8 @@ class CheckpointMaker:
         # In a namespace that the checkpoint does not come from, no value is stored yet.
         stored = settings.saves != "never" and not thread.moved
         self._stored_versions: checkpoints.Versions = dict(state.versioning.by_channel) if stored else {}
+        for name in thread.unstored:
+            self._stored_versions.pop(name, None)
 
     def make(self, source: Source, step: int, updated: Collection[str] | None) -> None:
         """Make the checkpoint of a step, and ask for it to be saved unless it waits for the end of the run.
@@ -100,6 +102,8 @@ class CheckpointMaker:
         """
         settings = self._settings
         metadata: checkpoints.Metadata = {"source": source, "step": step, "parents": settings.parents}
+        if settings.version is not None:
+            metadata[checkpoints.VERSION_KEY] = settings.version
         if source == "fork":
             # It is made before anything is updated.
             updated = None
@@ -133,6 +137,8 @@ class CheckpointMaker:
         """
         if self.undescribed is not None:
             self.metadata = {"source": self.undescribed, "step": step - 1, "parents": self._settings.parents}
+            if self._settings.version is not None:
+                self.metadata[checkpoints.VERSION_KEY] = self._settings.version
         if self._waits or self.undescribed is not None:
             if self.journal is not None:
                 self._save_kept(self.journal)

@@ -57,6 +57,8 @@ class Planner:
         null_resume_for: Ids of the questions that an answer without an id may
             be given to; None for any.
         renames: Whether the tasks' questions have other ids than in the run before.
+        before: By the id of a task, the id and the namespace that it had under an earlier version of the graph; None
+            if all have their own.
     """
 
     state: State
@@ -69,6 +71,7 @@ class Planner:
     stop: int
     null_resume_for: frozenset[str] | None = None
     renames: bool = False
+    before: Mapping[str, tuple[str, str]] | None = None
 
     def next_tasks(self, updated: Iterable[str] | None, *, fresh: bool = False) -> list[Task]:
         """Plan the tasks of the next step, in the order they are started.
@@ -100,7 +103,18 @@ class Planner:
                 task = self._pull(node, inputs)
                 if task is not None:
                     tasks.append(task)
+        if self.before:
+            for task in tasks:
+                self._keep_place(task, self.before)
         return tasks
+
+    def _keep_place(self, task: Task, before: Mapping[str, tuple[str, str]]) -> None:
+        """Give a task the id and namespace under which an earlier version of the graph has begun it."""
+        if task.id in before:
+            task.id, task.ns = before[task.id]
+            task.resume = []
+            if self.pending:
+                task.load_answers(self.pending, self.resume_map, self.null_resume_for)
 
     def single(self, updated: Iterable[str], step: int) -> Task | None:
         """Plan the next step's task, if one node is all that the last step started.

@@ -67,6 +67,7 @@ class Settings(NamedTuple):
         watch: What listeners want to hear.
         parent: The task whose node the run is, or None.
         deltas: What keeping delta channels takes; None if the program has none.
+        version: The version of the graph, which its checkpoints name; None if it has none.
     """
 
     ns: str
@@ -84,6 +85,7 @@ class Settings(NamedTuple):
     watch: Watch
     parent: Task | None
     deltas: DeltaCodec | None = None
+    version: str | None = None
 
     @property
     def is_apart(self) -> bool:
@@ -139,6 +141,8 @@ class Thread(NamedTuple):
         moved: Whether it is another namespace's; see ``core.opening.travel``.
         histories: By channel what the saver found of those that the checkpoint
             does not hold.
+        tasks: By ids of tasks of its step, the ids and namespaces that they had under an earlier version of the graph.
+        unstored: The channels whose value a migration has made, and no checkpoint holds yet.
     """
 
     checkpoint: checkpoints.Checkpoint
@@ -151,6 +155,8 @@ class Thread(NamedTuple):
     found: bool = False
     moved: bool = False
     histories: Mapping[str, Any] | None = None
+    tasks: Mapping[str, tuple[str, str]] | None = None
+    unstored: frozenset[str] = frozenset()
 
 
 class Start(NamedTuple):

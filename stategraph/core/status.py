@@ -25,6 +25,7 @@ from stategraph.constants import (
     RESUME,
     TASKS,
 )
+from stategraph.core.checkpoint import VERSION_CHANNEL
 from stategraph.core.task import Write
 from stategraph.types import Interrupt, Send
 
@@ -96,6 +97,13 @@ def after_failure(writes: Sequence[Write], error: BaseException, own_answers: in
     answers = next((value for channel, value in reversed(writes) if channel == RESUME), ())
     kept = answers[:own_answers]
     return [(ERROR, error), (RESUME, kept)] if kept else [(ERROR, error)]
+
+
+def marked(writes: Sequence[Write], version: str) -> Sequence[Write]:
+    """Return the writes of a task with the version of the graph that made them, if there is output among them."""
+    if all(channel in CONTROL for channel, _ in writes):
+        return writes  # savers replace these, and only if there are no others
+    return [*writes, (VERSION_CHANNEL, version)]
 
 
 def storable(writes: Sequence[Write], untracked: Collection[str]) -> list[Write]:

@@ -31,6 +31,7 @@ from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.engine.compile.node import NodeBuilder, PregelNode
 from stategraph.engine.compile.protocol import GraphProtocol
 from stategraph.engine.compile.validate import validate_graph, validate_timeout_supported
+from stategraph.engine.compile.versions import Versions
 from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.runs import strictness
 from stategraph.engine.spec import GraphSpec
@@ -109,6 +110,7 @@ class GraphDefinition(
     stream_transformers: tuple[Callable[[tuple[str, ...]], Any], ...]
 
     _allowlist: allowlist.Allowlist | None = None
+    _versions: Versions | None = None
     _program: Program | None = None
     # The record that runs use, with the mark of the changes it was made after, and the mark of the latest change.
     _spec: tuple[object, GraphSpec] | None = None
@@ -231,6 +233,7 @@ class GraphDefinition(
             checkpointer=self.checkpointer,
             trusting=None if self._allowlist is None else self._allowlist.tell,
             migrate=self._migration(),
+            versions=self._versions,
             store=self.store,
             cache=self.cache,
             retry_policy=tuple(self.retry_policy),
@@ -287,7 +290,7 @@ class GraphDefinition(
     def _rebuilt(self, attributes: dict[str, Any]) -> Self:
         public = {k: v for k, v in attributes.items() if not k.startswith("_")}
         twin = self.__class__(**public)
-        twin._allowlist = self._allowlist
+        twin._allowlist, twin._versions = self._allowlist, self._versions
         return twin
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:

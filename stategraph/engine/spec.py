@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_CHECKPOINTER, NS_END, NS_SEP
 from stategraph.core.program import Program
 from stategraph.engine.compile.node import PregelNode
+from stategraph.engine.compile.versions import Versions
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.stream_parts import StreamMode
 from stategraph.types import All, CachePolicy, Checkpointer, RetryPolicy
@@ -48,6 +49,7 @@ class GraphSpec:
         checkpointer: The graph's own saver, or what stands for one.
         trusting: Tells a saver which classes it may bring back; returns the saver to use. None: it needs no telling.
         migrate: Brings a checkpoint of an older format or graph layout up to date, in place.
+        versions: Brings checkpoints of earlier versions of the graph up to its own; None if it has no version.
         store: The long-term memory of nodes, or None.
         cache: Where results of nodes are cached, or None.
         retry_policy: For nodes without their own.
@@ -75,6 +77,7 @@ class GraphSpec:
     checkpointer: Checkpointer
     trusting: Callable[[Any], Any] | None
     migrate: Callable[[Any], None]
+    versions: Versions | None
     store: BaseStore | None
     cache: BaseCache[Any] | None
     retry_policy: Sequence[RetryPolicy]

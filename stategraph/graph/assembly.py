@@ -7,6 +7,9 @@ first node.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
 from langchain_core.runnables import Runnable
 
 from stategraph.dropin_hooks import shown_by_langgraph
@@ -14,10 +17,11 @@ from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.compile.functions import coerce_to_runnable
 from stategraph.engine.tasks.executors import ExecutedNode, executed
 from stategraph.graph.branch import BranchSpec
-from stategraph.graph.compiled import CompiledStateGraph
+from stategraph.graph.compiled import AnyStateGraph, CompiledStateGraph
 from stategraph.graph.delta_messages import kept_channels
 from stategraph.graph.hints import node_hints
-from stategraph.graph.node import StateNodeSpec, node_name
+from stategraph.graph.node import StateNode, StateNodeSpec, node_name
+from stategraph.graph.versions.migration import Migration, chain
 
 __all__ = (
     "BranchSpec",
@@ -27,16 +31,67 @@ __all__ = (
     "allowlist",
     "coerce_to_runnable",
     "executed",
+    "handler_spec",
     "kept_channels",
+    "kind_of",
     "name_of",
     "node_hints",
     "node_name",
+    "set_versions",
 )
 
 
 def name_of(node: object) -> str | None:
     """Return the default name of a node: that of its Runnable, function or class."""
     return node.get_name() if isinstance(node, Runnable) else node_name(node)
+
+
+def handler_spec(node: StateNode[Any, Any], name: str, input_schema: type[object]) -> StateNodeSpec[Any, Any]:
+    """Return the node of a default error handler."""
+    return StateNodeSpec(
+        coerce_to_runnable(cast(Any, node), name=name, trace=False),
+        metadata=None,
+        input_schema=input_schema,
+        retry_policy=None,
+        cache_policy=None,
+        is_error_handler=True,
+    )
+
+
+Pinned = Mapping[str, AnyStateGraph]
+"""Graphs of earlier versions, by version."""
+
+
+def kind_of(pinned: Pinned | None) -> Any:
+    """Return the class of a compiled graph, with or without graphs of earlier versions."""
+    if not pinned:
+        return CompiledStateGraph
+    from stategraph.graph.versions.pinned import PinnedStateGraph  # few graphs have earlier versions
+
+    return PinnedStateGraph
+
+
+def set_versions(
+    compiled: AnyStateGraph,
+    version: str | None,
+    migrations: Sequence[Migration],
+    pinned: Pinned | None,
+) -> None:
+    """Give a compiled graph its versions.
+
+    Raises:
+        ConfigurationError: The migrations are not one chain that ends at the version, or a pinned graph is not of the
+            version that it is given for.
+    """
+    chained = chain(version, migrations)
+    if chained is not None:
+        from stategraph.graph.versions.bringing import GraphVersions
+
+        compiled._versions = GraphVersions(chained)
+    if pinned:
+        from stategraph.graph.versions.pinned import pin
+
+        pin(compiled, pinned)
 
 
 shown_by_langgraph(__name__)

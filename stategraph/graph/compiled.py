@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
@@ -170,6 +170,10 @@ class CompiledStateGraph(
 
     def _migration(self) -> Callable[[Any], None]:
         return partial(_migrate, super()._migration(), self.nodes, self.builder.edges)
+
+
+AnyStateGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
+"""A compiled state graph, whatever its schemas are."""
 
 
 def _migrate(formats: Callable[[Any], None], nodes: Any, edges: Any, checkpoint: Any) -> None:

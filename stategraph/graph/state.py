@@ -7,7 +7,7 @@ whole and makes of it a graph that runs. A builder can be compiled any number of
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
@@ -41,8 +41,10 @@ if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `as
     from stategraph.engine.ports import NodeExecutor
     from stategraph.engine.tasks.executors import ExecutorName
     from stategraph.graph.assembly import CompiledStateGraph, StateNodeSpec
+    from stategraph.graph.compiled import AnyStateGraph
     from stategraph.graph.hints import NodeHints
     from stategraph.graph.node import StateNode
+    from stategraph.graph.versions.migration import Migration
 
     Router = (
         Callable[..., Hashable | Sequence[Hashable]]
@@ -275,7 +277,9 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             spec.error_handler_node = f"__error_handler__{name}"
             if spec.error_handler_node in self.nodes:
                 raise ValueError(f"Node '{name}' needs the name `{spec.error_handler_node}` for its error handler")
-            self.nodes[spec.error_handler_node] = _handler(error_handler, spec.error_handler_node, spec.input_schema)
+            self.nodes[spec.error_handler_node] = assembly.handler_spec(
+                error_handler, spec.error_handler_node, spec.input_schema
+            )
         self.nodes[name] = spec
         if chosen is not None:
             self._add_schema(chosen)
@@ -453,6 +457,9 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
         strict: bool | None = None,
         delta_messages: bool = False,
+        version: str | None = None,
+        migrations: Sequence[Migration] = (),
+        pinned: Mapping[str, AnyStateGraph] | None = None,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Make a graph that runs.
 
@@ -474,6 +481,11 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             delta_messages: Whether message lists that `add_messages` merges are stored as what each step added, and in
                 full after every 100 updates, in place of in full at every step. The graph is the same otherwise; see
                 `docs/delta-messages.md`.
+            version: The graph's version, which the metadata of its checkpoints names; see `docs/graph-versions.md`.
+            migrations: Changes since earlier versions, one chain: threads that these have stored are brought up to this
+                one when they are loaded.
+            pinned: Graphs of earlier versions by version. A thread that one of them has begun goes on with it until it
+                ends; for good, if no migration leads from it.
 
         Returns:
             The compiled graph.
@@ -490,7 +502,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         before, after = interrupt_before or (), interrupt_after or ()
         self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
         specs = self._specs_with_defaults()
-        compiled = assembly.CompiledStateGraph[StateT, ContextT, InputT, OutputT](
+        compiled = assembly.kind_of(pinned)(
             builder=self,
             schema_to_mapper={},
             context_schema=self.context_schema,
@@ -517,6 +529,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             strict=strict,
         )
         compiled._allowlist = assembly.allowlist.Allowlist(self._all_schemas(), channels)
+        assembly.set_versions(compiled, version, migrations, pinned)
         compiled.attach_node(START, None)
         for key, spec in specs.items():
             compiled.attach_node(key, spec)
@@ -528,7 +541,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         for start, branches in self.branches.items():
             for label, branch in branches.items():
                 compiled.attach_branch(start, label, branch)
-        return compiled.validate()
+        return compiled.validate()  # type: ignore[no-any-return]
 
     def _specs_with_defaults(self) -> dict[str, StateNodeSpec[Any, ContextT]]:
         """Return the nodes with the defaults filled in; a node's own policy always wins."""
@@ -545,7 +558,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 raise ValueError(
                     f"A default error handler is set and needs the name `{handler_name}`, which a node has already"
                 )
-            specs[handler_name] = _handler(defaults.error_handler, handler_name, self.state_schema)
+            specs[handler_name] = assembly.handler_spec(defaults.error_handler, handler_name, self.state_schema)
         for name, spec in specs.items():
             own = replace(
                 spec,
@@ -567,19 +580,6 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         yield from (spec.input_schema for spec in self.nodes.values())
         for branches in self.branches.values():
             yield from (branch.input_schema for branch in branches.values() if branch.input_schema is not None)
-
-
-def _handler(node: StateNode[Any, Any], name: str, input_schema: type[object]) -> StateNodeSpec[Any, Any]:
-    from stategraph.graph import assembly
-
-    return assembly.StateNodeSpec(
-        assembly.coerce_to_runnable(cast(Any, node), name=name, trace=False),
-        metadata=None,
-        input_schema=input_schema,
-        retry_policy=None,
-        cache_policy=None,
-        is_error_handler=True,
-    )
 
 
 def _readable(keys: Iterable[str], managed: Collection[str]) -> str | list[str]:

@@ -27,7 +27,7 @@ from stategraph.cli.output import (
     table,
 )
 from stategraph.cli.style import Style
-from stategraph.cli.thread import deltas, exchange
+from stategraph.cli.thread import checking, deltas, exchange
 from stategraph.cli.thread.opened import Opened, opened
 from stategraph.cli.values import in_a_line, plain
 
@@ -77,6 +77,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("file", metavar="FILE", help="an export; - for standard input")
     importing.add_argument("--new-id", metavar="ID", help="the name of the thread (default: the one it had)")
     importing.add_argument("--owner", metavar="NAME", help="whose it is (default: nobody's)")
+
+    checking.prepare(add("check", "Tell which threads a graph would break on.", act=checking.check))
 
     delete = add("delete", "Delete threads, with all of their checkpoints.", act=_delete)
     delete.add_argument("thread_ids", metavar="THREAD", nargs="+")

@@ -149,7 +149,7 @@ class Opening:
         written, source = bool(self._state.versioning.by_channel), self._checkpoints.metadata.get("source")
         course = course_of(start, self._thread, nested, written, source)
         self.resuming, self.leaves_records, self._forks = course.resuming, course.leaves_records, course.forks
-        planner.resume_map = start.resume_map
+        planner.resume_map, planner.before = start.resume_map, self._thread.tasks
         planner.renames = planner.ids.counts or (nested and (course.replays or source in EDITS))
         if course.replays:
             records.drop(RESUME)

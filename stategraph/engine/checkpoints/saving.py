@@ -30,6 +30,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
+from stategraph.core import status
 from stategraph.core.channels import BinaryOperatorAggregate
 from stategraph.core.effects import Request, SaveCheckpoint
 from stategraph.engine.checkpoints import encoded_messages, round_trip, serializability
@@ -87,6 +88,7 @@ class SaveCalls:
         "_conf",
         "_encoded",
         "_is_read",
+        "_mark",
         "_node_of",
         "_takes_path",
         "saved",
@@ -129,6 +131,7 @@ class SaveCalls:
         self._at_exit = at_exit
         self._encoded = encoded_messages.for_saver(saver)
         self._is_read: Callable[[], bool] | None = None
+        self._mark: tuple[str, str] | None = None
         method = getattr(put_writes, "__func__", None)
         self._takes_path = _takes_path(put_writes) if method is None else _takes_path_cached(method)
 
@@ -142,6 +145,15 @@ class SaveCalls:
         if self._encoded is not None and lists:
             self._encoded.remember(lists)
             self._is_read = is_read
+
+    def mark(self, checkpoint_id: str, version: str) -> None:
+        """Mark what tasks write behind a checkpoint of an earlier version of the graph.
+
+        Args:
+            checkpoint_id: The checkpoint.
+            version: The version in whose form they write.
+        """
+        self._mark = checkpoint_id, version
 
     def call(self, effect: Request) -> Save:
         """Return the saver's method and its arguments."""
@@ -164,6 +176,8 @@ class SaveCalls:
         strict, channels = self._checks
         self._checker.check(effect.writes, partial(self._writer, effect.task_id), strict=strict, channels=channels)
         writes = effect.writes if self._encoded is None else self._encoded.writes(effect.writes)
+        if self._mark is not None and self._mark[0] == effect.checkpoint_id:
+            writes = status.marked(writes, self._mark[1])
         if self._takes_path:
             return "put_writes", (config, writes, effect.task_id, effect.path_key)
         return "put_writes", (config, writes, effect.task_id)

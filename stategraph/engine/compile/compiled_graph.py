@@ -51,6 +51,7 @@ class CompiledGraph(Protocol):
     stream_transformers: tuple[Callable[[tuple[str, ...]], Any], ...]
     _output_mapper: Callable[[Any], Any] | None
     _state_mapper: Callable[[Any], Any] | None
+    _versions: Any
 
     @property
     def program(self) -> Program:

@@ -266,6 +266,8 @@ class Execution:
             saved=self._saved,
             step_has_ended=lambda: not any(map(machine.waits_for, machine.tasks)),
         )
+        if self.loaded.brought is not None and plan.spec.versions is not None:
+            calls.mark(machine.checkpoint["id"], plan.spec.versions.current)
         calls.remember(self.loaded.lists, lambda: machine.state.is_read)
         return calls
 
@@ -429,6 +431,7 @@ def _settings(plan: RunPlan, watch: Watch) -> Settings:
         watch,
         plan.parent,
         histories.codec(plan.spec.program) if plan.spec.program.deltas else None,
+        None if plan.spec.versions is None else plan.spec.versions.current,
     )
 
 

@@ -31,6 +31,7 @@ from stategraph.core.settings import Thread
 from stategraph.engine.checkpoints import histories, known_lists
 from stategraph.engine.checkpoints.message_lists import MessageList
 from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.compile import versions
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.runs import lineage, replay
 from stategraph.engine.runs.run_plan import RunPlan
@@ -51,6 +52,7 @@ class Loaded(NamedTuple):
         around: What it had to agree with; None if there was nothing.
         history: What the saver answered about channels that it does not hold; None if it holds all.
         lists: Lists of messages in it, and what is known of them.
+        brought: What bringing it up to the graph's version came to; None if it is of that version.
     """
 
     found: CheckpointTuple | None
@@ -61,6 +63,7 @@ class Loaded(NamedTuple):
     around: lineage.Lineage | None = None
     history: histories.Histories | None = None
     lists: Sequence[tuple[list[Any], MessageList]] = ()
+    brought: versions.BroughtUp | None = None
 
     def address(self, ns: str) -> RunnableConfig:
         """Return the saver's own view of the address, with the run's namespace."""
@@ -76,7 +79,7 @@ class Loaded(NamedTuple):
             stored_id = self.base[CONF].get(CONFIG_KEY_CHECKPOINT_ID) or None
             return Thread(checkpoint, {"step": -2}, None, None, stored_id, named)
         plan.spec.migrate(found.checkpoint)
-        parent, moved = found.parent_config, self.ns is not None
+        parent, moved, brought = found.parent_config, self.ns is not None, self.brought
         return Thread(
             dict(found.checkpoint),
             dict(found.metadata),
@@ -88,6 +91,8 @@ class Loaded(NamedTuple):
             found=True,
             moved=moved,
             histories=self.history,
+            tasks=None if brought is None else brought.tasks,
+            unstored=frozenset() if brought is None else brought.unstored,
         )
 
     def lineage(self, plan: RunPlan, thread: Thread) -> lineage.Lineage | None:
@@ -125,12 +130,20 @@ def load(plan: RunPlan) -> Procedure[Loaded]:
     wanted, state = _lookup(plan)
     reader = known_lists.Reader(saver)
     found, superseded = yield from _find(plan, reader.saver, wanted, state)
+    brought: versions.BroughtUp | None = None
+    lists: Sequence[tuple[list[Any], MessageList]] = reader.lists
+    if found is not None and plan.spec.versions is not None:
+        plan.spec.migrate(found.checkpoint)
+        brought = plan.spec.versions.bring_up(found, plan.spec.program, saver.get_next_version)
+        if brought is not None:
+            # A migration may have changed messages in place: none is known any more.
+            found, lists = brought.saved, ()
     asked = histories.request(plan.spec.program, found, wanted.base)
     history: histories.Histories | None = None
     if asked is not None:
         history = yield Ask(saver, "get_delta_channel_history", (), asked)
     ns = wanted.ns if found is not None else None
-    return Loaded(found, wanted.base, wanted.how, superseded, ns, wanted.around, history, reader.lists)
+    return Loaded(found, wanted.base, wanted.how, superseded, ns, wanted.around, history, lists, brought)
 
 
 def _lookup(plan: RunPlan) -> tuple[Loaded, replay.ReplayState | None]:

@@ -15,7 +15,7 @@ Rules
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -49,6 +49,7 @@ from stategraph.core.task import IdMaker, Task, Write
 from stategraph.engine.checkpoints import damage, histories, pump, round_trip
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.checkpoints.saver_interfaces import Saver
+from stategraph.engine.compile import versions
 from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.config import environment, runtime
@@ -125,6 +126,7 @@ class _Base:
         step: Its step.
         address: The config that names it, as the parent of the next one.
         full: Delta channels that the next checkpoint stores in full in any case.
+        tasks: Ids and namespaces that its tasks had under an earlier version of the graph; None if it is of this one.
     """
 
     engine: CompiledGraph
@@ -137,6 +139,7 @@ class _Base:
     step: int
     address: RunnableConfig
     full: set[str]
+    tasks: Mapping[str, tuple[str, str]] | None = None
 
     def pending(self) -> status.Pending:
         """Return the writes recorded on it."""
@@ -146,24 +149,39 @@ class _Base:
         """Return the tasks that come after it."""
         if self.saved is None:
             return []
-        return _tasks_after(self.state, self.checkpoint, self.saved.config, self.step + 1)
+        return _tasks_after(self.state, self.checkpoint, self.saved.config, self.step + 1, self.tasks)
+
+    def marked(self, writes: list[Write]) -> list[Write]:
+        """Return writes that are recorded on it with the graph's version, if it is of an earlier one."""
+        versions = self.engine._versions
+        return writes if versions is None or self.tasks is None else [*status.marked(writes, versions.current)]
 
     def metadata(self, source: str, step: int) -> dict[str, Any]:
         """Return the metadata of the next checkpoint."""
         parents = self.saved.metadata.get("parents", {}) if self.saved else {}
-        return {"source": source, "step": step, "parents": parents}
+        metadata = {"source": source, "step": step, "parents": parents}
+        if self.engine._versions is not None:
+            metadata[checkpoints.VERSION_KEY] = self.engine._versions.current
+        return metadata
 
 
-def _tasks_after(state: State, checkpoint: checkpoints.Checkpoint, config: RunnableConfig, step: int) -> list[Task]:
+def _tasks_after(
+    state: State,
+    checkpoint: checkpoints.Checkpoint,
+    config: RunnableConfig,
+    step: int,
+    before: Mapping[str, tuple[str, str]] | None = None,
+) -> list[Task]:
     ids = IdMaker(checkpoint["id"], checkpoint["v"])
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    return Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)
+    return Planner(state, ids, ns, None, {}, None, step, step + 2, before=before).next_tasks(None)
 
 
 def _load(engine: CompiledGraph, saver: Saver, config: RunnableConfig) -> Procedure[_Base]:
     config = engine.own_checkpoint_config(ensure_config(engine.config, config))
     saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
     history: histories.Histories | None = None
+    brought: versions.BroughtUp | None = None
     if engine.strict:
         strictness.check_found(config, saved)
     if saved is None:
@@ -174,6 +192,8 @@ def _load(engine: CompiledGraph, saver: Saver, config: RunnableConfig) -> Proced
     else:
         with damage.using(saved, engine.program):
             engine.migrate_checkpoint(saved.checkpoint)
+            brought = versions.brought_up(engine._versions, saved, engine.program, saver.get_next_version)
+            saved = brought.saved
             checkpoint = checkpoints.detached(saved.checkpoint)
         address = patch_configurable(config, dict(saved.config[CONF]))
         history = yield from histories.fetch(engine.program, saver, saved)
@@ -188,10 +208,13 @@ def _load(engine: CompiledGraph, saver: Saver, config: RunnableConfig) -> Proced
         saved=saved,
         checkpoint=checkpoint,
         state=state,
-        before=dict(checkpoint["channel_versions"]),
+        before=dict(checkpoint["channel_versions"])
+        if brought is None
+        else brought.without_unstored(checkpoint["channel_versions"]),
         step=saved.metadata.get("step", -1) if saved else -1,
         address=address,
         full=set(),
+        tasks=None if brought is None else brought.tasks,
     )
 
 
@@ -303,7 +326,7 @@ def _record(base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, firs
             return
     takes_path = "task_path" in signature(base.saver.put_writes).parameters
     for task_id, task_writes, path_key in writes:
-        recorded = [w for w in task_writes if w[0] != PUSH]
+        recorded = base.marked([w for w in task_writes if w[0] != PUSH])
         if recorded:
             kwargs = {"task_path": path_key} if takes_path and path_key else {}
             args = (base.address, recorded, task_id)
@@ -346,7 +369,8 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
     if deltas.COUNTERS_KEY in saved.metadata:
         # The copy has the same values and the same history.
         metadata[deltas.COUNTERS_KEY] = saved.metadata[deltas.COUNTERS_KEY]
-    stored: RunnableConfig = yield Ask(base.saver, "put", (parent, copied, metadata, {}))
+    new = checkpoints.newer_versions(base.before, copied["channel_versions"])
+    stored: RunnableConfig = yield Ask(base.saver, "put", (parent, copied, metadata, new))
     config = patch_checkpoint_map(stored, saved.metadata)
     if not (isinstance(updates, list) and updates):
         return config

@@ -38,6 +38,7 @@ from stategraph.core.task import IdMaker, Task
 from stategraph.engine.checkpoints import damage, histories, pump
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.checkpoints.saver_interfaces import Saver
+from stategraph.engine.compile import versions
 from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.protocol import AnyGraph
 from stategraph.engine.config.runnable_config import (
@@ -122,19 +123,28 @@ def _snapshot(
     *,
     recurse: bool = False,
     live: bool = False,
+    of_history: bool = False,
 ) -> Procedure[StateSnapshot]:
+    """Describe a checkpoint; one of a history that no migration fits is shown as it was stored."""
     with damage.using(saved, engine.program):
-        return (yield from _described(engine, saved, saver, recurse=recurse, live=live))
+        engine.migrate_checkpoint(saved.checkpoint)
+        try:
+            brought = versions.brought_up(engine._versions, saved, engine.program, saver.get_next_version)
+        except versions.GraphVersionError:
+            if not of_history:
+                raise
+            brought = versions.BroughtUp(saved)
+        return (yield from _described(engine, brought, saver, recurse=recurse, live=live))
 
 
 def _described(
-    engine: CompiledGraph, saved: CheckpointTuple, saver: Saver, *, recurse: bool, live: bool
+    engine: CompiledGraph, brought: versions.BroughtUp, saver: Saver, *, recurse: bool, live: bool
 ) -> Procedure[StateSnapshot]:
-    engine.migrate_checkpoint(saved.checkpoint)
+    saved = brought.saved
     history = yield from histories.fetch(engine.program, saver, saved)
     # Reading a step marks in the checkpoint what its tasks have seen.
     untouched = checkpoints.detached(saved.checkpoint) if live and saved.pending_writes else None
-    state, tasks = read_step(engine, saved, history)
+    state, tasks = read_step(engine, brought, history)
     states = yield from _states_below(engine, tasks, saved, saver, recurse)
     pending = status.group(saved.pending_writes)
     commanded = _apply_command(state, pending)
@@ -142,7 +152,7 @@ def _described(
         _apply_finished(state, tasks, pending)
     upcoming = _names_of_open(tasks)
     if untouched is not None and (commanded or (tasks and not upcoming)):
-        planned = _upcoming(State(engine.program, untouched, saver.get_next_version, history), saved)
+        planned = _upcoming(State(engine.program, untouched, saver.get_next_version, history), brought)
         upcoming = upcoming if planned is None else planned
     described = output.described_tasks(tasks, pending, states, engine.stream_channels_asis, live=live)
     return StateSnapshot(
@@ -158,18 +168,19 @@ def _described(
 
 
 def read_step(
-    engine: CompiledGraph, saved: CheckpointTuple, history: histories.Histories | None
+    engine: CompiledGraph, brought: versions.BroughtUp, history: histories.Histories | None
 ) -> tuple[State, list[Task]]:
     """Return the state of a checkpoint and the tasks that come after it."""
-    state = State(engine.program, saved.checkpoint, None, history)
-    return state, _planner(state, saved).next_tasks(None)
+    state = State(engine.program, brought.saved.checkpoint, None, history)
+    return state, _planner(state, brought).next_tasks(None)
 
 
-def _planner(state: State, saved: CheckpointTuple) -> Planner:
+def _planner(state: State, brought: versions.BroughtUp) -> Planner:
+    saved = brought.saved
     ids = IdMaker(saved.checkpoint["id"], saved.checkpoint["v"])
     step = saved.metadata.get("step", -1) + 1
     ns = saved.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    return Planner(state, ids, ns, None, {}, None, step, step + 2)
+    return Planner(state, ids, ns, None, {}, None, step, step + 2, before=brought.tasks)
 
 
 def _states_below(
@@ -196,6 +207,12 @@ def _names_of_open(tasks: list[Task]) -> tuple[str, ...]:
     return tuple(task.name for task in tasks if not task.writes)
 
 
+def apply_recorded(state: State, tasks: list[Task], pending: status.Pending) -> None:
+    """Apply what is recorded of a step: a command's writes, and those of tasks that have finished."""
+    _apply_command(state, pending)
+    _apply_finished(state, tasks, pending)
+
+
 def _apply_finished(state: State, tasks: list[Task], pending: status.Pending) -> None:
     for task in tasks:
         task.writes.extend(status.of(pending.get(task.id, ())).output)
@@ -204,7 +221,7 @@ def _apply_finished(state: State, tasks: list[Task], pending: status.Pending) ->
         state.apply(done)
 
 
-def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...] | None:
+def _upcoming(state: State, brought: versions.BroughtUp) -> tuple[str, ...] | None:
     """Find out what a run that goes on would run first; None if its command leaves a node an input that is refused.
 
     For a thread that was cut between a step and its checkpoint, or that a command was recorded for: its checkpoint
@@ -212,11 +229,11 @@ def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...] | None:
 
     Args:
         state: The channels as of the checkpoint; changed.
-        saved: The checkpoint, with the writes recorded behind it.
+        brought: The checkpoint, with the writes recorded behind it.
     """
-    planner = _planner(state, saved)
+    planner = _planner(state, brought)
     try:
-        tasks = _open_tasks(state, planner, status.group(saved.pending_writes))
+        tasks = _open_tasks(state, planner, status.group(brought.saved.pending_writes))
     except Exception:
         return None
     if tasks and all(task.writes for task in tasks):
@@ -284,11 +301,13 @@ def _work_left(engine: CompiledGraph, config: RunnableConfig) -> Procedure[bool]
         return False
     with damage.using(saved, engine.program):
         engine.migrate_checkpoint(saved.checkpoint)
+        brought = versions.brought_up(engine._versions, saved, engine.program, saver.get_next_version)
+        saved = brought.saved
         history = yield from histories.fetch(engine.program, saver, saved)
         state = State(engine.program, saved.checkpoint, saver.get_next_version, history)
         try:
             with damage.using(saved, engine.program):
-                return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
+                return bool(_open_tasks(state, _planner(state, brought), status.group(saved.pending_writes)))
         except DamagedCheckpointError:
             raise
         except Exception:
@@ -311,7 +330,7 @@ def get_state_history(engine: CompiledGraph, config: RunnableConfig, **bounds: A
         yield from below[0].get_state_history(below[1], **bounds)
         return
     for saved in pump.run(_list(engine, config, saver, bounds)):
-        yield pump.run(_snapshot(engine, saved, saver))
+        yield pump.run(_snapshot(engine, saved, saver, of_history=True))
 
 
 async def aget_state_history(
@@ -324,7 +343,7 @@ async def aget_state_history(
             yield snapshot
         return
     for saved in await pump.arun(_list(engine, config, saver, bounds)):
-        yield await pump.arun(_snapshot(engine, saved, saver))
+        yield await pump.arun(_snapshot(engine, saved, saver, of_history=True))
 
 
 def _place(engine: CompiledGraph, config: RunnableConfig) -> tuple[RunnableConfig, Saver, _Below | None]:
