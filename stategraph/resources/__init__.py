@@ -16,8 +16,11 @@ from stategraph.lazy_names import loader as _loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stategraph.resources.bus import Event as Event
+    from stategraph.resources.bus import EventBus as EventBus
     from stategraph.resources.controller import Controller as Controller
     from stategraph.resources.controller import Ctx as Ctx
+    from stategraph.resources.controller import Reconciler as Reconciler
     from stategraph.resources.controller import ReconcileResult as ReconcileResult
     from stategraph.resources.errors import ConflictError as ConflictError
     from stategraph.resources.errors import InvalidResource as InvalidResource
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from stategraph.resources.loading import dump as dump
     from stategraph.resources.loading import load as load
     from stategraph.resources.loading import load_text as load_text
+    from stategraph.resources.loop.loop import LoopSettings as LoopSettings
     from stategraph.resources.model import Condition as Condition
     from stategraph.resources.model import Metadata as Metadata
     from stategraph.resources.model import OwnerReference as OwnerReference
@@ -47,7 +51,8 @@ if TYPE_CHECKING:
     from stategraph.resources.store.port import WatchGapError as WatchGapError
 
 _PUBLIC = {
-    "controller": ("Controller", "Ctx", "ReconcileResult"),
+    "bus": ("Event", "EventBus"),
+    "controller": ("Controller", "Ctx", "ReconcileResult", "Reconciler"),
     "errors": (
         "ConflictError",
         "InvalidResource",
@@ -58,6 +63,7 @@ _PUBLIC = {
     ),
     "kind_table": ("KINDS", "Kind", "KindTable"),
     "loading": ("ManifestError", "dump", "load", "load_text"),
+    "loop.loop": ("LoopSettings",),
     "model": ("Condition", "Metadata", "OwnerReference", "Resource", "ResourceKey"),
     "places": ("Problem", "Source"),
     "runtime": ("Applied", "Runtime"),

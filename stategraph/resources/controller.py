@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from stategraph.resources.kind_table import KindTable
+from stategraph.resources.kind_table import Kind, KindTable
 from stategraph.resources.model import Condition, Resource, ResourceKey
 from stategraph.resources.places import Path
 
@@ -52,6 +52,14 @@ class Ctx(Protocol):
     @property
     def allow(self) -> Sequence[str]:
         """Prefixes of the modules that manifests may name: `("app.",)`."""
+
+    @property
+    def leads(self) -> bool:
+        """True if this process may write, and do what must happen once; the others only compile for themselves."""
+
+    @property
+    def previous(self) -> Any:
+        """The value that the resource was compiled to last; None if it never was."""
 
     @property
     def services(self) -> Mapping[str, Any]:
@@ -118,12 +126,22 @@ class Ctx(Protocol):
             The children as they are stored, in the same order.
         """
 
+    def define_kind(self, kind: Kind, controller: Controller | None = None) -> None:
+        """Let there be a kind, with its controller if it has one; its resources are reconciled."""
+
+    def undefine_kind(self, name: str) -> None:
+        """Take a kind back that was defined, by its name."""
+
     async def publish(self, topic: str, event: Mapping[str, Any]) -> None:
         """Tell subscribers of the event bus something, as JSON."""
 
 
 class Controller(Protocol):
     """Brings about what the resources of one kind declare.
+
+    A controller may have two more attributes. `everywhere = True` lets it reconcile also in the processes that do not
+    lead, for kinds that are compiled and used in each of them: `Ctx.leads` says where nothing may be done. `aclose` is
+    awaited when the runtime stops; so is that of what a resource became, when it is replaced or goes.
 
     Attributes:
         kind: The kind, in any of its words.
@@ -144,3 +162,20 @@ class Controller(Protocol):
 
     async def finalize(self, resource: Resource, ctx: Ctx) -> bool:
         """Clean up before a resource goes, and say whether that is done; if not, it is asked again with backoff."""
+
+
+class Reconciler:
+    """Base of controllers that have nothing to clean up: their resources are deleted at once."""
+
+    depends_on: ClassVar[tuple[str, ...]] = ()
+
+    async def finalize(self, resource: Resource, ctx: Ctx) -> bool:
+        """Do nothing."""
+        del resource, ctx
+        return True
+
+
+def cleans_up(controller: Controller) -> bool:
+    """Return whether a controller has a `finalize` of its own, so that deletions wait for it."""
+    nothing: object = Reconciler.finalize
+    return type(controller).finalize is not nothing

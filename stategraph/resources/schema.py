@@ -86,10 +86,7 @@ def parsed(
             resource=str(resource.key),
         )
         raise InvalidResource([problem], reason="KindNotDefined")
-    missing: list[Problem] = []
-    spec = expand(resource.spec, environment or {}, missing, resource.source, ("spec",))
-    if missing:
-        raise InvalidResource(_named(missing, resource), reason="VariableNotSet")
+    spec = expanded(resource, environment or {})
     model = kind.model()
     if model is None:
         problems = list(_custom(spec, kind, resource))
@@ -103,6 +100,19 @@ def parsed(
     except ValidationError as error:
         found = _of_model(error.errors(include_url=False), spec, resource, spec_schema(kind))
         raise InvalidResource(_named(found, resource)) from None
+
+
+def expanded(resource: Resource, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return a resource's spec with its variables expanded.
+
+    Raises:
+        InvalidResource: A variable is not set.
+    """
+    missing: list[Problem] = []
+    spec: dict[str, Any] = expand(resource.spec, environment, missing, resource.source, ("spec",))
+    if missing:
+        raise InvalidResource(_named(missing, resource), reason="VariableNotSet")
+    return spec
 
 
 def spec_schema(kind: Kind) -> Mapping[str, Any]:

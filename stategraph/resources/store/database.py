@@ -167,6 +167,12 @@ class DatabaseStore:
 
     async def watch(self, from_version: int) -> AsyncIterator[Change]:
         """Yield changes; see `port.ResourceStore`."""
+        async for changes in self.batches(from_version):
+            for each in changes:
+                yield each
+
+    async def batches(self, from_version: int) -> AsyncIterator[Sequence[Change]]:
+        """Yield changes, many at once; see `port.ResourceStore`."""
         position = from_version
         with self._bus.watch([SIGNAL.topic]) as wakes:
             while not self._is_closed:
@@ -176,10 +182,10 @@ class DatabaseStore:
                         f"The log of changes does not go on from version {position} any more, the store is at "
                         f"{version}: list everything, and watch from its version"
                     )
-                for each in changes:
-                    position = each.resource_version
-                    yield each
-                if not changes:
+                if changes:
+                    position = changes[-1].resource_version
+                    yield changes
+                else:
                     await wakes.wait(LOOK_S if self._bus.is_live else LOOK_ALONE_S)
 
     def _changes(self, session: Session, after: int) -> tuple[_Changes, int]:

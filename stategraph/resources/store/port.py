@@ -149,6 +149,13 @@ class ResourceStore(Protocol):
             WatchGapError: The log begins after that version.
         """
 
+    def batches(self, from_version: int) -> AsyncIterator[Sequence[Change]]:
+        """Yield what `watch` yields, as many at once as there are.
+
+        Raises:
+            WatchGapError: As `watch`.
+        """
+
     async def take_lease(self, name: str, holder: str, seconds: float, *, instead_of: str = "") -> str:
         """Take or lengthen a lease unless somebody else holds it.
 
