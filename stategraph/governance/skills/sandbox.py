@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -39,10 +38,10 @@ from stategraph.errors import ConfigurationError
 from stategraph.governance.errors import GovernanceError
 from stategraph.governance.skills import loader
 from stategraph.governance.skills.skill import Skill
+from stategraph.workers.process import bubblewrap
 
 _POLL_S: Final = 0.05
 _PIECE: Final = 64 * 1024
-_NOBODY: Final = "65534"
 
 _ENVIRONMENT: Final = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -182,9 +181,9 @@ class Sandbox:
             self._found()
         with _staged(skill) as folder:
             limits = ",".join(f"{name}={value}" for name, value in _rlimits(self.limits, trusted=trusted))
-            launcher = [_python(), "-I", "-c", _LAUNCHER, limits]
+            launcher = [bubblewrap.python(), "-I", "-c", _LAUNCHER, limits]
             at = str(folder) if around is None else "/skill"
-            python = sys.executable if trusted else _python()
+            python = sys.executable if trusted else bubblewrap.python()
             filled = [each.replace("{skill}", at).replace("{python}", python) for each in command]
             inner = [*launcher, *filled, *(each.replace("\0", "") for each in arguments)]
             if around is not None:
@@ -218,33 +217,21 @@ class Sandbox:
             raise
 
     def _found(self) -> str:
-        found = shutil.which(self._program)
-        if found is None or sys.platform != "linux":
-            where = "this is no Linux" if sys.platform != "linux" else f"there is no program '{self._program}'"
+        found = bubblewrap.program(self._program)
+        if found is None:
             raise SandboxUnavailable(
-                f"Scripts of skills that are not trusted run in bubblewrap, and {where}: install it (on Debian "
-                "`apt install bubblewrap`), or give the skill's registry trust='trusted' if you answer for its scripts"
+                "Scripts of skills that are not trusted run in bubblewrap, and "
+                f"{bubblewrap.why_missing(self._program)}: install it (on Debian `apt install bubblewrap`), or give "
+                "the skill's registry trust='trusted' if you answer for its scripts"
             )
         return found
 
     def _around(self, skill: Path) -> list[str]:
         """Return the command line of bubblewrap, to which that of the script is added."""
-        scratch = str(self.limits.scratch_bytes)
-        command = [self._found(), "--unshare-all", "--unshare-user", "--uid", _NOBODY, "--gid", _NOBODY]
-        command += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--clearenv"]
-        for name, value in _ENVIRONMENT.items():
-            command += ["--setenv", name, value]
-        for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"):
-            command += _mounted(Path(folder))
-        command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-        command += ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]
-        for own in (Path(sys.base_prefix), *self._read_only):
-            if not own.is_relative_to("/usr"):
-                command += ["--ro-bind", str(own), str(own)]
-        command += ["--proc", "/proc", "--dev", "/dev"]
-        for place in ("/tmp", "/work"):
-            command += ["--size", scratch, "--tmpfs", place]
-        return [*command, "--ro-bind", str(skill), "/skill", "--remount-ro", "/", "--chdir", "/work", "--"]
+        readable = (Path(sys.base_prefix), *self._read_only)
+        scratch = self.limits.scratch_bytes
+        command = bubblewrap.around(self._found(), _ENVIRONMENT, readable, scratch_bytes=scratch)
+        return [*command, "--ro-bind", str(skill), "/skill", *bubblewrap.end()]
 
     def _run(
         self,
@@ -358,17 +345,6 @@ def _staged(skill: Skill) -> Iterator[Path]:
             file.write_bytes(content)
             file.chmod(0o555)
         yield folder
-
-
-def _mounted(folder: Path) -> list[str]:
-    if folder.is_symlink():
-        return ["--symlink", os.readlink(folder), str(folder)]
-    return ["--ro-bind", str(folder), str(folder)] if folder.is_dir() else []
-
-
-def _python() -> str:
-    """Return the interpreter without the libraries of this environment."""
-    return os.path.realpath(sys.executable)
 
 
 def _rlimits(limits: Limits, *, trusted: bool) -> Iterator[tuple[str, int]]:

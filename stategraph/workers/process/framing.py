@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from stategraph.errors import TransferError
+from stategraph.workers.process import frames
 from stategraph.workers.wire import Message, pack, unpack
 
 #: The longest message, in bytes. Larger values belong into a store.
 MOST_BYTES = 64 * 1024 * 1024
-
-_HEAD = 4
 
 
 def frame(message: Message) -> bytes:
@@ -23,33 +22,22 @@ def frame(message: Message) -> bytes:
     data = pack(message)
     if len(data) > MOST_BYTES:
         raise TransferError(
-            f"A message of the kind {message[0]!r} has {len(data):,} bytes; at most {MOST_BYTES:,} can be sent to or "
-            "from a worker. Store the value and send its key"
+            f"A message of the kind {message[0]!r} has {len(data):,} bytes; at most {MOST_BYTES:,} can be sent "
+            "to or from a worker. Store the value and send its key"
         )
-    return len(data).to_bytes(_HEAD, "big") + data
+    return frames.framed(data)
 
 
 class Frames:
     """Cuts a stream of bytes into the messages that it holds."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._cutter = frames.FrameCutter()
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Take bytes, and yield each message that is whole now."""
-        buffer = self._buffer
-        buffer += data
-        position = 0
-        try:
-            while len(buffer) - position >= _HEAD:
-                begin = position + _HEAD
-                end = begin + int.from_bytes(buffer[position:begin], "big")
-                if len(buffer) < end:
-                    break
-                position = end
-                yield unpack(bytes(buffer[begin:end]))
-        finally:
-            del buffer[:position]
+        for each in self._cutter.feed(data):
+            yield unpack(each)
 
 
 class Framed(asyncio.Protocol):

@@ -81,14 +81,15 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def connected(descriptor: int, parent: int) -> socket.socket:
+def connected(descriptor: int, parent: int | None) -> socket.socket:
     """Tie this process to its host, and return the connection that it was started with.
 
     Args:
         descriptor: The file descriptor of the connection.
-        parent: The host's process id.
+        parent: The host's process id; None: something between the two ends this process with its host.
     """
-    die_with(parent)
+    if parent is not None:
+        die_with(parent)
     os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, which decides about its jobs
     return socket.socket(fileno=descriptor)
