@@ -115,6 +115,7 @@ GET /agui/{assistant_id}/threads/{thread_id}/runs/{run_id} -> ~ | Read a run, wh
 """
 _VERCEL: Final = """
 POST /vercel/{assistant_id}: object -> ~ | Run an agent, as the UI message stream of Vercel's AI SDK
+GET /vercel/{assistant_id}/{thread_id} -> object | Return the messages of a chat
 GET /vercel/{assistant_id}/{thread_id}/stream -> ~ | Read the run that goes on in a chat
 POST /vercel/{assistant_id}/{thread_id}/stop -> 204 - | Stop the run of a chat
 """

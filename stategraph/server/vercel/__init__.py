@@ -3,6 +3,7 @@
     routes.py     the endpoints
     request.py    messages of the user interface to a run of the service
     encoder.py    facts about a run to chunks of the stream
+    messages.py   a thread to messages of the user interface
 
 Protocol: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 """

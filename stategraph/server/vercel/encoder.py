@@ -90,7 +90,7 @@ class Encoder:
                         about = {"approvalId": each.question_id, "toolCallId": each.approval.call_id}
                         yield {"type": "tool-approval-request", **about}
                     else:
-                        asked = {"id": each.question_id, "payload": _plain(payload)}
+                        asked = {"id": each.question_id, "payload": plain(payload)}
                         yield {"type": "data-interrupt", "id": each.question_id or "breakpoint", "data": asked}
             case RunStarted():
                 yield {"type": "start", "messageId": self._message_id}
@@ -184,7 +184,7 @@ class Encoder:
         elif fact.is_error:
             yield {"type": "tool-output-error", "toolCallId": call_id, "errorText": fact.text or "The tool failed."}
         else:
-            yield {"type": "tool-output-available", "toolCallId": call_id, "output": _output(fact.content)}
+            yield {"type": "tool-output-available", "toolCallId": call_id, "output": output(fact.content)}
 
     # The end.
 
@@ -217,21 +217,22 @@ def _input(call_id: str, name: str, arguments: str) -> Chunk:
         return {"type": "tool-input-error", **about, "input": arguments, "errorText": "The arguments are no JSON."}
 
 
-def _output(content: Any) -> Any:
+def output(content: Any) -> Any:
     """Return a tool's result as the user interface has it: JSON if it is an object or a list."""
     if isinstance(content, str) and content[:1] in ("{", "["):
         try:
             return json.loads(content)
         except ValueError:
             return content
-    return _plain(content)
+    return plain(content)
 
 
 def _custom(data: Any) -> Chunk:
     if isinstance(data, Mapping) and data.keys() == {"name", "value"} and isinstance(data["name"], str):
-        return {"type": f"data-{data['name']}", "data": _plain(data["value"])}
-    return {"type": "data-custom", "data": _plain(data)}
+        return {"type": f"data-{data['name']}", "data": plain(data["value"])}
+    return {"type": "data-custom", "data": plain(data)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
     return json.loads(to_json(value))

@@ -1,6 +1,7 @@
 """The endpoints of the UI message stream, as `DefaultChatTransport` and `useChat` call them.
 
     POST /vercel/{assistant_id}                    send messages, read the answer
+    GET  /vercel/{assistant_id}/{chat_id}          the messages of the chat, for a page that is loaded again
     GET  /vercel/{assistant_id}/{chat_id}/stream   read the answer that is being given, from its start; 204 if none is
     POST /vercel/{assistant_id}/{chat_id}/stop     stop it
 
@@ -28,11 +29,15 @@ from stategraph.server.service.port import (
     RunRecord,
     Service,
 )
-from stategraph.server.turns import graphs
+from stategraph.server.turns import conversation, graphs
 from stategraph.server.turns.forms import Fields
 from stategraph.server.turns.sse import EventStream, frame
+from stategraph.server.vercel import messages
 from stategraph.server.vercel import request as requests
 from stategraph.server.vercel.encoder import Encoder
+
+#: Checkpoints of the run that goes on, at most: the state before it is behind them.
+_FURTHEST: Final = 200
 
 _HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 
@@ -42,6 +47,7 @@ def routes(service: Service) -> list[BaseRoute]:
     endpoints = _Endpoints(service)
     return [
         Route("/vercel/{assistant_id}", endpoints.send, methods=["POST"]),
+        Route("/vercel/{assistant_id}/{chat_id}", endpoints.messages, methods=["GET"]),
         Route("/vercel/{assistant_id}/{chat_id}/stream", endpoints.reconnect, methods=["GET"]),
         Route("/vercel/{assistant_id}/{chat_id}/stop", endpoints.stop, methods=["POST"]),
     ]
@@ -62,6 +68,20 @@ class _Endpoints:
         wanted = await requests.request_of(self._service, caller, assistant_id, given, inputs)
         record = await self._service.runs.create(caller, wanted)
         return self._stream(caller, record.run_id, wanted.metadata, cancels=wanted.on_disconnect == "cancel")
+
+    async def messages(self, request: Request) -> Response:
+        caller, chat_id = caller_of(request), request.path_params["chat_id"]
+        active = await self._active(caller, request)
+        told = None
+        if active is not None:
+            states = await self._service.threads.history(caller, chat_id, limit=_FURTHEST)
+            told = messages.before(states, active.run_id)
+        found = messages.written(await conversation.state_of(self._service, caller, chat_id), told)
+        about = {} if active is None else _kept(active.metadata)
+        if about.get("is_continued") and found and found[-1]["role"] == "assistant":
+            found[-1]["id"] = about["message_id"]  # the stream goes on with that message
+        answer = {"id": chat_id, "messages": found, "isActive": active is not None}
+        return Response(to_json(answer), media_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def reconnect(self, request: Request) -> Response:
         caller = caller_of(request)
@@ -113,8 +133,7 @@ class _Endpoints:
         async def left() -> None:
             await self._cancel(caller, run_id)
 
-        kept = metadata.get(requests.KEPT)
-        about: Fields = kept if isinstance(kept, Mapping) else {}
+        about = _kept(metadata)
         encoder = Encoder(
             str(about.get("message_id") or f"msg-{run_id}"),
             is_continued=bool(about.get("is_continued")),
@@ -122,6 +141,12 @@ class _Endpoints:
         )
         frames = _frames(self._service, caller, run_id, encoder, after)
         return EventStream(frames, headers=_HEADERS, left=left if cancels else None)
+
+
+def _kept(metadata: Fields) -> Fields:
+    """Return what a request left in the metadata of its run."""
+    kept = metadata.get(requests.KEPT)
+    return kept if isinstance(kept, Mapping) else {}
 
 
 async def _frames(

@@ -62,6 +62,8 @@ CHATS: Mapping[str, Callable[[], Any]] = {
     "tool": test_vercel.with_client_tool,
     "ask": test_vercel.with_question,
     "reconnect": test_vercel.slow,
+    "reload": test_vercel.asking,
+    "resume": test_vercel.looking_up_slowly,
 }
 
 #: Graphs for the agent of `@ag-ui/client`, and what they say.
@@ -180,6 +182,20 @@ async def test_the_sdk_is_asked_and_answers(package: str) -> None:
 
 async def test_the_sdk_reconnects_to_a_running_answer(package: str) -> None:
     assert spoken(await chatted(package, "reconnect")) == ["This takes a while to say."]
+
+
+async def test_a_page_that_is_loaded_again_has_the_messages_and_answers(package: str) -> None:
+    found = await chatted(package, "reload")
+    assert [each["role"] for each in found["messages"]] == ["user", "assistant"]
+    assert [each["state"] for each in parts(found, "tool-delete")] == ["output-available"] * 2
+    assert spoken(found) == ["I delete.", "Done."]
+
+
+async def test_a_page_that_is_loaded_while_an_answer_is_given_reads_all_of_it(package: str) -> None:
+    found = await chatted(package, "resume")
+    assert [each["role"] for each in found["messages"]] == ["user", "assistant"]
+    assert [each["state"] for each in parts(found, "tool-search")] == ["output-available"]
+    assert spoken(found) == ["I look.", "It takes a while to say what it is."]
 
 
 @pytest.mark.parametrize("name", TURNS)

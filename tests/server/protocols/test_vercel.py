@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph import START, StateGraph, interrupt
 from stategraph.server.vercel import routes
-from stategraph.testing import ScriptedChatModel, call, reply
+from stategraph.testing import ScriptedChatModel, Think, call, reply
 from tests.server.protocols import logs
 from tests.server.protocols.logs import said
 from tests.server.protocols.serving import frames_of, serving
@@ -205,6 +206,12 @@ def with_question() -> Any:
     return StateGraph(logs.Talk).add_node("ask", ask).add_edge(START, "ask")
 
 
+def looking_up_slowly() -> Any:
+    """Return an agent that looks something up, and then speaks slowly."""
+    last = reply("It takes a while to say what it is.", gap_s=0.1)
+    return logs.tool_agent(said("I look.", call("search", word="a")), last)
+
+
 def slow() -> Any:
     """Return an agent that speaks slowly."""
     model = ScriptedChatModel(replies=[reply("This takes a while to say.", gap_s=0.1)])
@@ -213,3 +220,49 @@ def slow() -> Any:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     return StateGraph(logs.Talk).add_node("think", think).add_edge(START, "think")
+
+
+async def test_a_chat_is_read_as_messages_of_the_user_interface() -> None:
+    graphs = {"agent": logs.tool_agent(said("I look.", call("search", word="a")), said("It is a.")), "asks": asking()}
+    graphs |= {"question": with_question()}
+    async with serving({name: each.compile() for name, each in graphs.items()}, routes) as client:
+        await send(client, "agent", chat(message("look")))
+        found = (await client.get("/vercel/agent/chat-1")).json()
+        await send(client, "asks", {**chat(message("delete")), "id": "chat-2"})
+        waiting = (await client.get("/vercel/asks/chat-2")).json()["messages"][-1]["parts"]
+        await send(client, "question", {**chat(message("ask")), "id": "chat-3"})
+        asked = (await client.get("/vercel/question/chat-3")).json()["messages"][-1]
+        assert (await client.get("/vercel/agent/nothing")).json()["messages"] == []
+        assert (await client.get("/vercel/none/chat-1")).status_code == 404
+    assert (found["id"], found["isActive"]) == ("chat-1", False)
+    user, answer = found["messages"]
+    assert user == {"id": "user-1", "role": "user", "parts": [{"type": "text", "text": "look"}]}
+    assert [each["type"] for each in answer["parts"]] == ["step-start", "text", "tool-search", "step-start", "text"]
+    assert (answer["parts"][2]["state"], answer["parts"][2]["output"]) == ("output-available", "a found")
+    calls = [each for each in waiting if each["type"] == "tool-delete"]
+    assert [each["state"] for each in calls] == ["approval-requested"] * 2
+    assert len({each["approval"]["id"] for each in calls}) == 2
+    assert asked["role"] == "assistant"
+    assert [each["data"]["payload"] for each in asked["parts"]] == ["Which colour?"]
+
+
+async def test_files_reasoning_and_failed_tools_are_read_again() -> None:
+    async def think(state: logs.Talk) -> Any:
+        model = ScriptedChatModel(replies=[said(Think("Hm."), "I look.", call("search", word="fail"))])
+        answered = await model.ainvoke(state["messages"])
+        failed = ToolMessage("nothing there", tool_call_id=answered.tool_calls[0]["id"], status="error")
+        return {"messages": [answered, failed]}
+
+    graph = StateGraph(logs.Talk).add_node("think", think).add_edge(START, "think")
+    files = [
+        {"type": "text", "text": "see"},
+        {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,QQ=="},
+        {"type": "file", "mediaType": "application/pdf", "url": "https://example.com/a.pdf"},
+    ]
+    async with serving({"agent": graph.compile()}, routes) as client:
+        await send(client, "agent", chat({"id": "user-1", "role": "user", "parts": files}))
+        user, answer = (await client.get("/vercel/agent/chat-1")).json()["messages"]
+    assert user["parts"] == files
+    thought, call_part = answer["parts"][1], answer["parts"][3]
+    assert (thought["type"], thought["text"]) == ("reasoning", "Hm.")
+    assert (call_part["state"], call_part["errorText"]) == ("output-error", "nothing there")

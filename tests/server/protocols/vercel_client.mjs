@@ -38,6 +38,9 @@ const make = (options = {}) =>
 
 const approvals = (chat) =>
   chat.kept.messages.flatMap((each) => each.parts).filter((each) => each.state === "approval-requested");
+const loaded = async () => (await (await fetch(`${api}/${chat_id}`)).json()).messages;
+const texts = (messages) =>
+  messages.flatMap((each) => each.parts).map((part) => [part.type, part.text, part.state, part.output]);
 const idle = async (chat) => {
   for (let tries = 0; tries < 600; tries++) {
     await new Promise((done) => setTimeout(done, 50));
@@ -95,6 +98,33 @@ switch (scenario) {
     for (let number = 0; number < 6; number++) await reader.read();
     first.abort();
     chat.messages = [message];
+    await chat.resumeStream();
+    break;
+  }
+  case "reload": {
+    // A page asks, another one that is loaded later has the messages of the thread, and answers.
+    const approving = { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithApprovalResponses };
+    await make(approving).sendMessage({ text: "delete them" });
+    chat = make(approving);
+    chat.messages = await loaded();
+    for (const part of approvals(chat)) await chat.addToolApprovalResponse({ id: part.approval.id, approved: true });
+    await idle(chat);
+    const again = await loaded();
+    if (JSON.stringify(texts(again)) !== JSON.stringify(texts(chat.kept.messages))) throw new Error(JSON.stringify(again));
+    break;
+  }
+  case "resume": {
+    // A page is loaded while an answer is being given.
+    const leaving = new AbortController();
+    const message = { id: "user-1", role: "user", parts: [{ type: "text", text: "what is it?" }] };
+    const stream = await new ai.DefaultChatTransport({ api }).sendMessages({
+      chatId: chat_id, messages: [message], trigger: "submit-message", abortSignal: leaving.signal,
+    });
+    const reader = stream.getReader();
+    for (;;) if ((await reader.read()).value?.type === "tool-output-available") break;
+    leaving.abort();
+    chat = make();
+    chat.messages = await loaded();
     await chat.resumeStream();
     break;
   }
