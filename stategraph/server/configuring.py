@@ -15,6 +15,9 @@ heartbeat_s = 10
 organization = "Example"
 push_secrets = false
 
+[mcp]
+skills = ["skills/desk"]
+
 [auth.jwt]
 issuer = "https://id.example.com/"
 audience = "https://agents.example.com"
@@ -52,12 +55,14 @@ from stategraph.server.settings import PROTOCOLS, Settings
 from stategraph.workers.leases import LeaseSettings
 
 if TYPE_CHECKING:
+    from stategraph.governance.skills.skill import Skill
     from stategraph.server.a2a.settings import A2aSettings
+    from stategraph.server.mcp.settings import McpSettings
 
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
 _LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
-_KNOWN: Final = (*_LISTS, "a2a", "limits", "auth", "drain_s", "access_log", "grpc", "leases", "sessions")
+_KNOWN: Final = (*_LISTS, "a2a", "mcp", "limits", "auth", "drain_s", "access_log", "grpc", "leases", "sessions")
 
 
 def read(path: str | Path) -> Settings:
@@ -104,6 +109,8 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
         settings = replace(settings, leases=_leases(said["leases"]))
     if "a2a" in said:
         settings = replace(settings, options={**settings.options, "a2a": _a2a(said["a2a"])})
+    if "mcp" in said:
+        settings = replace(settings, options={**settings.options, "mcp": _mcp(said["mcp"], folder)})
     if "grpc" in said:
         settings = replace(settings, grpc=_address(said["grpc"], "grpc"))
     if "sessions" in said:
@@ -224,6 +231,31 @@ def _a2a(said: Any) -> A2aSettings:
 
 #: Texts of A2A that are not said by default.
 _A2A_TEXTS: Final = ("default", "documentation_url")
+
+
+def _mcp(said: Any, folder: Path) -> McpSettings:
+    from stategraph.server.mcp.settings import McpSettings
+
+    given = dict(_table(said, "mcp"))
+    _check_known(given, (*_MCP_TEXTS, "skills"), "[mcp]")
+    for name in _MCP_TEXTS:
+        if not isinstance(given.get(name, ""), str):
+            raise ConfigurationError(f"[mcp] {name} is {given[name]!r}; expected a text")
+    places = _texts(given.pop("skills", []), "[mcp] skills")
+    return McpSettings(**given, skills=[_skill(folder / each) for each in places])
+
+
+_MCP_TEXTS: Final = ("name", "instructions")
+
+
+def _skill(folder: Path) -> Skill:
+    from stategraph.governance.skills import loader
+    from stategraph.governance.skills.skill import SkillError
+
+    try:
+        return loader.load(folder)
+    except SkillError as error:
+        raise ConfigurationError(f"[mcp] skills: {error}") from error
 
 
 def _leases(said: Any) -> LeaseSettings:

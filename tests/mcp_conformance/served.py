@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from stategraph.governance.skills import loader
 from stategraph.server.mcp import McpSettings, routes
 from tests.mcp_conformance.catalogue import Fixtures
 from tests.mcp_conformance.graphs import SETTINGS, graphs
@@ -17,7 +18,8 @@ from tests.server.service.assembly import assembled
 
 
 async def main(port: int) -> None:
-    settings = McpSettings(tools=SETTINGS, catalogue=Fixtures(), task_after_s=0.0, poll_interval_ms=100)
+    skills = [loader.load(Path(__file__).with_name("skills") / "desk-manners")]
+    settings = McpSettings(tools=SETTINGS, catalogue=Fixtures(), skills=skills, task_after_s=0.0, poll_interval_ms=100)
     with tempfile.TemporaryDirectory() as folder:
         database = f"sqlite:///{Path(folder) / 'runs.db'}"
         async with assembled(database, graphs(), works=True) as opened:

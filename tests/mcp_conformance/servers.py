@@ -30,6 +30,8 @@ from tests.mcp_conformance import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISIONS = ("2025-11-25", "2026-07-28")
+#: Scenarios of extensions that the requirements of the revision do not name.
+EXTENSIONS = {"2026-07-28": ("sep-2640-skills-enumeration", "sep-2640-skills-manifest", "sep-2640-skills-directory")}
 TIMEOUT_S = 60
 
 
@@ -54,6 +56,7 @@ def scenarios(suite: Path, revision: str) -> list[tuple[str, bool]]:
     """Return the scenarios of servers in a revision, each with whether it is required."""
     listed = yaml.safe_load((suite / "requirements" / f"{revision}.yaml").read_text(encoding="utf-8"))
     others = [each["scenario"] for each in listed["not_scored"] if each["leg"] == "server"]
+    others += EXTENSIONS.get(revision, ())
     return [*((each, True) for each in listed["server"]), *((each, False) for each in others)]
 
 

@@ -166,6 +166,14 @@ def test_settings_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
         assert metadata["authorization_servers"] == ["https://id.example.com/"]
 
 
+def test_skills_for_clients_of_mcp_are_loaded_from_their_folders(tmp_path: Path) -> None:
+    (tmp_path / "desk").mkdir()
+    (tmp_path / "desk" / "SKILL.md").write_text("---\nname: desk\ndescription: Answer people.\n---\nHello.\n")
+    settings = configuring.read(written(tmp_path, "[mcp]\nname = 'Desk'\nskills = ['desk']"))
+    mcp = settings.options["mcp"]
+    assert (mcp.name, [each.name for each in mcp.skills]) == ("Desk", ["desk"])
+
+
 def test_the_cards_of_agents_and_secrets_of_their_clients_are_set_in_the_file(tmp_path: Path) -> None:
     settings = configuring.read(written(tmp_path, "[a2a]\norganization = 'Example'\npush_secrets = false"))
     a2a = settings.options["a2a"]
@@ -194,6 +202,9 @@ def test_the_cards_of_agents_and_secrets_of_their_clients_are_set_in_the_file(tm
         ("[a2a]\npush_secrets = 'no'", "push_secrets is 'no'; expected true or false"),
         ("[a2a]\norganization = true", "expected a text"),
         ("[a2a]\nsigning = 'x'", "signing is not known"),
+        ("[mcp]\nskills = ['none']", "there is no such folder"),
+        ("[mcp]\nname = 1", "expected a text"),
+        ("[mcp]\ntools = 1", "tools is not known"),
         ("drain_s = 'x'", "seconds"),
         ("access_log = 1", "true or false"),
         ("auth = 1", "expected a table"),

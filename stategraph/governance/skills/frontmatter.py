@@ -76,6 +76,25 @@ def read(text: str) -> dict[str, Any]:
     return found
 
 
+def plain(text: str) -> dict[str, Any]:
+    """Return a frontmatter as YAML has it: numbers and truths as such, and dates as texts, as JSON has none.
+
+    Args:
+        text: Without the lines around it; `read` takes it.
+    """
+    import yaml  # as in `read`
+
+    class Loader(yaml.SafeLoader):
+        """Takes dates for texts."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    found: dict[str, Any] = yaml.load(text, Loader=Loader)
+    return found
+
+
 def _check(yaml: Any, text: str) -> None:
     """Refuse what hides what is there."""
     depth = 0

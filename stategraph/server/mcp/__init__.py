@@ -10,6 +10,7 @@
     watching.py    progress and log lines from the log of a run
     questions.py   what a graph asks as requests to the client, and its answers
     tasks.py       long calls as tasks, by the extension `io.modelcontextprotocol/tasks`
+    skills.py      folders with a SKILL.md, by the extension `io.modelcontextprotocol/skills`
     resuming.py    messages of streams, for clients that come back
 
 A call is a chain of runs of a thread; a task has the id of its first run. Nothing is stored beside them, so a call that

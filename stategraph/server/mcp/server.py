@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import anyio.to_thread
 import mcp_types as wire
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult
@@ -17,6 +18,7 @@ from stategraph.server.mcp.callers import TASKS, Context, caller_in
 from stategraph.server.mcp.calls import Calls
 from stategraph.server.mcp.catalogue import Catalogue
 from stategraph.server.mcp.settings import McpSettings
+from stategraph.server.mcp.skills import Skills
 from stategraph.server.mcp.tasks import TaskParams, TaskRequests, UpdateParams
 from stategraph.server.mcp.tools import Tools
 from stategraph.server.service.port import Service
@@ -69,8 +71,13 @@ def make_server(service: Service, settings: McpSettings) -> Server[Any]:
     server.add_request_handler("tasks/update", UpdateParams, requests.update)
     server.add_request_handler("tasks/cancel", TaskParams, requests.cancel)
     server.add_request_handler("logging/setLevel", wire.SetLevelRequestParams, _set_level)
+    skills = Skills(settings) if settings.skills else None
+    if skills is not None:
+        skills.serve(server)
+    if settings.catalogue is not None or skills is not None:
+        _serve_resources(server, settings.catalogue, skills)
     if settings.catalogue is not None:
-        _serve(server, settings.catalogue)
+        _serve_prompts(server, settings.catalogue)
     return server
 
 
@@ -100,24 +107,46 @@ async def _set_level(context: Context, params: wire.SetLevelRequestParams) -> wi
     return wire.EmptyResult()
 
 
-def _serve(server: Server[Any], catalogue: Catalogue) -> None:
-    """Serve resources, prompts and completions."""
+def _serve_resources(server: Server[Any], catalogue: Catalogue | None, skills: Skills | None) -> None:
+    """Serve resources: those of a catalogue, and files of skills."""
 
     async def resources(context: Context, params: wire.PaginatedRequestParams) -> wire.ListResourcesResult:
         del params
-        return wire.ListResourcesResult(resources=await catalogue.resources(caller_in(context)))
+        found = [] if catalogue is None else await catalogue.resources(caller_in(context))
+        return wire.ListResourcesResult(resources=[*found, *(skills.resources() if skills is not None else ())])
 
     async def templates(context: Context, params: wire.PaginatedRequestParams) -> wire.ListResourceTemplatesResult:
         del params
-        found = await catalogue.templates(caller_in(context))
+        found = [] if catalogue is None else await catalogue.templates(caller_in(context))
         return wire.ListResourceTemplatesResult(resource_templates=found)
 
     async def read(context: Context, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
+        uri = str(params.uri)
+        if skills is not None and skills.has(uri):
+            return wire.ReadResourceResult(contents=[*await anyio.to_thread.run_sync(skills.read, uri)])
         try:
-            contents = await catalogue.read(caller_in(context), str(params.uri))
+            if catalogue is None:
+                raise LookupError(uri)
+            return wire.ReadResourceResult(contents=await catalogue.read(caller_in(context), uri))
         except LookupError:
-            raise _missing(context, str(params.uri)) from None
-        return wire.ReadResourceResult(contents=contents)
+            raise _missing(context, uri) from None
+
+    async def subscribe(
+        context: Context, params: wire.SubscribeRequestParams | wire.UnsubscribeRequestParams
+    ) -> wire.EmptyResult:
+        """Take note of nothing: resources do not tell when they change."""
+        del context, params
+        return wire.EmptyResult()
+
+    server.add_request_handler("resources/list", wire.PaginatedRequestParams, resources)
+    server.add_request_handler("resources/templates/list", wire.PaginatedRequestParams, templates)
+    server.add_request_handler("resources/read", wire.ReadResourceRequestParams, read)
+    server.add_request_handler("resources/subscribe", wire.SubscribeRequestParams, subscribe)
+    server.add_request_handler("resources/unsubscribe", wire.UnsubscribeRequestParams, subscribe)
+
+
+def _serve_prompts(server: Server[Any], catalogue: Catalogue) -> None:
+    """Serve prompts and completions."""
 
     async def prompts(context: Context, params: wire.PaginatedRequestParams) -> wire.ListPromptsResult:
         del params
@@ -134,21 +163,9 @@ def _serve(server: Server[Any], catalogue: Catalogue) -> None:
     async def complete(context: Context, params: wire.CompleteRequestParams) -> wire.CompleteResult:
         return wire.CompleteResult(completion=await catalogue.complete(caller_in(context), params))
 
-    async def subscribe(
-        context: Context, params: wire.SubscribeRequestParams | wire.UnsubscribeRequestParams
-    ) -> wire.EmptyResult:
-        """Take note of nothing: the resources of a catalogue do not tell when they change."""
-        del context, params
-        return wire.EmptyResult()
-
-    server.add_request_handler("resources/list", wire.PaginatedRequestParams, resources)
-    server.add_request_handler("resources/templates/list", wire.PaginatedRequestParams, templates)
-    server.add_request_handler("resources/read", wire.ReadResourceRequestParams, read)
     server.add_request_handler("prompts/list", wire.PaginatedRequestParams, prompts)
     server.add_request_handler("prompts/get", wire.GetPromptRequestParams, prompt)
     server.add_request_handler("completion/complete", wire.CompleteRequestParams, complete)
-    server.add_request_handler("resources/subscribe", wire.SubscribeRequestParams, subscribe)
-    server.add_request_handler("resources/unsubscribe", wire.UnsubscribeRequestParams, subscribe)
 
 
 def _missing(context: Context, uri: str) -> MCPError:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stategraph.server.mcp.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from stategraph.governance.skills.skill import Skill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class McpSettings:
         exposed: Ids of graphs whose assistants are tools; None: all. An assistant whose metadata have
             `{"mcp": {"exposed": false}}` is none in any case.
         catalogue: Resources, prompts and completions; None: there are none.
+        skills: Skills that clients may read, as `stategraph.governance.skills.loader.load` returns them.
         allowed_hosts: Names by which the server may be addressed beside `localhost` and loopback addresses, such as
             `agents.example.com` or `agents.example.com:*`.
         allowed_origins: Origins of pages that may use it, beside those of this machine.
@@ -67,6 +71,7 @@ class McpSettings:
     tools: Mapping[str, ToolSettings] = field(default_factory=dict)
     exposed: Sequence[str] | None = None
     catalogue: Catalogue | None = None
+    skills: Sequence[Skill] = ()
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
     checks_hosts: bool = True

@@ -31,9 +31,12 @@ def written(snapshot: StateSnapshot | None, told: Collection[str | None] | None 
         told: Ids of the messages before the run that goes on; None: none does.
     """
     said = conversation.messages_of(conversation.values_of(snapshot))
-    if told is not None:
-        said = [each for each in said if each.id in told or isinstance(each, HumanMessage)]
-    asked = questions.open_questions(snapshot) if told is None else []
+    if told is None:
+        return _written(said, questions.open_questions(snapshot))
+    return _written([each for each in said if each.id in told or isinstance(each, HumanMessage)], ())
+
+
+def _written(said: Sequence[BaseMessage], asked: Sequence[Question]) -> list[Json]:
     results = {each.tool_call_id: each for each in said if isinstance(each, ToolMessage)}
     waiting = {each.approval.call_id: each for each in asked if each.approval is not None and each.approval.call_id}
     found: list[Json] = []

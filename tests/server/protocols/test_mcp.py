@@ -95,7 +95,7 @@ class Wire:
             "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
         }
         given = dict(params or {})
-        named = given.get("name") or given.get("taskId")
+        named = given.get("name") or given.get("taskId") or given.get("uri")
         sent = {"MCP-Protocol-Version": VERSION, "Mcp-Method": method, "Accept": "application/json, text/event-stream"}
         if named is not None:
             sent["Mcp-Name"] = str(named)
