@@ -28,10 +28,16 @@ from stategraph.server.turns import conversation, questions
 from stategraph.server.turns.forms import Fields, Json
 from stategraph.server.turns.sse import EventStream, frame
 
-_SETTINGS: Final = (
-    "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format", "tool_choice", "seed", "stop",
-    "parallel_tool_calls", "reasoning_effort", "presence_penalty", "frequency_penalty", "user",
-)  # fmt: skip
+#: Fields of a request that are seen to here; graphs find all others in `configurable["openai"]`.
+_HANDLED: Final = frozenset(("model", "messages", "tools", "n", "stream", "stream_options"))
+
+#: Fields that would have no effect, and what to do instead.
+_REFUSED: Final = {
+    "functions": "send 'tools'",
+    "function_call": "send 'tool_choice'",
+    "audio": "answers are text",
+    "web_search_options": "tools of the provider are not there: give the agent a tool of its own",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Completions:
             config={
                 "configurable": {
                     "client_tools": tools,
-                    "openai": {key: body[key] for key in _SETTINGS if body.get(key) is not None},
+                    "openai": {key: value for key, value in body.items() if key not in _HANDLED and value is not None},
                 }
             },
             metadata={"protocol": "openai-chat"},
@@ -177,6 +183,9 @@ def _checked(body: Fields) -> tuple[list[Json], list[Json]]:
     """
     if body.get("n") not in (None, 1):
         raise BadRequestError(f"'n' is {body['n']!r}: one choice is answered; send the request again for another", "n")
+    for name, instead in _REFUSED.items():
+        if body.get(name) is not None:
+            raise BadRequestError(f"'{name}' has no effect here: {instead}", name)
     messages, tools = body.get("messages"), body.get("tools") or []
     if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
         raise BadRequestError("'messages' is no list of messages", "messages")

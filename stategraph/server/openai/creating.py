@@ -6,8 +6,9 @@ Rules
   checkpoint at its end: if others came after it, the thread forks there. Without either the thread is new.
 * `instructions` are the first message of a thread, under an id of their own, so that those of a later request take
   their place; graphs also find them in `configurable["instructions"]`.
-* Other settings of the model (`temperature`, `text`, `reasoning` and so on) are in `configurable["openai"]`, and tools
-  of the client in `configurable["client_tools"]`: what they mean is the graph's.
+* All other fields, such as `temperature` and `text`, are in `configurable["openai"]`, tools of the client in
+  `configurable["client_tools"]`: what they mean is the graph's. `prompt`, a template that OpenAI has, is refused.
+* With `store: false` the thread is deleted after the end, and the response cannot be retrieved or continued.
 * What the request said is kept in the run's metadata, for those who retrieve the response.
 """
 
@@ -44,10 +45,12 @@ INSTRUCTIONS_ID: Final = "instructions"
 #: Checkpoints that are looked through for the end of a response.
 _FURTHEST: Final = 500
 
-#: Settings of a request that graphs find in their config.
-_SETTINGS: Final = (
-    "temperature", "top_p", "max_output_tokens", "text", "reasoning", "tool_choice", "parallel_tool_calls",
-    "truncation", "service_tier", "user", "max_tool_calls", "top_logprobs",
+#: Fields of a request that are seen to here; graphs find all others in their config.
+_HANDLED: Final = frozenset(
+    (
+        "model", "input", "instructions", "tools", "conversation", "previous_response_id", "background", "stream",
+        "stream_options", "store", "metadata",
+    )
 )  # fmt: skip
 
 
@@ -91,12 +94,13 @@ async def wanted_of(service: Service, caller: Caller, body: Fields) -> Wanted:
     assistant = await models.assistant_of(service, caller, body.get("model"))
     given = items.listed(body.get("input"))
     tools = [items.tool_of(each, f"tools[{number}]") for number, each in enumerate(_list(body, "tools"))]
+    is_stored = _is_stored(body)
     where = await _where(service, caller, body)
     asked = questions.open_questions(where.snapshot)
     decided = answers.answers_in(given)
     command = questions.resume(asked, decided) if decided else None
     run_id = str(uuid4())
-    response = _response(body, ids.response_id(run_id), where.thread_id, tools)
+    response = _response(body, ids.response_id(run_id), where.thread_id if is_stored else "", tools)
     kept = {
         "response": response,
         "client_tools": [each["function"]["name"] for each in tools],
@@ -110,11 +114,11 @@ async def wanted_of(service: Service, caller: Caller, body: Fields) -> Wanted:
     configurable = {
         "client_tools": tools,
         "instructions": body.get("instructions"),
-        "openai": {key: body[key] for key in _SETTINGS if body.get(key) is not None},
+        "openai": {key: value for key, value in body.items() if key not in _HANDLED and value is not None},
     }
     request = RunRequest(
         assistant_id=assistant.assistant_id,
-        thread_id=where.thread_id,
+        thread_id=where.thread_id if is_stored else None,
         if_not_exists="create",
         input=None if command is not None else {"messages": _messages(body, given, where)},
         command=command or None,
@@ -128,6 +132,26 @@ async def wanted_of(service: Service, caller: Caller, body: Fields) -> Wanted:
         run_id=run_id,
     )
     return Wanted(request, response, bool(body.get("background")), bool(body.get("stream")), kept)
+
+
+def _is_stored(body: Fields) -> bool:
+    """Return whether the response is to be stored.
+
+    Raises:
+        BadRequestError: It is not to be, and the request needs that it is; or the request names a stored template.
+    """
+    if body.get("prompt") is not None:
+        raise BadRequestError("Templates of prompts are not stored here: send 'input' and 'instructions'", "prompt")
+    if body.get("store") is not False:
+        return True
+    for name in ("conversation", "previous_response_id", "background"):
+        if body.get(name):
+            raise BadRequestError(
+                f"With 'store': false there is no '{name}', as nothing is stored: leave one of them out, or send the "
+                "whole conversation as 'input'",
+                "store",
+            )
+    return False
 
 
 def _list(body: Fields, name: str) -> list[Any]:
@@ -150,11 +174,13 @@ async def _where(service: Service, caller: Caller, body: Fields) -> _Where:
     if not previous:
         return _Where(str(uuid4()))
     try:
-        before = await service.runs.get(caller, ids.run_id(str(previous)))
+        before: RunRecord | None = await service.runs.get(caller, ids.run_id(str(previous)))
     except NotFoundError:
+        before = None
+    if before is None or not is_stored(before):
         raise BadRequestError(
             f"Previous response with id '{previous}' not found.", "previous_response_id", "previous_response_not_found"
-        ) from None
+        )
     if before.status in ("pending", "running"):
         raise ConflictError(f"The response '{previous}' is still in progress: wait for its end, or cancel it")
     return await _end_of(service, caller, before)
@@ -201,7 +227,7 @@ def _response(body: Fields, response_id: str, thread_id: str, tools: list[Any]) 
         "instructions": body.get("instructions"),
         "metadata": dict(metadata) if isinstance(metadata, Mapping) else {},
         "previous_response_id": body.get("previous_response_id"),
-        "conversation": {"id": ids.conversation_id(thread_id)},
+        "conversation": {"id": ids.conversation_id(thread_id)} if thread_id else None,
         "background": bool(body.get("background")),
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
         "temperature": body.get("temperature"),
@@ -216,6 +242,12 @@ def _response(body: Fields, response_id: str, thread_id: str, tools: list[Any]) 
         "incomplete_details": None,
         "user": body.get("user"),
     }
+
+
+def is_stored(record: RunRecord) -> bool:
+    """Return whether a response may be retrieved and continued; those that other protocols began may."""
+    kept = record.metadata.get(KEPT)
+    return not isinstance(kept, Mapping) or kept["response"].get("store") is not False
 
 
 def fields_of(record: RunRecord) -> Json:

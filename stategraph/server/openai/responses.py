@@ -91,9 +91,12 @@ class Responses:
 
     async def _record(self, caller: Caller, response_id: str) -> RunRecord:
         try:
-            return await self._service.runs.get(caller, ids.run_id(response_id))
+            record = await self._service.runs.get(caller, ids.run_id(response_id))
         except NotFoundError:
-            raise NotFoundError(f"Response with id '{response_id}' not found.") from None
+            record = None
+        if record is None or not creating.is_stored(record):
+            raise NotFoundError(f"Response with id '{response_id}' not found.")
+        return record
 
     async def _whole(self, caller: Caller, run_id: str, encoder: Encoder) -> Json:
         async with aclosing(self._service.runs.events(caller, run_id)) as events:

@@ -11,7 +11,7 @@ from tests.judges.frame import Asked, Judge, Verdict
 CALLS = "tests/server/protocols/test_openai.py"
 #: The variable that `ADDRESS` there is read from.
 ADDRESS = "STATEGRAPH_OPENAI_ADDRESS"
-GRAPHS = ("agent", "branches", "expert", "counting", "asking", "failing", "slow", "deleting")
+GRAPHS = ("agent", "branches", "expert", "counting", "asking", "failing", "slow", "deleting", "telling")
 HERE = Path(__file__).resolve().parent
 
 

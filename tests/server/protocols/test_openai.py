@@ -78,6 +78,15 @@ def slow() -> Any:
     return StateGraph(logs.Talk).add_node("think", think).add_edge(START, "think")
 
 
+def telling() -> Any:
+    """Return a graph that says what it finds of the request in its config."""
+
+    def tell(state: logs.Talk, config: RunnableConfig) -> Any:
+        return {"messages": [("ai", json.dumps(config["configurable"]["openai"], sort_keys=True))]}
+
+    return StateGraph(logs.Talk).add_node("tell", tell).add_edge(START, "tell")
+
+
 def deleting() -> Any:
     """Return an agent that asks before it deletes two files."""
     calls = said("I delete.", call("delete", name="a.txt"), call("delete", name="b.txt"))
@@ -96,6 +105,7 @@ def graphs() -> dict[str, Any]:
         "failing": failing(),
         "slow": slow(),
         "deleting": deleting(),
+        "telling": telling(),
     }
     return {name: builder.compile() for name, builder in builders.items()}
 
@@ -376,6 +386,37 @@ def test_a_failed_run_is_an_error_of_the_server(client: OpenAI) -> None:
 # Models, errors.
 
 
+def test_what_a_request_sets_reaches_the_graph(client: OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "x"}]
+    response = client.responses.create(
+        model="telling", input="x", temperature=0.5, max_output_tokens=7, include=["reasoning.encrypted_content"]
+    )
+    told = {"include": ["reasoning.encrypted_content"], "max_output_tokens": 7, "temperature": 0.5}
+    assert json.loads(response.output_text) == told
+    completion = client.chat.completions.create(
+        model="telling", messages=messages, temperature=0.5, max_tokens=7, stop=["."], extra_body={"top_k": 3}
+    )
+    told = {"max_tokens": 7, "stop": ["."], "temperature": 0.5, "top_k": 3}
+    assert json.loads(completion.choices[0].message.content or "") == told
+
+
+def test_a_response_that_is_not_stored_is_gone_after_it_was_given(client: OpenAI) -> None:
+    response = client.responses.create(model="counting", input="hello", store=False)
+    assert (response.output_text, response.store, response.conversation) == ("1: hello", False, None)
+    with client.responses.stream(model="counting", input="hello", store=False) as stream:
+        assert stream.get_final_response().output_text == "1: hello"
+    with pytest.raises(NotFoundError):
+        client.responses.retrieve(response.id)
+    with pytest.raises(BadRequestError) as unknown:
+        client.responses.create(model="counting", input="again", previous_response_id=response.id)
+    assert unknown.value.code == "previous_response_not_found"
+    stored = client.responses.create(model="counting", input="hello")
+    for more in ({"previous_response_id": stored.id}, {"conversation": stored.conversation}, {"background": True}):
+        with pytest.raises(BadRequestError) as refused:
+            client.responses.create(model="counting", input="x", store=False, **more)  # type: ignore[call-overload]
+        assert refused.value.param == "store"
+
+
 def test_models_are_the_assistants(client: OpenAI) -> None:
     assert "agent" in [each.id for each in client.models.list()]
     assert client.models.retrieve("agent").owned_by == "stategraph"
@@ -393,6 +434,8 @@ def test_requests_that_make_no_sense_are_refused_with_the_field(client: OpenAI) 
         (client.responses.create, {"model": "agent", "input": [{"role": "robot", "content": "x"}]}, "input"),
         (client.chat.completions.create, {"model": "agent", "messages": messages, "n": 2}, "n"),
         (client.chat.completions.create, {"model": "agent", "messages": []}, "messages"),
+        (client.chat.completions.create, {"model": "agent", "messages": messages, "functions": [{}]}, "functions"),
+        (client.responses.create, {"model": "agent", "prompt": {"id": "pmpt_1"}}, "prompt"),
     ]
     for function, given, param in wrong:
         with pytest.raises(BadRequestError) as refused:
