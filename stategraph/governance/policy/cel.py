@@ -1,4 +1,4 @@
-"""Conditions in CEL (Common Expression Language): compiled once, evaluated on the facts of a snapshot.
+"""Conditions and values in CEL (Common Expression Language): compiled once, evaluated on facts.
 
 `cel-expr-python`, the binding of Google's C++ implementation, is known to this module alone. Evaluation is bounded by
 the language, which has no loops but those over given lists, and by the implementation: expressions nest at most 32
@@ -62,6 +62,36 @@ class Program:
         return _failure(value if isinstance(value, str) else f"the condition is {type(value).__name__}, not bool")
 
 
+class ValueProgram:
+    """A compiled expression that is asked for its value.
+
+    Attributes:
+        source: The expression.
+    """
+
+    __slots__ = ("_expression", "source")
+
+    def __init__(self, source: str, expression: Any) -> None:
+        self.source = source
+        self._expression = expression
+
+    def value(self, facts: Facts) -> Any:
+        """Return the value as plain data: texts, numbers, lists, mappings with texts as keys, None.
+
+        Raises:
+            ValueError: There is none, as where a field is missing; the message is the implementation's, and may quote
+                the facts.
+        """
+        try:
+            found = self._expression.eval(activation=facts)
+            if found.type().name() not in ("ERROR", "UNKNOWN", "TYPE"):
+                return found.plain_value()
+            text = str(found.value())
+        except Exception as error:  # the binding raises RuntimeError for what it gives no value for
+            text = str(error)
+        raise ValueError(text)
+
+
 def compile(source: str, variables: frozenset[str]) -> Program:
     """Compile a condition.
 
@@ -73,16 +103,25 @@ def compile(source: str, variables: frozenset[str]) -> Program:
         ValueError: It is no expression, uses another name, or is no condition; the message says where.
         MissingPackageError: The extra `governance` is not installed.
     """
-    if len(source.encode("utf-8", "replace")) > MAX_EXPRESSION_BYTES:
-        raise ValueError(f"the expression is longer than {MAX_EXPRESSION_BYTES:,} bytes")
-    try:
-        expression = _environment(variables).compile(source)
-    except RuntimeError as error:
-        raise ValueError(_compile_error(str(error), variables)) from None
+    expression = _compiled(source, variables)
     kind = expression.return_type().name()
     if kind not in ("BOOL", "DYN"):
         raise ValueError(f"the expression is of type {kind}; a condition is true or false")
     return Program(source, expression)
+
+
+def compile_value(source: str, variables: frozenset[str]) -> ValueProgram:
+    """Compile an expression of any type; arguments and errors are those of `compile`."""
+    return ValueProgram(source, _compiled(source, variables))
+
+
+def _compiled(source: str, variables: frozenset[str]) -> Any:
+    if len(source.encode("utf-8", "replace")) > MAX_EXPRESSION_BYTES:
+        raise ValueError(f"the expression is longer than {MAX_EXPRESSION_BYTES:,} bytes")
+    try:
+        return _environment(variables).compile(source)
+    except RuntimeError as error:
+        raise ValueError(_compile_error(str(error), variables)) from None
 
 
 def facts(snapshot: Mapping[str, Any]) -> Facts:

@@ -1,0 +1,1 @@
+"""Workflows: their steps checked, brought to one spelling, and made the nodes and edges of a graph."""
