@@ -26,6 +26,11 @@ _COMMANDS: Final = (
     ("thread", "Look at threads of a database: read, compare, copy, export, delete them.", "thread.commands"),
     ("runs", "Look at the runs of a database, stop them, and answer them.", "runs"),
     ("worker", "Execute the runs of a database until told to stop.", "worker"),
+    (
+        "agents",
+        "List the agents of a directory, read their cards, ask them, register and remove them.",
+        "agents.command",
+    ),
     ("store", "Measure what a database has stored of threads, prune it, and convert it.", "store"),
     ("policy", "Check policies of governed actions, hold them against tables of cases, and explain them.", "policy"),
     (

@@ -47,6 +47,10 @@ ELSEWHERE = {
     "approvals show": "tests/cli/test_approvals.py::test_a_request_is_shown_without_invisible_characters",
     "approvals approve": "tests/cli/test_approvals.py::test_requests_are_listed_and_decided",
     "approvals deny": "tests/cli/test_approvals.py::test_requests_are_listed_and_decided",
+    **{
+        f"agents {action}": "tests/cli/test_agents.py::test_agents_are_registered_listed_asked_and_removed"
+        for action in ("list", "card", "ping", "send", "register", "remove")
+    },
     "policy check": "tests/cli/test_policy.py::test_files_are_checked",
     "policy test": "tests/cli/test_policy.py::test_a_policy_is_held_against_a_table",
     "policy explain": "tests/cli/test_policy.py::test_a_verdict_is_explained",

@@ -1,0 +1,1 @@
+"""The command on agents of a fleet."""
