@@ -17,7 +17,7 @@ from stategraph.server.service.database import Tables
 from stategraph.server.service.graphs.configuration import Configuration
 from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
 from stategraph.server.service.items import ItemStore
-from stategraph.server.service.opening import ServiceSettings, open_registry, open_service
+from stategraph.server.service.opening import ServiceSettings, open_registry, open_service, stored_together
 from stategraph.server.service.outgoing import Outgoing
 from stategraph.server.service.port import Service
 from stategraph.server.service.runs.erasing import Erasing
@@ -158,7 +158,7 @@ async def executing(
     registry = open_registry(url, leases=hosting.leases)
     try:
         await registry.set_up()
-        async with saver_at(url) as saver:
+        async with saver_at(url) as saver, stored_together(registry, saver):
             tables = Tables(registry.operations)
             await tables.set_up()
             store = ItemStore(tables, _ttl_of_items(hosting))

@@ -84,7 +84,7 @@ class EventBuffer:
         self._claimed = claimed
         self._last = claimed.last_seq
         self._waiting: deque[tuple[int, Event]] = deque()
-        #: Set as long as there are events that are not stored; as all of this it belongs to one event loop.
+        #: Set when there are events that are not stored, and at the end; as all of this it belongs to one event loop.
         self.some = asyncio.Event()
         self._tail = None if registry.tails is None else registry.tails.begin(claimed.lease.run_id, claimed.last_seq)
 

@@ -44,7 +44,6 @@ from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Lease
 from stategraph.workers.wakeups.bus import BusHealth, Wakes
 from stategraph.workers.wakeups.signals import SignalKind
-from stategraph.workers.wakeups.waiting import until_first
 
 logger = logging.getLogger("stategraph.workers")
 
@@ -372,15 +371,18 @@ class Worker:
         finally:
             running.stop()
             over.set()
+            attempt.events.some.set()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task, flushing})
         return None if task.cancelled() else task.result()
 
     async def _flush_often(self, running: _Running, attempt: Attempt, over: asyncio.Event) -> None:
         # The first event, and one after a pause, is stored at once; in a stream of them, many at a time.
-        some = attempt.events.some
-        while not over.is_set():
-            await until_first(some.wait(), over.wait())
+        some = attempt.events.some  # set at the end as well
+        while True:
+            await some.wait()
+            if over.is_set():
+                return
             some.clear()
             try:
                 await attempt.events.flush()

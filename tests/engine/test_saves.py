@@ -122,6 +122,31 @@ def test_saves_happen_in_the_order_of_asking_beside_the_run() -> None:
     assert threading.get_ident() not in saver.threads
 
 
+@pytest.mark.anyio
+async def test_the_last_writes_of_a_step_are_stored_with_its_checkpoint_by_an_async_run() -> None:
+    saver = Together()
+    calls = Calls(saver)
+    saves = AsyncSaves(calls)  # type: ignore[arg-type]
+    calls.method, calls.step_has_ended = "put_writes", lambda: True
+    saves.put(1)
+    await asyncio.sleep(0)  # the driver goes on, and asks for the checkpoint
+    calls.method = "put"
+    saves.put(2)
+    await saves.wait()
+    assert (saver.saved, saver.batches) == ([1, 2], [2])
+
+
+@pytest.mark.anyio
+async def test_the_last_writes_of_a_step_without_a_checkpoint_are_stored_too() -> None:
+    saver = Together()
+    calls = Calls(saver)
+    saves = AsyncSaves(calls)  # type: ignore[arg-type]
+    calls.method, calls.step_has_ended = "put_writes", lambda: True
+    saves.put(1)
+    await saves.wait()
+    assert saver.saved == [1]
+
+
 def test_saves_that_wait_are_stored_together_by_a_saver_that_can() -> None:
     saver = Together()
     saver.gate.clear()

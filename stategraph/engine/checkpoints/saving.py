@@ -4,8 +4,8 @@ Rules
 -----
 * Saves reach the saver in the order the machine asked for them, one at a time:
   a checkpoint never becomes durable before the writes that made it. A saver that
-  offers to store several together is given all that wait; where a step is stored
-  before the next one begins, the writes of its last task go with the checkpoint.
+  offers to store several together is given all that wait; the writes of a step's
+  last task go with its checkpoint, if the run asks for that at once.
 * With ``durability="async"`` they happen during the next step; at most
   ``BACKLOG`` wait, then the run waits for them (memory stays bounded).
 * The first failing save stops all later ones and fails the run.
@@ -264,8 +264,12 @@ class _Line(ABC):
         waiting.append(save)
         if not self._in_place:
             self._go_on()
-        elif self._together is None or not (save[0] == "put_writes" and self._calls.step_has_ended()):
+        elif not self._goes_with_checkpoint(save):
             self._store_in_place()
+
+    def _goes_with_checkpoint(self, save: Save) -> bool:
+        """Return whether a save is of the last writes of a step, and may be stored with the checkpoint after them."""
+        return self._together is not None and save[0] == "put_writes" and self._calls.step_has_ended()
 
     @property
     def idle(self) -> bool:
@@ -410,6 +414,8 @@ class AsyncSaves(_Line):
         methods: dict[str, Callable[..., Any]] = {"put": saver.aput, "put_writes": saver.aput_writes}
         try:
             while self._waiting:
+                if len(self._waiting) == 1 and self._goes_with_checkpoint(self._waiting[0]):
+                    await asyncio.sleep(0)  # in which the run asks for the checkpoint
                 saves = self._next()
                 with self._calls.timed(saves) as stored:
                     if len(saves) > 1 and self._together is not None:

@@ -11,7 +11,6 @@ Rules
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import warnings
@@ -19,23 +18,30 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final, cast
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.tasks import threads
+from stategraph.engine.tasks.posting import mailbox
 from stategraph.savers import sqlite_files
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.found import config_of_put
 from stategraph.savers.compact.known import Known, KnownThreads
 from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.sqlite.connections import lock_of, path_of
+from stategraph.savers.sqlite.in_place import MOST, InPlace
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, Schema, prepare
 from stategraph.savers.sqlite.writing import Statements, check_chains, put_values, thread_row
 
 Inside = Callable[[sqlite3.Connection], object]
-"""Something else that belongs to a transaction; it raises to have it undone."""
+"""Something else that belongs to a transaction; it raises to have it undone, and is called again if that is redone."""
+
+_PAGES: Final = 1000
+"""Pages of the write-ahead log after which SQLite moves it into the file; its own default."""
+
+_TO_WRITE: Final = "BEGIN IMMEDIATE"
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """Limit for what is remembered of the values of threads."""
@@ -49,12 +55,14 @@ class Work:
         result: Its result.
         error: The exception that it raised.
         told: Called once it is done, in the thread that did it.
+        is_quick: Whether it takes microseconds: a few rows by their keys.
     """
 
-    __slots__ = ("error", "is_done", "result", "told")
+    __slots__ = ("error", "is_done", "is_quick", "result", "told")
 
     def __init__(self) -> None:
         self.told: Callable[[], None] | None = None
+        self.is_quick = False
         self.is_done = False
         self.result: Any = None
         self.error: BaseException | None = None
@@ -94,19 +102,34 @@ class Write(Work):
         coder: Encodes.
         inside: Something else that belongs to the transaction, before the saves; it is all there is, if there are none,
             and its result the result.
+        then: Called in the thread that did it, once it was committed and its caller was told; never raises.
         thread_id: The thread, once the saves were looked at.
         is_whole: Whether they are stored all or not at all.
     """
 
-    __slots__ = ("coder", "inside", "saves", "thread_id")
+    __slots__ = ("coder", "inside", "saves", "then", "thread_id")
     is_whole = False
 
-    def __init__(self, saves: Sequence[Save], coder: Coder, inside: Inside | None = None) -> None:
+    def __init__(
+        self,
+        saves: Sequence[Save],
+        coder: Coder,
+        inside: Inside | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
+        self.is_quick = bool(saves)
+        self.then = then
         self.saves = saves
         self.coder = coder
         self.inside = inside
         self.thread_id: str | None = None
+
+    def end(self) -> None:
+        """Take note that it is done."""
+        super().end()
+        if self.then is not None and self.error is None:
+            self.then()
 
 
 class Whole(Write):
@@ -139,6 +162,8 @@ class Database:
         lock: Held by who uses it.
         path: The file; an empty text for a database in memory.
         owned: Whether nobody else closes the connection.
+        in_place: Decides whether async callers have what takes microseconds done in their event loop; None: a thread
+            does everything.
     """
 
     def __init__(self, connection: sqlite3.Connection, mode: Mode | None) -> None:
@@ -146,12 +171,15 @@ class Database:
         self.lock = lock_of(connection)
         self.path = path_of(connection)
         self.owned = False
+        self.in_place: InPlace | None = None
         self._process = os.getpid()
         self._mode: Mode | None = mode
         self._schema: Schema | None = None
         self._known = KnownThreads(_MOST_BYTES)
         self._waiting: deque[Work] = deque()
         self._worker = threads.SingleWorker()  # for async callers
+        self._has_begun = False
+        self._busy_ms = 0
 
     def schema(self) -> Schema:
         """Return what the tables are like, and make them before.
@@ -255,24 +283,71 @@ class Database:
             BaseException: It failed, and left nothing behind.
         """
         self._check_process()
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        work.told = partial(_tell, loop, answer)
+        letters = mailbox()
+        answer = letters.future()
+        work.told = partial(letters.settle, answer)
         self._waiting.append(work)
-        self._worker.begin(self._waiting, self._drain_alone)
+        if self.in_place is None or not (work.is_quick and self.in_place.is_fast()):
+            self._drain_soon()
+        elif len(self._waiting) == 1:  # else it is due already
+            letters.loop.call_soon(self._drain_in_place, self.in_place)
         await answer
         return work.outcome()
+
+    def _drain_soon(self) -> None:
+        """Have all that waits done in another thread."""
+        self._worker.begin(self._waiting, self._drain_alone)
 
     def _drain_alone(self) -> None:
         with self.lock:
             self._drain()
 
-    def _drain(self) -> None:
-        """Do all that waits, in order; saves that follow each other in one transaction."""
+    def _drain_in_place(self, how: InPlace) -> None:
+        """Do what waits in the event loop, unless that takes long, or would have to wait for anybody."""
+        if self._waiting and self.lock.acquire(blocking=False):
+            try:
+                with how.timed():
+                    self._drain_quick()
+            finally:
+                self.lock.release()
+        if self._waiting:
+            self._drain_soon()
+
+    def _drain_quick(self) -> None:
+        coming = list(islice(self._waiting, MOST))
+        if not all(work.is_quick for work in coming):
+            return
+        if any(isinstance(work, Write) for work in coming) and not self._began_at_once():
+            return
+        try:
+            self._drain(len(coming))
+        finally:
+            if self.connection.in_transaction:  # nothing could be written
+                self.connection.rollback()
+            self._has_begun = False
+
+    def _began_at_once(self) -> bool:
+        """Begin a transaction that writes; False if another connection has the file's one lock for that."""
+        connection = self.connection
+        self._prepared()
+        self._settle_transaction()
+        connection.execute("PRAGMA busy_timeout=0").close()
+        try:
+            connection.execute(_TO_WRITE)
+        except sqlite3.OperationalError:  # a thread waits for it, or meets the error again
+            return False
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={self._busy_ms}").close()
+        self._has_begun = True
+        return True
+
+    def _drain(self, most: int | None = None) -> None:
+        """Do all that waits, or so much of it, in order; saves that follow each other in one transaction."""
         taken: list[Work] = []
         try:
-            while self._waiting:
+            while self._waiting and len(taken) != most:
                 taken.append(self._waiting.popleft())
+            taken.sort(key=_is_read)  # who waits for a read has not seen anything of what is written meanwhile
             for is_write, several in groupby(taken, lambda work: isinstance(work, Write)):
                 if is_write:
                     self._write_all(cast("list[Write]", [*several]))
@@ -302,8 +377,11 @@ class Database:
         """Begin a transaction; return what the tables are like in it, as another process may have converted them."""
         while True:
             prepared = self._prepared()
-            self._settle_transaction()
-            self.connection.execute(statement)
+            if self._has_begun and statement == _TO_WRITE:
+                self._has_begun = False
+            else:
+                self._settle_transaction()
+                self.connection.execute(statement)
             if self._schema_version() == self._version:
                 return prepared
             self.connection.rollback()
@@ -321,19 +399,31 @@ class Database:
             work.error = error
         work.end()
 
+    def work_in_place(self, in_place: InPlace | None) -> None:
+        """Have async callers do what takes microseconds in their event loop, or not any more (None)."""
+        with self._alone():
+            ((self._busy_ms,),) = self.connection.execute("PRAGMA busy_timeout").fetchall()
+            # Else whoever commits moves the log into the file now and then.
+            self.connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES if in_place is None else 0}").close()
+            self.in_place = in_place
+
     def _write_all(self, writes: Sequence[Write]) -> None:
         try:
             schema = self._prepared()[0]
             # Encoding needs no lock of the file, so it comes before.
             plans = self._plans(writes)
-            if self._begin("BEGIN IMMEDIATE")[0] is not schema:
+            if self._begin(_TO_WRITE)[0] is not schema:
                 for write in writes:
                     self._forget(write)
                 plans = self._plans(writes)
             try:
-                for write, planned in zip(writes, plans, strict=True):
-                    self._write(write, planned, is_alone=len(writes) == 1)
+                if len(writes) == 1:
+                    self._write_alone(writes[0], plans[0])
+                elif not self._write_together(writes, plans):
+                    self._write_one_by_one(writes)
                 self.connection.commit()
+                if self.in_place is not None:
+                    self.in_place.written()
             finally:
                 if self.connection.in_transaction:
                     self.connection.rollback()
@@ -398,14 +488,34 @@ class Database:
         found = reader.find(thread_id, conf.get("checkpoint_ns", ""), parent_id) if parent_id else None
         return reader.values(thread_id, write.coder, [] if found is None else [found.refs])
 
-    def _write(self, write: Write, planned: Plan | None, *, is_alone: bool) -> None:
-        """Do what one caller asks for; if it fails, none of it is left."""
-        if write.error is not None:
-            return
-        execute = self.connection.execute
-        if is_alone:
+    def _write_alone(self, write: Write, planned: Plan | None) -> None:
+        """Do what the only caller asks for; what it raises ends the transaction."""
+        if write.error is None:
             self._write_planned(write, planned)
-            return
+
+    def _write_together(self, writes: Sequence[Write], plans: Sequence[Plan | None]) -> bool:
+        """Do what all callers ask for; if one of them fails, undo all, end the transaction, and return False."""
+        try:
+            for write, planned in zip(writes, plans, strict=True):
+                if write.error is None:
+                    self._write_planned(write, planned)
+        except Exception:  # the failure is met again, and noted for its caller
+            self.connection.rollback()
+            return False
+        return True
+
+    def _write_one_by_one(self, writes: Sequence[Write]) -> None:
+        """Do what callers ask for in a new transaction, in which each of them succeeds or fails alone."""
+        for write in writes:
+            self._forget(write)
+        self._begin(_TO_WRITE)
+        for write, planned in zip(writes, self._plans(writes), strict=True):
+            if write.error is None:
+                self._write_within(write, planned)
+
+    def _write_within(self, write: Write, planned: Plan | None) -> None:
+        """Do what one caller asks for; if it fails, none of it is left."""
+        execute = self.connection.execute
         execute("SAVEPOINT save")
         try:
             self._write_planned(write, planned)
@@ -441,15 +551,5 @@ class Database:
         return known is not None and known is planned.known and put_values(self.connection, planned, known)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[None]) -> None:
-    try:
-        loop.call_soon_threadsafe(_settle, answer)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise
-        # There is nobody left to be told.
-
-
-def _settle(answer: asyncio.Future[None]) -> None:
-    if not answer.cancelled():
-        answer.set_result(None)
+def _is_read(work: Work) -> bool:
+    return isinstance(work, Read)

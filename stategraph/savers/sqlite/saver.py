@@ -34,6 +34,7 @@ from stategraph.savers.sqlite import deleting, filters
 from stategraph.savers.sqlite.connections import connect, taken
 from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Whole, Work, Write
 from stategraph.savers.sqlite.history import histories
+from stategraph.savers.sqlite.in_place import InPlace
 from stategraph.savers.sqlite.lent import LentDatabase, is_lent
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, checked
@@ -256,14 +257,24 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
         """Delete a thread in a transaction with something else; as `delete_thread_within`."""
         await self._database.hand_over(self._deletion(thread_id, inside))
 
-    async def atransact(self, inside: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
+    async def atransact(
+        self,
+        inside: Callable[[sqlite3.Connection], T],
+        *,
+        writes: bool = True,
+        then: Callable[[], None] | None = None,
+        quick: bool = False,
+    ) -> T:
         """Call something with the connection, in a transaction and another thread; return its result.
 
         Args:
             inside: It is not to end the transaction.
             writes: Whether it writes.
+            then: If it writes, called in that thread once it was committed; it is not to raise.
+            quick: Whether it takes microseconds; then it may be called in the event loop, see `work_in_place`.
         """
-        work = Write([], self._coder, inside) if writes else Read(lambda _: inside(self.conn))
+        work = Write([], self._coder, inside, then) if writes else Read(lambda _: inside(self.conn))
+        work.is_quick = quick
         return cast("T", await self._database.hand_over(work))
 
     def delete_thread(self, thread_id: str) -> None:
@@ -311,6 +322,17 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
     def _delete(self, thread_id: str) -> Procedure[None]:
         yield partial(self.delete_thread, thread_id)
 
+    def work_in_place(self, move_log: Callable[[], object] | None) -> None:
+        """Have async callers store and load single checkpoints in their event loop, which is faster where many do.
+
+        While the file is slow, or another connection writes, a thread does so, as it does by default.
+
+        Args:
+            move_log: Called from time to time, to have another thread move the write-ahead log into the file
+                (`PRAGMA wal_checkpoint`), as the event loop does not; returns at once. None: threads do everything.
+        """
+        self._database.work_in_place(None if move_log is None else InPlace(move_log))
+
     def forget(self, thread_id: str) -> None:
         """Forget what is remembered of a thread."""
         self._database.forget(thread_id)
@@ -349,7 +371,9 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
             found = reader.find(*place)
             return None if found is None else reader.load(found, self._coder, is_start=True)
 
-        return Read(get)
+        read = Read(get)
+        read.is_quick = True
+        return read
 
     def _loading(self, place: tuple[str, str, str]) -> Read:
         def load(reader: Reader) -> CheckpointTuple | None:

@@ -200,7 +200,7 @@ class AssistantTable:
         filter = await caller.authorize("assistants", action, {"assistant_id": assistant_id})
         await self.set_up()
         visible = self._visible(assistant_id, filter)
-        return await self._tables.read(lambda session: self._select(session, visible))
+        return await self._tables.read(lambda session: self._select(session, visible), quick=True)
 
     def _visible(self, assistant_id: str, filter: Mapping[str, Any] | None) -> Condition:
         """Return the condition of one assistant that a caller may see."""

@@ -31,6 +31,8 @@ from stategraph.workers.registry.sql import Dialect
 
 T = TypeVar("T")
 
+_AWAY: Final = "The database cannot be reached now: try again"
+
 #: The one table that all versions have.
 SCHEMA_TABLE: Final = "sg_server_schema"
 
@@ -196,21 +198,29 @@ class Tables:
         """Do something in a transaction, in the thread of the caller; see `read` and `write`."""
         return self._tried(work, write)
 
-    async def read(self, work: Callable[[Session], T]) -> T:
+    async def read(self, work: Callable[[Session], T], *, quick: bool = False) -> T:
         """Do something in a transaction that changes nothing.
 
+        Args:
+            work: Does it.
+            quick: Whether it takes microseconds: a few rows by their keys.
+
         Raises:
             UnavailableError: The database cannot be reached.
         """
-        return await anyio.to_thread.run_sync(self._tried, work, False)
+        return await self._performed(work, False, quick)
 
-    async def write(self, work: Callable[[Session], T]) -> T:
+    async def write(self, work: Callable[[Session], T], *, quick: bool = False) -> T:
         """Do something in a transaction; it is done again if another one was faster.
 
+        Args:
+            work: Does it.
+            quick: Whether it takes microseconds: a few rows by their keys.
+
         Raises:
             UnavailableError: The database cannot be reached.
         """
-        return await anyio.to_thread.run_sync(self._tried, work, True)
+        return await self._performed(work, True, quick)
 
     async def set_up(self) -> None:
         """Make the tables, or bring them up to date; also done by the first transaction.
@@ -219,6 +229,14 @@ class Tables:
             UnavailableError: The database cannot be reached, or its tables are of a newer version.
         """
         await anyio.to_thread.run_sync(self._set_up)
+
+    async def _performed(self, work: Callable[[Session], T], write: bool, quick: bool) -> T:
+        if not self._is_set_up:
+            await self.set_up()
+        try:
+            return await self._database.perform(self._tried, work, write, write=write, quick=quick)
+        except StoreUnavailableError as error:  # of the transaction that it was a part of
+            raise UnavailableError(_AWAY) from error
 
     def _tried(self, work: Callable[[Session], T], write: bool) -> T:
         self._set_up()
@@ -234,7 +252,7 @@ class Tables:
             with self._database.transaction(write=write) as session:
                 return work(session)
         except StoreUnavailableError as error:
-            raise UnavailableError("The database cannot be reached now: try again") from error
+            raise UnavailableError(_AWAY) from error
 
     def _set_up(self) -> None:
         if self._is_set_up:

@@ -17,6 +17,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from stategraph.engine.checkpoints.saver_interfaces import Saver
+from stategraph.savers.sqlite.saver import SqliteSaver
 from stategraph.savers.sqlite_files import SCHEME, path_in
 from stategraph.savers.urls import saver_at
 from stategraph.server.service import upkeep
@@ -37,9 +39,9 @@ from stategraph.server.service.store import StoreService
 from stategraph.server.service.threads import ThreadService
 from stategraph.workers.hosted.tails import Tails
 from stategraph.workers.leases import LeaseSettings
+from stategraph.workers.registry.grouped import GroupedSqlite
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.registry.sqlite import SqliteDatabase
 from stategraph.workers.wakeups.bus import Bus
 from stategraph.workers.wakeups.buses import open_bus
 from stategraph.workers.wakeups.sqlite import SqliteBus
@@ -117,6 +119,7 @@ async def open_service(
         stack.push_async_callback(registry.aclose)
         await registry.set_up()
         saver = await stack.enter_async_context(saver_at(url))
+        await stack.enter_async_context(stored_together(registry, saver))
         tables = Tables(registry.operations)
         await tables.set_up()
         items = ItemStore(tables, chosen.item_ttl)
@@ -157,11 +160,25 @@ def open_registry(url: str, bus: Bus | str | None = None, leases: LeaseSettings 
     if url.startswith(SCHEME):
         path = path_in(url)
         opened = open_bus(bus, url) if isinstance(bus, str) else bus or SqliteBus(path)
-        registry = RunRegistry(RegistryOperations(SqliteDatabase(path, flushes=False), opened), settings=leases)
+        registry = RunRegistry(RegistryOperations(GroupedSqlite(path, flushes=False), opened), settings=leases)
     else:
         registry = RunRegistry.from_url(url, bus=bus, settings=leases)
     registry.tails = Tails()
     return registry
+
+
+@asynccontextmanager
+async def stored_together(registry: RunRegistry, saver: Saver) -> AsyncIterator[None]:
+    """Store the operations of a registry in a file together with a saver's saves, for a block."""
+    database = registry.operations.database
+    if not (isinstance(database, GroupedSqlite) and isinstance(saver, SqliteSaver)):
+        yield
+        return
+    database.join(saver)
+    try:
+        yield
+    finally:
+        database.leave()
 
 
 @asynccontextmanager

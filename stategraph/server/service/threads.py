@@ -143,7 +143,7 @@ class ThreadService:
                 self._rows.live(session, name, *life)
             return self._rows.find(session, visible)
 
-        if (added := await self._tables.write(add)) is None:
+        if (added := await self._tables.write(add, quick=True)) is None:
             return await self._existing(name, filter, if_exists)
         if supersteps and graph_id is not None:
             try:
@@ -181,7 +181,7 @@ class ThreadService:
         value.setdefault("thread_id", thread_id)
         filter = await caller.authorize("threads", action, value)
         where = self._rows.visible(thread_id, filter)
-        if not await self._tables.read(lambda session: self._rows.exists(session, where)):
+        if not await self._tables.read(lambda session: self._rows.exists(session, where), quick=True):
             raise missing(thread_id)
 
     async def _read(self, caller: Caller, thread_id: str, action: str, value: Mapping[str, Any]) -> Found:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import anyio.to_thread
+from typing import Any, TypeVar
 
 from stategraph.workers.leases import ENDED, RunStatus
 from stategraph.workers.registry.operations import RegistryOperations, shown
 from stategraph.workers.registry.values import RunInfo, UnknownRunError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class LabelledRuns:
         Raises:
             UnknownRunError: There is none.
         """
-        return await anyio.to_thread.run_sync(self._get, run_id)
+        return await self._read(self._get, run_id, quick=True)
 
     async def with_last_event(self, run_id: str, type: str) -> tuple[LabelledRun, Sequence[bytes]]:
         """Return a run, and once it has ended the payload of its newest event of a type, if it has one.
@@ -60,41 +60,39 @@ class LabelledRuns:
         Raises:
             UnknownRunError: There is none.
         """
-        return await anyio.to_thread.run_sync(self._with_last_event, run_id, type)
+        return await self._read(self._with_last_event, run_id, type, quick=True)
 
     async def of_thread(
         self, thread_id: str, statuses: Sequence[RunStatus] = tuple(RunStatus), limit: int = 100, offset: int = 0
     ) -> list[LabelledRun]:
         """Return the runs of a thread in one of some statuses, the newest first."""
         wanted = json.dumps([str(each) for each in statuses])
-        return await anyio.to_thread.run_sync(
-            self._find, self._sql.labelled_of_thread, thread_id, wanted, limit, offset
-        )
+        return await self._read(self._find, self._sql.labelled_of_thread, thread_id, wanted, limit, offset)
 
     async def scheduled(self, thread_id: str) -> frozenset[str]:
         """Return the runs of a thread that were submitted for later, and whose time has not come."""
-        return await anyio.to_thread.run_sync(self._scheduled, thread_id)
+        return await self._read(self._scheduled, thread_id)
 
     async def in_status(self, statuses: Sequence[RunStatus], limit: int = 1000) -> list[LabelledRun]:
         """Return the runs in one of some statuses, the newest first."""
         wanted = json.dumps([str(each) for each in statuses])
-        return await anyio.to_thread.run_sync(self._find, self._sql.labelled_in_status, wanted, limit)
+        return await self._read(self._find, self._sql.labelled_in_status, wanted, limit)
 
     async def left(self, reason: str, limit: int = 100) -> list[LabelledRun]:
         """Return runs that have ended after they were asked to stop for a reason."""
-        return await anyio.to_thread.run_sync(self._find, self._sql.labelled_by_reason, reason, limit)
+        return await self._read(self._find, self._sql.labelled_by_reason, reason, limit)
 
     async def temporary_threads(self, limit: int = 100) -> list[str]:
         """Return threads that are not kept any longer."""
-        return await anyio.to_thread.run_sync(self._temporary_threads, limit)
+        return await self._read(self._temporary_threads, limit)
 
     async def last_events(self, run_id: str, type: str, limit: int = 20) -> list[bytes]:
         """Return the payloads of the newest events of a type, serialised, the newest first."""
-        return await anyio.to_thread.run_sync(self._last_events, run_id, type, limit)
+        return await self._read(self._last_events, run_id, type, limit)
 
     async def last_seq(self, run_id: str) -> int:
         """Return the number of a run's newest event; 0 if there is none."""
-        return await anyio.to_thread.run_sync(self._last_seq, run_id)
+        return await self._read(self._last_seq, run_id)
 
     async def delete(self, run_id: str) -> bool:
         """Delete a run that has ended, with its events; return False if it goes on, and leave it.
@@ -102,7 +100,7 @@ class LabelledRuns:
         Raises:
             UnknownRunError: There is none.
         """
-        return await anyio.to_thread.run_sync(self.delete_now, run_id)
+        return await self._operations.database.perform(self.delete_now, run_id)
 
     def delete_now(self, run_id: str) -> bool:
         """Delete a run that has ended, see `delete`."""
@@ -116,6 +114,9 @@ class LabelledRuns:
             session.change(self._sql.delete_events_of_run, (run_id,))
             session.change(self._sql.delete_run, (run_id,))
         return True
+
+    async def _read(self, function: Callable[..., T], *arguments: object, quick: bool = False) -> T:
+        return await self._operations.database.perform(function, *arguments, write=False, quick=quick)
 
     def _scheduled(self, thread_id: str) -> frozenset[str]:
         self._operations.set_up()

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from stategraph.engine import ports
@@ -140,7 +141,7 @@ class RegistryOperations:
             change = _Change(session)
             yield change
         if change.signals:
-            self.bus.publish(change.signals)
+            self.database.once_stored(partial(self.bus.publish, change.signals))
 
     # For hosts.
 

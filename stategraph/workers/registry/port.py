@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from stategraph.workers.registry.sql import Sql
+
+T = TypeVar("T")
 
 Rows: TypeAlias = list[tuple[Any, ...]]
 
@@ -52,6 +54,29 @@ class Database(Protocol):
         Raises:
             StoreUnavailableError: The database cannot be reached.
             ConflictError: A unique index refused a row, or the transaction was chosen to end a deadlock.
+        """
+
+    async def perform(self, function: Callable[..., T], *arguments: Any, write: bool = True, quick: bool = False) -> T:
+        """Call a function that does operations in transactions, without holding up the event loop.
+
+        All that it does may become one transaction, together with what other callers ask for. Being cancelled does not
+        tear it off.
+
+        Args:
+            function: Called in another thread; if it is quick, perhaps in that of the event loop.
+            *arguments: Its arguments.
+            write: Whether it changes anything.
+            quick: Whether it takes microseconds: a few rows by their keys.
+
+        Returns:
+            What it returned.
+        """
+
+    def once_stored(self, call: Callable[[], object]) -> None:
+        """Call something when the transactions that the calling thread has had have been committed.
+
+        Args:
+            call: Called in any thread; never raises.
         """
 
     def is_away(self, error: BaseException) -> bool:

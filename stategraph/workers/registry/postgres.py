@@ -13,9 +13,11 @@ Rules
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import anyio.to_thread
 
 from stategraph.errors import ConfigurationError
 from stategraph.savers.postgres.libpq import VANISHED, unless_given
@@ -24,6 +26,8 @@ from stategraph.workers.registry.sql import POSTGRES, Sql
 
 if TYPE_CHECKING:
     from psycopg import Cursor
+
+T = TypeVar("T")
 
 _CONNECTIONS: Final = 8
 
@@ -104,6 +108,17 @@ class PostgresDatabase:
             ) from None
         self._pool.open()
         self._is_open = True
+
+    async def perform(
+        self, function: Callable[..., T], *arguments: object, write: bool = True, quick: bool = False
+    ) -> T:
+        """Call a function that does operations, in a thread; see `port.Database`."""
+        del write, quick
+        return await anyio.to_thread.run_sync(function, *arguments)
+
+    def once_stored(self, call: Callable[[], object]) -> None:
+        """Call something at once: each transaction is committed at its end; see `port.Database`."""
+        call()
 
     def is_away(self, error: BaseException) -> bool:
         """Return whether an error says that the server is away, or going away; see `port.Database`.

@@ -9,6 +9,7 @@ Operations on the database happen in threads; being cancelled does not tear one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import anyio
@@ -207,7 +208,7 @@ class RunRegistry:
             labels=labels,
             kept_s=kept_s,
         )
-        return await _in_thread(self.operations.submit, run, on_conflict, None, prepare)
+        return await self._perform(self.operations.submit, run, on_conflict, None, prepare, quick=True)
 
     async def get(self, run_id: str) -> RunInfo:
         """Look at a run.
@@ -215,7 +216,7 @@ class RunRegistry:
         Raises:
             UnknownRunError: There is none.
         """
-        return await _in_thread(self.operations.show, run_id)
+        return await self._perform(self.operations.show, run_id, write=False)
 
     async def list(
         self,
@@ -234,7 +235,7 @@ class RunRegistry:
             limit: At most so many.
         """
         wanted = None if status is None else RunStatus(status)
-        return await _in_thread(self.operations.newest, wanted, thread_id, tenant, limit)
+        return await self._perform(self.operations.newest, wanted, thread_id, tenant, limit, write=False)
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Look at the workers, the oldest first: also at those that were killed or hang, for a day."""
@@ -260,7 +261,7 @@ class RunRegistry:
             ThreadBusy: Its thread has a run already.
             UnknownRunError: There is no such run.
         """
-        return await _in_thread(self.operations.resume, run_id, self.dump(Command(resume=answer)), new_id)
+        return await self._perform(self.operations.resume, run_id, self.dump(Command(resume=answer)), new_id)
 
     async def cancel(self, run_id: str, reason: str = "cancelled by the host") -> bool:
         """Ask a run to stop. One that waits ends at once; one that runs does when its owner hears of it.
@@ -277,7 +278,7 @@ class RunRegistry:
         Raises:
             UnknownRunError: There is no such run.
         """
-        return await _in_thread(self.operations.cancel, run_id, reason)
+        return await self._perform(self.operations.cancel, run_id, reason)
 
     async def requeue(self, run_id: str) -> bool:
         """Give a dead run new attempts.
@@ -288,7 +289,7 @@ class RunRegistry:
         Raises:
             UnknownRunError: There is no such run.
         """
-        return await _in_thread(self.operations.requeue, run_id)
+        return await self._perform(self.operations.requeue, run_id)
 
     async def prune(
         self,
@@ -352,15 +353,17 @@ class RunRegistry:
         Returns:
             The run; None if there is none for now.
         """
-        return await _in_thread(self.operations.claim, owner, queue, self.settings.lease_s, version, tuple(held))
+        return await self._perform(
+            self.operations.claim, owner, queue, self.settings.lease_s, version, tuple(held), quick=True
+        )
 
     async def claim_run(self, owner: str, run_id: str) -> Claimed | None:
         """Claim one run of any queue; None if it is not its turn."""
-        return await _in_thread(self.operations.claim_run, owner, run_id, self.settings.lease_s)
+        return await self._perform(self.operations.claim_run, owner, run_id, self.settings.lease_s)
 
     async def heartbeat(self, owner: str, held: Sequence[Lease]) -> Beat:
         """Lengthen all leases of a worker, and learn which are lost and which runs are to stop."""
-        return await _in_thread(self.operations.heartbeat, owner, held, self.settings.lease_s)
+        return await self._perform(self.operations.heartbeat, owner, held, self.settings.lease_s)
 
     async def finish(
         self,
@@ -375,7 +378,7 @@ class RunRegistry:
             LeaseLost: Another owner has the run, or it has ended otherwise.
         """
         error = None if error is None else error[:ERROR_CHARACTERS]
-        await _in_thread(self.operations.finish, lease, RunStatus(status), error, events)
+        await self._perform(self.operations.finish, lease, RunStatus(status), error, events, quick=True)
 
     async def release(
         self, lease: Lease, *, delay_s: float = 0.0, counts: bool = False, error: str | None = None
@@ -392,7 +395,8 @@ class RunRegistry:
             LeaseLost: Another owner has the run, or it has ended.
         """
         error = None if error is None else error[:ERROR_CHARACTERS]
-        await _in_thread(lambda: self.operations.release(lease, delay_s=delay_s, counts=counts, error=error))
+        release = partial(self.operations.release, lease, delay_s=delay_s, counts=counts, error=error)
+        await self._perform(release)
 
     async def add_events(self, lease: Lease, attempt: int, events: Sequence[tuple[int, Event]]) -> None:
         """Store numbered events of a run that this process has.
@@ -400,11 +404,16 @@ class RunRegistry:
         Raises:
             LeaseLost: Another owner has the run.
         """
-        await _in_thread(self.operations.flush, lease, attempt, events)
+        await self._perform(self.operations.flush, lease, attempt, events, quick=True)
 
     async def events_after(self, run_id: str, seq: int, limit: int) -> Sequence[tuple[int, int, str, bytes | None]]:
         """Return number, attempt, kind and data of a run's stored events; `eventlog.attach` reads them as they come."""
-        return await _in_thread(self.operations.events, run_id, seq, limit)
+        return await self._perform(self.operations.events, run_id, seq, limit, write=False)
+
+    async def _perform(
+        self, function: Callable[..., T], *arguments: object, write: bool = True, quick: bool = False
+    ) -> T:
+        return await self.operations.database.perform(function, *arguments, write=write, quick=quick)
 
     # Values.
 

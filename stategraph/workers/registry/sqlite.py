@@ -15,15 +15,19 @@ import queue
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import anyio.to_thread
 
 from stategraph.errors import ConfigurationError
 from stategraph.savers.sqlite_files import named
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import SQLITE, Sql
+
+T = TypeVar("T")
 
 #: Time that a transaction waits for the write lock.
 BUSY_S: Final = 30.0
@@ -84,12 +88,38 @@ class SqliteDatabase:
         finally:
             self._free.put(self._fit(connection))
 
+    async def perform(
+        self, function: Callable[..., T], *arguments: object, write: bool = True, quick: bool = False
+    ) -> T:
+        """Call a function that does operations, in a thread; see `port.Database`."""
+        del write, quick
+        return await anyio.to_thread.run_sync(function, *arguments)
+
+    def once_stored(self, call: Callable[[], object]) -> None:
+        """Call something at once: each transaction is committed at its end; see `port.Database`."""
+        call()
+
     def is_away(self, error: BaseException) -> bool:
         """Return whether an error says that the file cannot be used now; see `port.Database`.
 
         An error in a statement, such as a table that is not there, has a code of its own.
         """
         return type(error) is sqlite3.OperationalError and getattr(error, "sqlite_errorcode", None) != _SQLITE_ERROR
+
+    def move_log(self) -> None:
+        """Move the write-ahead log into the file as far as nobody reads it (https://sqlite.org/wal.html#ckpt).
+
+        Raises:
+            StoreUnavailableError: The file cannot be used now.
+        """
+        connection = self._free.get()
+        try:
+            connection = connection or self._connect()
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"The registry's database '{self.path}' cannot be used: {error}") from error
+        finally:
+            self._free.put(self._fit(connection))
 
     def close(self) -> None:
         """Close every connection; waits for transactions that are open."""
@@ -130,22 +160,22 @@ class SqliteDatabase:
 class SqliteSession:
     """An open transaction; see `port.Session`."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("connection",)
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
         """Execute a statement and return its rows."""
-        return self._connection.execute(statement, parameters).fetchall()
+        return self.connection.execute(statement, parameters).fetchall()
 
     def change(self, statement: str, parameters: Sequence[object] = ()) -> int:
         """Execute a statement and return how many rows it changed."""
-        return self._connection.execute(statement, parameters).rowcount
+        return self.connection.execute(statement, parameters).rowcount
 
     def change_many(self, statement: str, parameters: Sequence[Sequence[object]]) -> None:
         """Execute a statement with each of several parameters."""
-        self._connection.executemany(statement, parameters)
+        self.connection.executemany(statement, parameters)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -24,6 +24,7 @@ from typing import Final, Protocol
 
 import anyio
 
+from stategraph.engine.tasks.posting import mailbox
 from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
 from stategraph.workers.wakeups.waiting import until_first
 
@@ -73,7 +74,7 @@ class Wakes:
         self.owes_look = False
         self.may_be_more = False
         try:
-            self._loop = asyncio.get_running_loop()
+            self._mailbox = mailbox()
         except RuntimeError:  # another kind of event loop: its waiters look by themselves
             self._event: asyncio.Event | None = None
         else:
@@ -86,9 +87,13 @@ class Wakes:
 
     def wake(self) -> None:
         """Wake the waiter, from any thread; without effect when its event loop has ended."""
-        if self._event is not None:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._event.set)
+        if self._event is None:
+            return
+        if self._mailbox.is_here():
+            self._event.set()
+            return
+        with contextlib.suppress(RuntimeError):
+            self._mailbox.post(self._event.set)
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for the next wake-up, or for so long; a wake-up that came since the last wait counts.

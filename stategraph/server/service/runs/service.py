@@ -37,6 +37,7 @@ from stategraph.workers.registry.labelled import LabelledRun
 from stategraph.workers.registry.port import Session, StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import ThreadBusy, UnknownRunError
+from stategraph.workers.wakeups.bus import Wakes
 from stategraph.workers.wakeups.signals import SignalKind
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ STOPPED: Final = "stopped by the client"
 
 #: How often someone who waits for the end of a run looks at it, if no signal comes.
 _LOOK_S: Final = 5.0
+_FIRST_LOOK_S: Final = 0.1
 _POLL_S: Final = 0.1
 
 #: The events that tell the values of a run.
@@ -397,17 +399,25 @@ class RegistryRuns:
         """Wait for the end of a run; return it, and its newest values.
 
         While an attempt of it goes on in this process, what the attempt tells is no reason to look for an end: its
-        last signal comes when it is over.
+        last signal comes when it is over. One that was begun here just now has not ended either.
         """
-        bus, tails = self.registry.bus, self.registry.tails
-        with bus.watch([(SignalKind.EVENTS, run_id)]) as wakes:
+        look_s = _LOOK_S if self.registry.bus.is_live else _POLL_S
+        with self.registry.bus.watch([(SignalKind.EVENTS, run_id)]) as wakes:
+            if run_id in self._begun:
+                await self._over(wakes, run_id, min(look_s, _FIRST_LOOK_S))
             while True:
                 run, told = await self._known(self.registry.labelled.with_last_event(run_id, _VALUES))
                 if run.info.finished_at is not None:
                     return run, told
-                woken = await wakes.wait(look_s := _LOOK_S if bus.is_live else _POLL_S)
-                while woken and tails is not None and tails.get(run_id) is not None:
-                    woken = await wakes.wait(look_s)
+                await self._over(wakes, run_id, look_s)
+
+    async def _over(self, wakes: Wakes, run_id: str, look_s: float) -> None:
+        """Wait until something was told of a run that no attempt here goes on with, or until it is time to look."""
+        tails = self.registry.tails
+        woken = await wakes.wait(look_s)
+        await asyncio.sleep(0)  # in which a worker of this process begins with what it has claimed
+        while woken and tails is not None and tails.get(run_id) is not None:
+            woken = await wakes.wait(_LOOK_S)
 
 
 def _asked(told: Iterable[Any]) -> Any:
