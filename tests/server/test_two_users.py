@@ -8,12 +8,15 @@ to see. Afterwards nothing of hers has changed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
+from uuid import uuid4
 
+import httpx
 import pytest
 
 pytest.importorskip("starlette")
@@ -30,6 +33,9 @@ from stategraph.server.application import create_app
 from stategraph.server.openapi.operations import Operation, operations
 from stategraph.server.service.values import Caller
 from stategraph.server.settings import PROTOCOLS, Settings
+from tests.server.protocols.serving import at_port
+
+pytestmark = pytest.mark.anyio
 
 SECRET = "the-words-of-ada"
 NOBODY = "00000000-0000-4000-8000-00000000dead"
@@ -259,7 +265,11 @@ def filled(operation: Operation, ids: Mapping[str, str]) -> tuple[str, Any]:
 @pytest.fixture(scope="module", params=["owners", "handlers"])
 def users(request: pytest.FixtureRequest) -> Iterator[tuple[User, User, list[Operation]]]:
     auth: Any = Names() if request.param == "owners" else Handlers(documented())
-    app = create_app(_graph(echo), config={"talk": _graph(echo), "ask": _graph(ask)}, settings=Settings(auth=[auth]))
+    app = create_app(
+        _graph(echo),
+        config={"talk": _graph(echo), "ask": _graph(ask)},
+        settings=Settings(auth=[auth], webhook_hosts=["127.0.0.1"]),
+    )
     with TestClient(app, base_url="http://agents.example") as client:
         ada, bob = User(client, "ada"), User(client, "bob")
         furnish(ada)
@@ -375,6 +385,117 @@ def test_tasks_of_one_user_are_not_there_for_the_other(users: tuple[User, User, 
     assert SECRET in ada.rpc("ListTasks", {"includeArtifacts": True}).text
     assert ada.mcp("tools/list").json()["result"]["tools"]
     print(f"two users: {number} calls for tasks")
+
+
+def commands(ids: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return every command of the protocol of threads, about things of somebody."""
+    run, ask = {"run_id": ids["run_id"]}, {"interrupt_id": "x", "response": SECRET}
+    told = {"message": {"role": "user", "content": "taken"}}
+    methods: list[tuple[str, dict[str, Any]]] = [
+        ("run.start", {"assistant_id": "talk", "input": {"messages": [{"role": "user", "content": "taken"}]}}),
+        ("input.respond", ask),
+        ("input.inject", told),
+        ("agent.getTree", run),
+        ("state.get", {}),
+        ("state.listCheckpoints", {}),
+        ("state.fork", {"checkpoint_id": ids["checkpoint_id"]}),
+        ("subscription.reconnect", run),
+    ]
+    return [{"id": number, "method": method, "params": params} for number, (method, params) in enumerate(methods)]
+
+
+def test_the_protocol_of_threads_tells_and_does_nothing_of_the_others(
+    users: tuple[User, User, list[Operation]],
+) -> None:
+    ada, bob, _ = users
+    before, path = seen_by(ada), f"/threads/{ada.ids['thread_id']}"
+    everything = {"channels": ["values", "updates", "messages", "tools", "custom", "lifecycle", "input", "tasks"]}
+    with bob.client.websocket_connect(f"{path}/stream/events", headers={"X-Name": "bob"}) as socket:
+        socket.send_json({"id": 100, "method": "subscription.subscribe", "params": everything})
+        assert socket.receive_json()["id"] == 100
+        for command in commands(ada.ids):
+            for answer in (bob.call("POST", f"{path}/commands", command).json(), _sent(socket, command)):
+                # Events of hers would come in between.
+                assert (answer["type"], answer["id"]) == ("error", command["id"]), (command["method"], answer)
+    assert seen_by(ada) == before
+    state = ada.call("POST", f"{path}/commands", commands(ada.ids)[4]).json()
+    assert SECRET in json.dumps(state["result"])
+
+
+def _sent(socket: Any, command: Mapping[str, Any]) -> dict[str, Any]:
+    socket.send_json(command)
+    answer: dict[str, Any] = socket.receive_json()
+    return answer
+
+
+def test_a_tool_call_does_not_go_on_with_the_thread_of_another(users: tuple[User, User, list[Operation]]) -> None:
+    ada, bob, _ = users
+    before = seen_by(ada)
+    arguments = {"message": "taken", "thread_id": ada.ids["thread_id"]}
+    answer = bob.mcp("tools/call", name="talk", arguments=arguments)
+    assert SECRET not in answer.text
+    assert "error" in answer.json() or answer.json()["result"].get("isError"), answer.text
+    assert seen_by(ada) == before
+
+
+def test_addresses_that_a_task_is_told_at_are_not_there_for_another(users: tuple[User, User, list[Operation]]) -> None:
+    ada, bob, _ = users
+    task = {"taskId": ada.ids["task"]}
+    given = {**task, "id": "push", "url": f"http://127.0.0.1:9/{SECRET}", "token": SECRET}
+    assert "result" in ada.rpc("CreateTaskPushNotificationConfig", given).json()
+    for method, params in (
+        ("GetTaskPushNotificationConfig", {**task, "id": "push"}),
+        ("ListTaskPushNotificationConfigs", task),
+        ("DeleteTaskPushNotificationConfig", {**task, "id": "push"}),
+        ("CreateTaskPushNotificationConfig", {**given, "url": "http://127.0.0.1:9/taken", "token": "taken"}),
+    ):
+        answer = bob.rpc(method, params)
+        assert "error" in answer.json(), (method, answer.text)
+        assert SECRET not in answer.text
+    found = ada.rpc("ListTaskPushNotificationConfigs", task).json()["result"]["configs"]
+    assert [each["url"] for each in found] == [given["url"]]
+
+
+async def test_streams_without_an_end_tell_nothing_of_the_others() -> None:
+    told: dict[tuple[str, str], str] = {}
+    app = create_app(_graph(echo), config={"talk": _graph(echo)}, settings=Settings(auth=[Names()]))
+
+    async def read(client: httpx.AsyncClient, name: str, method: str, path: str) -> None:
+        body = {"json": {"channels": ["values", "messages"]}} if method == "POST" else {}
+        async with client.stream(method, path, headers={"X-Name": name}, **body) as answer:
+            async for piece in answer.aiter_text():
+                told[name, path] = told.get((name, path), "") + piece
+
+    with at_port(app) as address:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client, asyncio.timeout(60):
+            ada = {"X-Name": "ada"}
+            thread = (await client.post("/threads", json={}, headers=ada)).json()["thread_id"]
+            chat = (await client.post("/v1/threads", json={"title": "x"}, headers=ada)).json()["id"]
+            paths = [
+                (method, path.format(thread_id=chat if path.startswith("/v1/") else thread)) for method, path in ENDLESS
+            ]
+            readers = [
+                asyncio.create_task(read(client, name, method, path))
+                for name in ("bob", "ada")
+                for method, path in sorted(paths)
+            ]
+            said = {"assistant_id": "talk", "input": {"messages": [{"role": "user", "content": SECRET}]}}
+            command = {"id": 1, "method": "run.start", "params": said}
+            telling = [path for _, path in paths if path != "/v1/events"]  # that one tells that something changed
+            while not all(SECRET in told.get(("ada", path), "") for path in telling):
+                # Until her streams, which open at their own time, have told her.
+                await client.post(f"/threads/{thread}/commands", json=command, headers=ada)
+                turn = {"run_id": str(uuid4()), "text": SECRET}
+                await client.post(f"/v1/threads/{chat}/turns", json=turn, headers=ada)
+                await asyncio.sleep(0.2)
+            for each in readers:
+                each.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+    ids = [thread, chat]
+    for (name, path), text in told.items():
+        if name == "bob":
+            assert SECRET not in text, path
+            assert not any(each in text and each not in path for each in ids), path
 
 
 def test_lists_have_only_what_is_ones_own(users: tuple[User, User, list[Operation]]) -> None:
