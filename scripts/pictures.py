@@ -129,6 +129,30 @@ PICTURES = {
         ],
         frozenset({"migration 1 to 2", "migration 2 to 3"}),
     ),
+    "limits": Picture(
+        "A limit is reached: between two steps the run stops, and its caller's choice decides",
+        {
+            "step|of the run, or of a graph inside": (0, 1),
+            "limit reached?|steps, seconds, tokens": (1.2, 1),
+            "next step": (1.2, 0),
+            "stored|all graphs of the run": (2.4, 1),
+            "raise|an error": (3.6, 0),
+            "return_partial|the state so far": (3.6, 1),
+            "interrupt|may it go on?": (3.6, 2),
+            "a person|raises the limit, or ends": (2.4, 2),
+        },
+        [
+            Arrow("step", "limit reached?"),
+            Arrow("limit reached?", "next step", "no"),
+            Arrow("limit reached?", "stored", "yes"),
+            Arrow("stored", "raise"),
+            Arrow("stored", "return_partial"),
+            Arrow("stored", "interrupt"),
+            Arrow("interrupt", "a person"),
+        ],
+        frozenset({"limit reached?"}),
+        (215, 92),
+    ),
     "a-step": Picture(
         "One step: nodes read one state and run side by side; reducers merge what they write",
         {

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from stategraph.engine.config.context import get_config as get_config
     from stategraph.engine.config.context import get_store as get_store
     from stategraph.engine.config.context import get_stream_writer as get_stream_writer
+    from stategraph.engine.config.limits import GraphLimitError as GraphLimitError
+    from stategraph.engine.config.limits import GraphLimits as GraphLimits
+    from stategraph.engine.config.limits import LimitReached as LimitReached
     from stategraph.engine.config.runtime import RunControl as RunControl
     from stategraph.engine.config.runtime import Runtime as Runtime
     from stategraph.engine.config.runtime import get_runtime as get_runtime
@@ -162,6 +165,7 @@ _PUBLIC = {
     "engine.streams.events.transformer": ("ProtocolEvent", "StreamTransformer"),
     "engine.compile.versions": ("GraphVersionError",),
     "engine.compile.managed": ("IsLastStep", "RemainingSteps"),
+    "engine.config.limits": ("GraphLimitError", "GraphLimits", "LimitReached"),
     "engine.config.runtime": ("RunControl", "Runtime", "get_runtime"),
     "engine.checkpoints.serializer": ("StrictSerializer",),
     "errors": (

@@ -44,8 +44,9 @@ Exceptions that come from one package alone are defined there: `LimitReachedErro
 `McpError` and those below it in `stategraph.agent.mcp`, `OutputError`, a ModelAnswerError of an agent without a valid
 output, in `stategraph.agent.output`, `ToolDeniedError`, of a tool of the host's graph that a hook denied, in
 `stategraph.run.graphs.tool_hooks`, `GraphVersionError`, of a thread that no migration fits, in
-`stategraph.engine.compile.versions`, `RemoteException` in `stategraph.engine.remote`; `LeaseLost`, `ThreadBusy`,
-`UnknownRunError`, `StoreUnavailableError`, `EffectFailed`, `InDoubt` and others in `stategraph.workers`.
+`stategraph.engine.compile.versions`, `GraphLimitError` in `stategraph.engine.config.limits`, `RemoteException` in
+`stategraph.engine.remote`; `LeaseLost`, `ThreadBusy`, `UnknownRunError`, `StoreUnavailableError`, `EffectFailed`,
+`InDoubt` and others in `stategraph.workers`.
 """
 
 import copyreg

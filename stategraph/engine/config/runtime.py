@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Protocol, cast, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.base import BaseStore
@@ -127,6 +127,9 @@ class RunControl:
     """
 
     __slots__ = ("drain_reason",)
+
+    limited: ClassVar[bool] = False
+    """Whether it is `GraphLimits`, which stop the run by themselves."""
 
     def __init__(self) -> None:
         # One reference that only ever goes from None to a reason: readers in other threads need no lock.

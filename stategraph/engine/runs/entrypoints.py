@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
 
@@ -30,6 +30,9 @@ from stategraph.engine.runs.run_setup import Options
 from stategraph.engine.spec import GraphSpec
 from stategraph.types import GraphOutput
 from stategraph.warnings import LangGraphDeprecatedSinceV10
+
+if TYPE_CHECKING:
+    from stategraph.engine.config.limits import GraphLimits
 
 _DURING_AND_DURABILITY = (
     "Cannot use both `checkpoint_during` and `durability` parameters. Please use `durability` instead."
@@ -61,6 +64,8 @@ def open_run(
     if deprecated or options[_MODE] is None:
         options, given = _completed(spec, options, config, given, deprecated)
     setup = run_setup.setup_of(spec, options)
+    if given.control is not None and given.control.limited:
+        config = cast("GraphLimits", given.control).completed(config)
     plan = run_plan.decide(spec, setup, input, run_config(spec.config, config), given)
     execution = Execution(plan)
     if plan.saver is None and given.durability is not None:

@@ -15,7 +15,7 @@ import operator
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -47,7 +47,7 @@ from stategraph.engine.config.environment import Environment
 from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.ports import Clock, FactSink
-from stategraph.engine.runs import lineage, strictness
+from stategraph.engine.runs import halts, lineage, strictness
 from stategraph.engine.runs.loading import Loaded
 from stategraph.engine.runs.outlet import outlet_of
 from stategraph.engine.runs.run_plan import RunPlan
@@ -77,6 +77,8 @@ class Execution:
         lock: Held by the thread that tells the machine something.
         machine: The run as the core knows it, once it is loaded.
         loaded: What it started from.
+        input: The caller's input, without an answer to whether the run may go on behind a limit.
+        allowed: Steps that such an answer allows; None: as many as the config.
         lineage: What the graphs inside it have to agree with; None if they are told where to start.
         saves: What is stored passes through here, once it has begun; None if nothing is.
         callbacks: The run manager of a traced run, or None.
@@ -99,11 +101,13 @@ class Execution:
         "_saved",
         "_sink",
         "_taken",
+        "allowed",
         "callbacks",
         "calls",
         "clock",
         "configs",
         "graph_callbacks",
+        "input",
         "lineage",
         "loaded",
         "lock",
@@ -134,6 +138,8 @@ class Execution:
         self.loaded: Loaded
         self.configs: TaskConfigs
         self.calls: Calls
+        self.input = plan.input
+        self.allowed: halts.Allowed | None = None
         self.lineage: lineage.Lineage | None = None
         self.saves: Storing | None = None
         self.callbacks: Any = None
@@ -159,7 +165,10 @@ class Execution:
             DamagedCheckpointError: If it cannot be used.
             IgnoredInputError: If the graph is strict and the checkpoint, or a question to answer, is not there.
         """
-        self.loaded, plan = loaded, self.plan
+        plan = self.plan
+        if loaded.found is not None and loaded.found.pending_writes:
+            loaded = self._take_limit_answer(loaded)
+        self.loaded = loaded
         if loaded.found is None:
             self._make_machine()
         else:
@@ -173,6 +182,11 @@ class Execution:
                 strictness.check_found(loaded.base, loaded.found)
             strictness.check_resume(plan, self.machine)
 
+    def _take_limit_answer(self, loaded: Loaded) -> Loaded:
+        """Take what the input answers to the question whether a run may go on behind a limit; no task is to get it."""
+        found, self.input, self.allowed = halts.answered(self.plan, cast(Any, loaded.found))
+        return loaded if found is loaded.found else loaded._replace(found=found)
+
     def _make_machine(self) -> None:
         plan, loaded = self.plan, self.loaded
         thread = loaded.thread(plan)
@@ -183,6 +197,9 @@ class Execution:
         ways = None
         if watch is UNHEARD:
             ways = setup.ways if plan.saver is None else setup.stored_ways if plan.stores_steps else None
+        if self.allowed is not None:
+            # A run that continues may take as many steps as its limit, and two, as LangGraph's.
+            settings = settings._replace(limit=self.allowed.steps - 2)
         self.machine = Machine(program, thread, settings, ways)
 
     def _watch(self) -> Watch:
@@ -225,7 +242,7 @@ class Execution:
         plan, loaded, machine = self.plan, self.loaded, self.machine
         conf = plan.config[CONF]
         copies = plan.saver is None and not ticks and plan.control.drain_reason is None
-        given = foreign_types.ours(plan.input) if foreign_types.exist() else plan.input
+        given = foreign_types.ours(self.input) if foreign_types.exist() else self.input
         if not conf:
             return Start(given, copies=copies)
         # A replayed subgraph takes its input again instead of continuing.

@@ -24,7 +24,7 @@ from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import pump, saving
 from stategraph.engine.checkpoints.pump import Procedure
 from stategraph.engine.config.quiet_manager import Quiet
-from stategraph.engine.runs import listeners, loading, pregel_loop, step, teardown
+from stategraph.engine.runs import halts, listeners, loading, pregel_loop, step, teardown
 from stategraph.engine.runs.execution import Execution, Storing
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.runs.teardown import Asking
@@ -153,6 +153,8 @@ class RunProcedure(ABC):
         """
         execution, plan, outlet = self._execution, self._execution.plan, self._execution.outlet
         callbacks: Any = None
+        if plan.owns_limits:
+            halts.begin(plan)
         if listeners.needed(execution):
             callbacks = yield from self._listen()
         try:
@@ -168,7 +170,7 @@ class RunProcedure(ABC):
                     yield from self.awaited(told)
                 yield from self._steps()
                 outlet.wake_by(None)
-                if self._calls.called or not (plan.leaves_nothing or self._has_stored()):
+                if self._calls.called or not self._leaves_nothing():
                     yield from self._leave(None)
             except BaseException as error:
                 if not (yield from self._leave(error)):
@@ -203,6 +205,11 @@ class RunProcedure(ABC):
                 self._saves_behind = saves
         ticks = pregel_loop.is_wrapped(self.loop)
         execution.begin(callbacks, self.quiet, self._calls, self._saves, ticks=ticks)
+
+    def _leaves_nothing(self) -> bool:
+        """Return whether nothing is left to store, to ask or to wait for at the end of the run."""
+        execution = self._execution
+        return execution.machine.status == "done" and (execution.plan.leaves_nothing or self._has_stored())
 
     def _has_stored(self) -> bool:
         """Return whether a run that has ended well has stored everything: nothing waits for its end."""

@@ -116,6 +116,11 @@ class RunPlan:
         return control if control is not None else RunControl()
 
     @property
+    def owns_limits(self) -> bool:
+        """True if the caller gave `GraphLimits`, so that what they come to is decided in this run."""
+        return self.given.control is not None and self.given.control.limited
+
+    @property
     def asks_nothing(self) -> bool:
         """True if it stores nothing, its config asks nothing, and its surroundings are the machine's own."""
         return self.config is UNASKED and self.saver is None and self.environment is SYSTEM

@@ -19,6 +19,7 @@ from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
 from stategraph.engine.config import foreign_types
+from stategraph.engine.runs import halts
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.outlet import Outlet
 from stategraph.engine.streams.modes import MODES
@@ -99,6 +100,7 @@ def leave(execution: Execution, driver: Leaving, error: BaseException | None) ->
     try:
         execution.outlet.wake_by(None)
         yield from driver.awaited(driver.stop_running())
+        halts.ask(execution, error)
         _close(execution, error)
     except Exception as refused:
         yield from _finish_saves(execution, driver, refused)
@@ -107,6 +109,10 @@ def leave(execution: Execution, driver: Leaving, error: BaseException | None) ->
     else:
         if execution.saves is not None:
             yield from _finish_saves(execution, driver, error)
+    if isinstance(error, GraphDrained) and halts.pauses(execution, error):
+        execution.machine.pause(asks=True)
+        execution.flush()
+        return True
     # A root run pauses; a nested one hands its interrupts to the node it runs in.
     if not isinstance(error, GraphInterrupt) or execution.plan.nested:
         return False
@@ -135,7 +141,8 @@ def _close(execution: Execution, error: BaseException | None) -> None:
     """Ask for what was to be stored at the end of the run."""
     _report(execution)
     plan = execution.plan
-    if plan.durability == "exit" and plan.saver is not None and (error is not None or plan.keeps_history):
+    at_exit = plan.durability == "exit" and plan.saver is not None
+    if at_exit and (error is not None or plan.keeps_history or halts.is_stopped(execution)):
         execution.machine.close()
     # What an exception of a signal handler has cut short is there too.
     execution.flush()
@@ -173,12 +180,15 @@ def raise_unless_finished(execution: Execution) -> None:
 
     Raises:
         GraphRecursionError: If the recursion limit was reached.
+        GraphLimitError: If another limit of the caller's was.
         GraphDrained: If the run was asked to stop.
     """
     machine = execution.machine
     if machine.state.ignored:
         _report(execution)
     status = machine.status
+    if status != "done" and halts.concludes(execution):
+        return
     if status == "out_of_steps":
         limit = execution.plan.config["recursion_limit"]
         raise GraphRecursionError(
