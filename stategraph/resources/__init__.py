@@ -16,6 +16,7 @@ from stategraph.lazy_names import loader as _loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stategraph.resources.blocking import BlockingRuntime as BlockingRuntime
     from stategraph.resources.bus import Event as Event
     from stategraph.resources.bus import EventBus as EventBus
     from stategraph.resources.controller import Controller as Controller
@@ -45,12 +46,18 @@ if TYPE_CHECKING:
     from stategraph.resources.places import Source as Source
     from stategraph.resources.runtime import Applied as Applied
     from stategraph.resources.runtime import Runtime as Runtime
+    from stategraph.resources.state.blocking import BlockingStateStore as BlockingStateStore
+    from stategraph.resources.state.blocking import StateChange as StateChange
+    from stategraph.resources.state.store import NetworkStateStore as NetworkStateStore
+    from stategraph.resources.state.store import StateStore as StateStore
+    from stategraph.resources.state.store import StateStores as StateStores
     from stategraph.resources.store.opening import open_store as open_store
     from stategraph.resources.store.port import Change as Change
     from stategraph.resources.store.port import ResourceStore as ResourceStore
     from stategraph.resources.store.port import WatchGapError as WatchGapError
 
 _PUBLIC = {
+    "blocking": ("BlockingRuntime",),
     "bus": ("Event", "EventBus"),
     "controller": ("Controller", "Ctx", "ReconcileResult", "Reconciler"),
     "errors": (
@@ -67,6 +74,8 @@ _PUBLIC = {
     "model": ("Condition", "Metadata", "OwnerReference", "Resource", "ResourceKey"),
     "places": ("Problem", "Source"),
     "runtime": ("Applied", "Runtime"),
+    "state.blocking": ("BlockingStateStore", "StateChange"),
+    "state.store": ("NetworkStateStore", "StateStore", "StateStores"),
     "store.opening": ("open_store",),
     "store.port": ("Change", "ResourceStore", "WatchGapError"),
 }

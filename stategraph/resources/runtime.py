@@ -25,6 +25,7 @@ from stategraph.resources.loop.loop import Loop, LoopSettings
 from stategraph.resources.loop.secrets import FOLDERS
 from stategraph.resources.model import Metadata, Resource, ResourceKey
 from stategraph.resources.places import Problem
+from stategraph.resources.state.store import StateStores
 from stategraph.resources.store.opening import open_store
 from stategraph.resources.store.port import AppliedResource, Change, ResourceStore
 
@@ -65,9 +66,11 @@ class Runtime:
         secret_folders: Folders from which secrets may be read, besides the current one.
         settings: Times of the loop.
         services: What controllers find in `Ctx.services`, such as `model_factory`.
+        states: State that networks share, which controllers find as `Ctx.services["states"]`; None for one in memory.
 
     Attributes:
         store: The store.
+        states: State that networks and programs share.
         bus: The event bus: topics are `<kind>.reconciled`, `<kind>.deleted` and what controllers tell.
     """
 
@@ -81,8 +84,10 @@ class Runtime:
         secret_folders: Sequence[str] = FOLDERS,
         settings: LoopSettings | None = None,
         services: Mapping[str, Any] | None = None,
+        states: StateStores | None = None,
     ) -> None:
         self.store = store
+        self.states = states or StateStores()
         self.bus = bus or EventBus()
         self._controllers: dict[str, Controller] = {}
         self._shared = Shared(
@@ -91,7 +96,7 @@ class Runtime:
             KINDS,
             os.environ if environment is None else environment,
             tuple(allow),
-            dict(services or {}),
+            {"states": self.states, **(services or {})},
             tuple(secret_folders),
             self._define,
             self._undefine,
@@ -134,6 +139,7 @@ class Runtime:
             secret_folders=secret_folders,
             settings=settings,
             services=services,
+            states=StateStores(url),
         )
 
     # Kinds and controllers.
@@ -203,6 +209,7 @@ class Runtime:
         if self._loop.is_running:
             await self._loop.stop()
         await self.bus.stop()
+        await self.states.close()
         await self.store.close()
 
     async def __aenter__(self) -> Self:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from stategraph.resources.store.database import SIGNAL
 from stategraph.workers.wakeups.sqlite import SqliteBus
 
 #: Pause between two questions to the file, in seconds; a question takes some microseconds.
@@ -21,9 +20,9 @@ class FileBus(SqliteBus):
 
     def _look(self, connection: sqlite3.Connection) -> None:
         known = connection.execute("PRAGMA data_version").fetchone()
-        self.publish([SIGNAL])
+        self._wake_all()
         while not self._closing.wait(ASK_S):
             version = connection.execute("PRAGMA data_version").fetchone()
             if version != known:
                 known = version
-                self.publish([SIGNAL])
+                self._wake_all()

@@ -112,7 +112,9 @@ POSTGRES: Final = Dialect(
     members="SELECT jsonb_array_elements_text(CAST(? AS jsonb))",
     lock_thread="SELECT pg_advisory_xact_lock(hashtextextended(?, 7326))",
     lock_schema="SELECT pg_advisory_xact_lock(7326001)",
-    exists="SELECT 1 WHERE to_regclass(?) IS NOT NULL",
+    # Not `to_regclass`: it may answer from before the lock was had, for a name that was asked for before.
+    exists="SELECT 1 FROM pg_class WHERE relname = ? AND relnamespace IN "
+    "(SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))",
     column="SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(?) AND attname = ? AND NOT attisdropped",
     share="FOR SHARE",
     functions=(_CHECK_LEASE,),
