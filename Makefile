@@ -13,10 +13,10 @@ CONFORMANCE = .venv-$(CONFORMANCE_SET)
 SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore-graph
-PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
+PROPERTIES = tests/resources/test_properties.py tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -81,6 +81,9 @@ traps: dev-env $(if $(PEERS),peers-env) ## Failures that other systems had with 
 acting-kills: dev-env ## Kill processes at random while they act: every effect began in the audit log, none happened twice (N=2000 SEED=1)
 	$(DEV)/bin/python -m tests.governance.executing.kills --number $(or $(N),2000) --seed $(or $(SEED),1)
 
+resource-kills: dev-env ## Kill the process that reconciles resources at each of its transactions: the next one ends in the same state (N=50 SEED=1 for points at random)
+	$(DEV)/bin/python -m tests.resources.kills --points $(or $(N),0) --seed $(or $(SEED),1)
+
 chaos: dev-env ## Kill and stop workers at random: no effect twice, the same end, the same events (SEED=7 N=50 STORE=postgres|nats|jobs REFERENCE=python)
 	$(DEV)/bin/python -m tests.workers.$(if $(filter jobs,$(STORE)),chaos_jobs,chaos --store $(or $(STORE),sqlite)) \
 		--seed $(or $(SEED),1) --number $(or $(N),50) $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
@@ -110,6 +113,7 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 	$(PYTHON) benchmarks/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 	$(if $(ARGS),,$(BENCH)/bin/python -m benchmarks.workers)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.telemetry)
+	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.resources)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.governance --peer .venv-acs/bin/python)
 
 load: bench-env load-env ## Many runs and token streams at once on both engines, other engines beside them (ARGS='--only tokens --rounds 3')

@@ -6,20 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 import pytest
-from pydantic import Field
 
 from stategraph.resources import (
     Condition,
     Ctx,
-    InvalidResource,
     Kind,
     LoopSettings,
     Metadata,
-    NotReady,
     Reconciler,
     ReconcileResult,
     Resource,
@@ -27,75 +24,10 @@ from stategraph.resources import (
     UnknownResource,
     load_text,
 )
-from stategraph.resources.kinds.base import Ref, TargetSpec
 from stategraph.resources.runtime import Runtime
+from tests.resources.kit import PART, Parts, PartSpec, part
 
 pytestmark = pytest.mark.anyio
-
-
-class PartSpec(TargetSpec):
-    """The spec of a kind of the tests."""
-
-    value: int = 0
-    needs: tuple[Ref, ...] = ()
-    looks: tuple[Ref, ...] = ()
-    fail: str = ""
-    token: Ref | None = None
-    secret: str | None = Field(None)
-
-
-PART = Kind("Part", "parts", ("pt",), spec="tests.resources.test_loop:PartSpec", group="test.dev")
-
-
-class Parts(Reconciler):
-    """Compiles a part to a list of its value and those of what it needs."""
-
-    kind: ClassVar[str] = "Part"
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.active: set[str] = set()
-        self.most = 0
-        self.gate: asyncio.Event | None = None
-
-    async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
-        spec = ctx.parsed(resource)
-        assert isinstance(spec, PartSpec)
-        assert resource.name not in self.active, "one key, one worker"
-        self.active.add(resource.name)
-        self.calls.append(resource.name)
-        self.most = max(self.most, len(self.active))
-        try:
-            if self.gate is not None:
-                await self.gate.wait()
-            return await self._compile(resource, spec, ctx)
-        finally:
-            self.active.discard(resource.name)
-
-    async def _compile(self, resource: Resource, spec: PartSpec, ctx: Ctx) -> ReconcileResult:
-        for number, ref in enumerate(spec.looks):
-            await ctx.resolve(ref, "Part", path=("spec", "looks", number))
-        value = [spec.value]
-        for number, ref in enumerate(spec.needs):
-            path = ("spec", "needs", number)
-            found = await ctx.resolve(ref, "Part", path=path)
-            value += await ctx.compiled(found.key, path=path)
-        if spec.token is not None:
-            value.append(len(await ctx.secret(spec.token, path=("spec", "token"))))
-        match spec.fail:
-            case "invalid":
-                raise InvalidResource("the value is bad", path=("spec", "value"))
-            case "raise":
-                raise RuntimeError(f"boom {await ctx.secret(spec.token)}" if spec.token else "boom")
-            case "hang":
-                await asyncio.sleep(3600)
-            case "wait":
-                raise NotReady("not yet", reason="Waiting")
-        return ReconcileResult(status={"sum": sum(value)}, compiled=value)
-
-
-def part(name: str, namespace: str = "default", **spec: Any) -> Resource:
-    return Resource("test.dev/v1", "Part", Metadata(name, namespace), spec)
 
 
 Made = Callable[..., Awaitable[Runtime]]
@@ -201,7 +133,7 @@ async def test_a_bad_apply_loses_nothing_that_runs_also_over_a_restart(tmp_path:
     assert [str(each) for each in applied.problems] == [
         (
             "part/default/a: spec.valu: unknown field 'valu'; expected one of allowedNamespaces, fail, looks, needs, "
-            "secret, token, value; did you mean 'value'?"
+            "token, value; did you mean 'value'?"
         )
     ]
     await runtime.settled(60)
@@ -404,7 +336,7 @@ async def test_what_a_resource_became_is_closed_when_it_is_replaced_or_goes(star
             closed.append(self.number)
 
     class Things(Parts):
-        async def _compile(self, resource: Resource, spec: PartSpec, ctx: Ctx) -> ReconcileResult:
+        async def compile(self, resource: Resource, spec: PartSpec, ctx: Ctx) -> ReconcileResult:
             return ReconcileResult(compiled=Thing(spec.value))
 
     runtime = await started(parts=Things())

@@ -332,7 +332,9 @@ class Loop:
         if isinstance(error, StoreUnavailableError | ConflictError):
             raise error
         if not isinstance(error, InvalidResource | NotReady | UnresolvedReference | TimeoutError):
-            logger.warning("The controller of %s failed", key, exc_info=not context.values)
+            told = hidden(f"{type(error).__name__}: {error}", context.values)
+            logger.warning("The controller of %s failed: %s", key, told)
+            logger.debug("Where it failed", exc_info=not context.values)  # a traceback may show what is secret
         await self._restore(resource, controller)
         await self._tell(resource, conditions.failed(error, resource), None, self._serving(key, generation), context)
         if isinstance(error, InvalidResource | UnresolvedReference):
@@ -443,9 +445,11 @@ def _declared(resource: Resource) -> tuple[object, ...]:
 
 
 def _told(resource: Resource) -> tuple[object, ...]:
-    """Return what others look at in a status: not times and words."""
+    """Return what others look at in a status, or repeat of it."""
     own = ("conditions", "observedGeneration")
-    return resource.is_ready, {key: value for key, value in resource.status.items() if key not in own}
+    ready = resource.condition("Ready")
+    why = None if ready is None or ready.status == "True" else (ready.reason, ready.message)
+    return resource.is_ready, why, {key: value for key, value in resource.status.items() if key not in own}
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""A bus for a store in a file: at once within the process, within 15 ms from other processes of the machine."""
+"""A bus for a store in a file: at once within the process, within 30 ms from other processes of the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from stategraph.workers.wakeups.sqlite import SqliteBus
 
 #: Pause between two questions to the file, in seconds; a question takes some microseconds.
-ASK_S: Final = 0.015
+ASK_S: Final = 0.03
 
 
 class FileBus(SqliteBus):
