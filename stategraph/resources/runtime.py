@@ -96,7 +96,7 @@ class Runtime:
             KINDS,
             os.environ if environment is None else environment,
             tuple(allow),
-            {"states": self.states, **(services or {})},
+            {"bus": self.bus, "states": self.states, **(services or {})},
             tuple(secret_folders),
             self._define,
             self._undefine,

@@ -13,8 +13,12 @@ from stategraph.resources.controller import Controller
 
 #: The controllers, by their import paths: a module is imported when a runtime starts.
 CONTROLLERS: Final = (
+    "stategraph.resources.controllers.crd:CustomResourceDefinitionController",
+    "stategraph.resources.controllers.plugin:PluginController",
+    "stategraph.resources.controllers.schedule:ScheduleController",
     "stategraph.resources.controllers.secret:SecretController",
     "stategraph.resources.controllers.system:SystemController",
+    "stategraph.resources.controllers.worker:WorkerController",
 )
 
 

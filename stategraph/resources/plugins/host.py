@@ -53,7 +53,7 @@ class PluginHost:
             them.
         audit: Takes a row for every move and every refusal, of the types `plugin.moved` and `plugin.refused`; None:
             there is no audit log.
-        tenant: Whose audit log.
+        tenant: Whose audit log, for plug-ins that name none.
         budget: Makes the budget of restarts of a plug-in.
         health_s: Seconds that a health check may take.
     """
@@ -76,7 +76,7 @@ class PluginHost:
         self._health_s = health_s
         self._plugins: dict[str, Supervised] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._reports: asyncio.Queue[tuple[str, Mapping[str, Json], bool]] = asyncio.Queue(_MOST_WAITING)
+        self._reports: asyncio.Queue[tuple[str, Mapping[str, Json], str | None]] = asyncio.Queue(_MOST_WAITING)
         self._reporting: asyncio.Task[None] | None = None
         self._unreported = 0
 
@@ -127,7 +127,7 @@ class PluginHost:
             elif known.state in (PluginState.STOPPED, PluginState.REGISTERED):
                 await known.start()
         except PluginPermissionError as error:
-            self._put("plugin.refused", {"plugin": spec.name, "reason": str(error)}, True)
+            self._put("plugin.refused", {"plugin": spec.name, "reason": str(error)}, spec.tenant or self._tenant)
             raise
         return known.status()
 
@@ -250,28 +250,28 @@ class PluginHost:
         level = logging.WARNING if state in _BAD else logging.INFO
         _log.log(level, "Plugin '%s' is %s%s", name, state, f": {detail}" if detail else "")
         event = {"plugin": name, "from": before.value, "to": state.value, "detail": detail}
-        self._put(f"plugin.{state.value.lower()}", event, True)
+        self._put(f"plugin.{state.value.lower()}", event, plugin.spec.tenant or self._tenant)
 
     def published(self, plugin: Supervised, topic: str, event: Mapping[str, Json]) -> None:
         """Take an event of a plug-in, which stays below the topic of its name."""
-        self._put(f"plugin.{plugin.spec.name}.{topic}", event, False)
+        self._put(f"plugin.{plugin.spec.name}.{topic}", event, None)
 
-    def _put(self, topic: str, event: Mapping[str, Json], audited: bool) -> None:
-        if self._reporting is None or (self._publish is None and (self._audit is None or not audited)):
+    def _put(self, topic: str, event: Mapping[str, Json], tenant: str | None) -> None:
+        if self._reporting is None or (self._publish is None and (self._audit is None or tenant is None)):
             return
         if self._reports.full():
             self._reports.get_nowait()
             self._reports.task_done()
             self._unreported += 1
             _log.warning("%d events of plug-ins were lost: nobody takes them fast enough", self._unreported)
-        self._reports.put_nowait((topic, event, audited))
+        self._reports.put_nowait((topic, event, tenant))
 
     async def _report(self) -> None:
         while True:
-            topic, event, audited = await self._reports.get()
+            topic, event, tenant = await self._reports.get()
             try:
-                if audited and self._audit is not None:
-                    await self._record(topic, event)
+                if tenant is not None and self._audit is not None:
+                    await self._record(topic, event, tenant)
                 if self._publish is not None:
                     done = self._publish(topic, event)
                     if inspect.isawaitable(done):
@@ -281,7 +281,7 @@ class PluginHost:
             finally:
                 self._reports.task_done()
 
-    async def _record(self, topic: str, event: Mapping[str, Json]) -> None:
+    async def _record(self, topic: str, event: Mapping[str, Json], tenant: str) -> None:
         from stategraph.governance.audit.event import AuditEvent, Severity
 
         assert self._audit is not None
@@ -290,7 +290,7 @@ class PluginHost:
         await self._audit.record(
             AuditEvent(
                 "plugin.refused" if refused else "plugin.moved",
-                self._tenant,
+                tenant,
                 datetime.now(UTC),
                 uuid.uuid4().hex,
                 Severity.WARNING if bad else Severity.INFO,

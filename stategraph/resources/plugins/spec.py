@@ -67,6 +67,7 @@ class PluginSpec:
         secrets: Values among its configuration that nothing may show.
         limits: Its limits.
         health_s: Seconds between health checks.
+        tenant: Whose audit log has its rows; None: that of the host.
 
     Raises:
         ConfigurationError: Not one of `package` and `module` is given, or a field makes no sense.
@@ -83,6 +84,7 @@ class PluginSpec:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     limits: PluginLimits = PluginLimits()
     health_s: float = 30.0
+    tenant: str | None = None
 
     def __post_init__(self) -> None:
         if (self.package is None) == (self.module is None):

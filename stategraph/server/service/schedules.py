@@ -1,13 +1,12 @@
-"""Times at which a schedule is due: expressions of cron(5), by the package `croniter`."""
+"""Times at which a schedule is due, with the service's errors; see `stategraph.workers.registry.cron_times`."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from stategraph.errors import MissingPackageError
 from stategraph.server.service.values import InvalidError, MalformedError
+from stategraph.workers.registry import cron_times
 
 
 def zone_of(name: str | None) -> ZoneInfo | None:
@@ -16,46 +15,23 @@ def zone_of(name: str | None) -> ZoneInfo | None:
     Raises:
         InvalidError: There is none of this name.
     """
-    if name is None:
-        return None
     try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise InvalidError(f"Invalid timezone: '{name}'. Use IANA timezone format (e.g. 'America/New_York').") from None
+        return cron_times.zone_of(name)
+    except cron_times.CronError as error:
+        raise InvalidError(str(error)) from error
 
 
 def next_after(schedule: str, timezone: str | None, now: datetime) -> datetime:
-    """Return when a schedule is due next, in UTC.
-
-    Args:
-        schedule: Five fields as of cron(5); a sixth one is seconds. Names such as `@daily` too.
-        timezone: Name of the time zone whose clock it goes by; None: UTC.
-        now: The time after which.
+    """Return when a schedule is due next, in UTC; the arguments are those of `cron_times.next_after`.
 
     Raises:
         InvalidError: The schedule, or the time zone, is none.
         MalformedError: It is never due.
         MissingPackageError: `croniter` is not installed.
     """
-    croniter = _package()
-    zone = zone_of(timezone)
     try:
-        found = croniter.croniter(schedule, now.astimezone(zone or UTC)).get_next(datetime)
-    except croniter.CroniterBadDateError as error:
+        return cron_times.next_after(schedule, timezone, now)
+    except cron_times.NeverDue as error:
         raise MalformedError(str(error)) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise InvalidError(
-            f"Invalid cron schedule: '{schedule}'. Reason: Invalid cron schedule. Ensure the schedule uses the "
-            "standard cron format (minute hour day_of_month month day_of_week). Example: '*/5 * * * *' for every 5 "
-            "minutes."
-        ) from error
-    due: datetime = found
-    return due.astimezone(UTC)
-
-
-def _package() -> Any:
-    try:
-        import croniter  # an extra, and only who has schedules needs it
-    except ImportError as error:
-        raise MissingPackageError("stategraph[server]", "A schedule of runs") from error
-    return croniter
+    except cron_times.CronError as error:
+        raise InvalidError(str(error)) from error

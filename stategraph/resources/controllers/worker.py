@@ -1,0 +1,203 @@
+"""Worker: workers that execute the runs of queues, as many as the queues need."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+from stategraph.errors import TransferError
+from stategraph.resources.controller import Ctx, ReconcileResult
+from stategraph.resources.controllers.schedule import TARGET
+from stategraph.resources.errors import NotReady, ResourceError
+from stategraph.resources.kinds.worker import Replicas, WorkerSpec
+from stategraph.resources.model import Condition, Resource, ResourceKey
+from stategraph.workers.attempts import Graphs
+from stategraph.workers.leases import RunStatus
+from stategraph.workers.references import Targets
+from stategraph.workers.worker import Worker, WorkerSettings
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two counts of what waits.
+_COUNT_S: Final = 2.0
+
+#: Runs that are looked at to find the oldest that waits.
+_LOOKED_AT: Final = 500
+
+
+def wanted(replicas: Replicas, now: int, queued: int, oldest_s: float, busy: int) -> int:
+    """Return how many workers there should be.
+
+    One more while the oldest run has waited too long, one less while nothing waits and a worker is idle.
+
+    Args:
+        replicas: The limits.
+        now: How many there are.
+        queued: Runs that wait.
+        oldest_s: Seconds that the oldest of them has waited.
+        busy: Workers that execute something.
+    """
+    aim = now
+    if queued and oldest_s > replicas.target_queue_seconds:
+        aim = now + 1
+    elif not queued and busy < now:
+        aim = now - 1
+    return max(replicas.min, min(replicas.max, aim))
+
+
+class ResourceGraphs:
+    """Finds the graphs of runs among resources, and others by importing them; a `GraphSource`.
+
+    Args:
+        ctx: Knows what resources became.
+    """
+
+    def __init__(self, ctx: Ctx) -> None:
+        self._ctx = ctx
+        self._imported = Graphs(Targets(each.rstrip(".") for each in ctx.allow))
+
+    async def find(self, target: str) -> Any:
+        """Return a compiled graph, see `GraphSource`."""
+        if not target.startswith(TARGET):
+            return await self._imported.find(target)
+        try:
+            key = ResourceKey.parse(target.removeprefix(TARGET), kinds=self._ctx.kinds)
+            found = await self._ctx.compiled(key)
+        except ResourceError as error:
+            raise TransferError(f"The target {target!r} is not to be had here: {error}") from error
+        graph = getattr(found, "graph", None)
+        if graph is None:
+            raise TransferError(f"The target {target!r} became a {type(found).__name__}, which has no graph")
+        return graph
+
+
+@dataclass(slots=True)
+class Pool:
+    """The workers of one resource.
+
+    Attributes:
+        spec: What they were made of.
+        workers: The workers, each with the task that runs it.
+        draining: Workers that end what they have.
+    """
+
+    spec: WorkerSpec
+    workers: list[tuple[Worker, asyncio.Task[None]]] = field(default_factory=list)
+    draining: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def resize(self, number: int, make: Callable[[], Worker]) -> None:
+        """Have so many workers; those that are too many end their runs first."""
+        self.workers = [each for each in self.workers if not each[1].done()]
+        while len(self.workers) < number:
+            worker = make()
+            task = asyncio.create_task(_run(worker))
+            self.workers.append((worker, task))
+        while len(self.workers) > number:
+            worker, task = min(self.workers, key=lambda each: each[0].health().busy)
+            self.workers.remove((worker, task))
+            worker.drain()
+            self.draining.add(task)
+            task.add_done_callback(self.draining.discard)
+
+    def busy(self) -> int:
+        """Return how many workers execute something."""
+        return sum(worker.health().busy > 0 for worker, _ in self.workers)
+
+    async def aclose(self) -> None:
+        """Let all workers end: they give back what they have."""
+        tasks = [task for _, task in self.workers] + list(self.draining)
+        for worker, _ in self.workers:
+            worker.stop()
+        self.workers = []
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _run(worker: Worker) -> None:
+    try:
+        await worker.run()
+    except Exception:  # any error: the next reconciling starts another one
+        _log.exception("A worker has ended")
+
+
+class WorkerController:
+    """Runs workers in this process, with `registry` and `saver` of `Ctx.services`."""
+
+    kind: ClassVar[str] = "Worker"
+    depends_on: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self) -> None:
+        self._pools: dict[ResourceKey, Pool] = {}
+
+    async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
+        """Have as many workers as the queues need, within the limits."""
+        spec = ctx.parsed(resource)
+        assert isinstance(spec, WorkerSpec)
+        registry = ctx.services.get("registry")
+        if registry is None:
+            raise NotReady(
+                "there is no registry of runs; give the runtime one: Runtime.from_url(..., "
+                "registry=RunRegistry.from_url(...), saver=...)",
+                reason="RegistryMissing",
+            )
+        queues = (spec.queue, *(each for each in spec.queues if each != spec.queue))
+        waiting = await registry.list(status=RunStatus.PENDING, limit=_LOOKED_AT)
+        mine = [each for each in waiting if each.queue in queues]
+        oldest = max((time.time() - each.created_at for each in mine), default=0.0)
+        if spec.executor == "external":
+            return await self._counted(registry, spec, mine)
+        saver = ctx.services.get("saver")
+        if saver is None:
+            raise NotReady(
+                "there is no saver; give the runtime one on the registry's database: saver=...", reason="SaverMissing"
+            )
+        pool = await self._pool(resource.key, spec)
+
+        def make() -> Worker:
+            allow = [each.rstrip(".") for each in ctx.allow] or ["stategraph.resources"]
+            settings = WorkerSettings(allow, queues, spec.capacity, drain_s=spec.drain_seconds)
+            return Worker(registry, saver, settings, graphs=ResourceGraphs(ctx))
+
+        number = wanted(spec.replicas, len(pool.workers) or spec.replicas.min, len(mine), oldest, pool.busy())
+        pool.resize(number, make)
+        status = {"replicas": len(pool.workers), "busy": pool.busy(), "queued": len(mine)}
+        return ReconcileResult((), status, requeue_after=_COUNT_S)
+
+    async def _pool(self, key: ResourceKey, spec: WorkerSpec) -> Pool:
+        """Return the pool of a resource; one of another queue or capacity gives way to a new one."""
+        known = self._pools.get(key)
+        if known is None or _fixed(known.spec) != _fixed(spec):
+            if known is not None:
+                await known.aclose()
+            known = self._pools[key] = Pool(spec)
+        known.spec = spec
+        return known
+
+    async def _counted(self, registry: Any, spec: WorkerSpec, mine: list[Any]) -> ReconcileResult:
+        """Report workers that run elsewhere."""
+        there = [each for each in await registry.workers() if spec.queue in each.queues]
+        status = {"replicas": len(there), "queued": len(mine)}
+        if len(there) >= spec.replicas.min:
+            return ReconcileResult((), status, requeue_after=5 * _COUNT_S)
+        message = f"{len(there)} workers of the queue '{spec.queue}' are seen; expected at least {spec.replicas.min}"
+        return ReconcileResult([Condition("Ready", "False", "WorkersMissing", message)], status, 5 * _COUNT_S)
+
+    async def finalize(self, resource: Resource, ctx: Ctx) -> bool:
+        """End its workers."""
+        del ctx
+        pool = self._pools.pop(resource.key, None)
+        if pool is not None:
+            await pool.aclose()
+        return True
+
+    async def aclose(self) -> None:
+        """End all workers."""
+        pools, self._pools = self._pools, {}
+        await asyncio.gather(*(each.aclose() for each in pools.values()))
+
+
+def _fixed(spec: WorkerSpec) -> tuple[Any, ...]:
+    return spec.queue, spec.queues, spec.capacity, spec.drain_seconds
