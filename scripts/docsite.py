@@ -58,6 +58,7 @@ REFERENCE: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "savers": ("Savers", {"stategraph": r"engine\.checkpoints", "stategraph.savers": ""}),
     "workers": ("Workers", {"stategraph.workers": ""}),
     "governance": ("Governed actions", {"stategraph.governance": ""}),
+    "resources": ("Resources", {"stategraph.resources": ""}),
     "mcp": ("MCP servers", {"stategraph.agent.mcp": ""}),
     "telemetry": ("Telemetry", {"stategraph.telemetry": ""}),
     "testing": ("The test kit", {"stategraph.testing": ""}),

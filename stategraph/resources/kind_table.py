@@ -33,7 +33,7 @@ class Kind:
         short_names: Shorter words for commands.
         aliases: Other words for `kind:` in manifests.
         namespaced: Whether its resources have a namespace.
-        spec: The import path of its spec's model, `module:Class`; None for a custom kind.
+        spec: The model of its spec, or its import path, `module:Class`; None for a custom kind.
         schema: The JSON Schema of a custom kind's spec; None if it has none, or is built in.
         group: The group of its `apiVersion`.
     """
@@ -43,7 +43,7 @@ class Kind:
     short_names: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     namespaced: bool = True
-    spec: str | None = None
+    spec: str | type[BaseModel] | None = None
     schema: Mapping[str, Any] | None = None
     group: str = GROUP
 
@@ -59,9 +59,9 @@ class Kind:
         return tuple(word.lower() for word in words)
 
     def model(self) -> type[BaseModel] | None:
-        """Import the model of its spec; None for a custom kind."""
-        if self.spec is None:
-            return None
+        """Return the model of its spec, which is imported if need be; None for a custom kind."""
+        if not isinstance(self.spec, str):
+            return self.spec
         module, _, name = self.spec.partition(":")
         found: type[BaseModel] = getattr(import_module(module), name)
         return found

@@ -18,7 +18,7 @@ from stategraph.resources import controllers, refs, schema
 from stategraph.resources.bus import EventBus
 from stategraph.resources.controller import Controller, cleans_up
 from stategraph.resources.errors import ResourceError, UnknownResource
-from stategraph.resources.kind_table import DEFAULT_NAMESPACE, KINDS, Kind, KindTable
+from stategraph.resources.kind_table import DEFAULT_NAMESPACE, GROUP, KINDS, Kind, KindTable
 from stategraph.resources.loading import load_text
 from stategraph.resources.loop.context import FINALIZER, Shared
 from stategraph.resources.loop.loop import Loop, LoopSettings
@@ -164,6 +164,17 @@ class Runtime:
         if kind is None:
             raise ResourceError(f"There is no kind '{controller.kind}' to register a controller for")
         self._install(kind, controller)
+
+    def define_kind(self, kind: Kind, controller: Controller | None = None) -> None:
+        """Let there be a kind of the program's own, with its controller if it has one.
+
+        Raises:
+            ResourceError: There is a built-in kind of that name.
+        """
+        known = self.kinds.get(kind.name)
+        if known is not None and known.group == GROUP:
+            raise ResourceError(f"There is a built-in kind '{known.name}'; give yours another name")
+        self._define(kind, controller)
 
     def _install(self, kind: Kind, controller: Controller) -> None:
         self._controllers[kind.key] = controller

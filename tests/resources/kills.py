@@ -54,7 +54,7 @@ def apply_second(url: str) -> None:
 def _apply(url: str, resources: list[Resource], deleted: tuple[str, ...]) -> None:
     async def run() -> None:
         runtime = Runtime(open_store(url), environment={})
-        runtime._define(PART, CleaningParts())
+        runtime.define_kind(PART, CleaningParts())
         await runtime.apply(resources)
         for each in deleted:
             await runtime.delete(each)
@@ -68,7 +68,7 @@ def reconcile(url: str) -> dict[str, Any]:
 
     async def run() -> dict[str, Any]:
         runtime = Runtime.from_url(url, environment={})
-        runtime._define(PART, CleaningParts())
+        runtime.define_kind(PART, CleaningParts())
         async with runtime:
             await runtime.settled(60)
             compiled = {str(key): each.value for key, each in sorted(runtime._shared.compiled.items())}

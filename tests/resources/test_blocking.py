@@ -11,7 +11,7 @@ from tests.resources.kit import PART, Parts, part
 
 def test_everything_can_be_called_without_an_event_loop() -> None:
     runtime = Runtime.from_url("memory:", environment={})
-    runtime._define(PART, Parts())
+    runtime.define_kind(PART, Parts())
     with BlockingRuntime(runtime) as blocking:
         assert [each.action for each in blocking.apply([part("a", value=1)])] == ["created"]
         assert blocking.wait("part/a", timeout=60).is_ready

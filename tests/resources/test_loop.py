@@ -40,7 +40,7 @@ async def started() -> AsyncIterator[Made]:
 
     async def start(url: str = "memory:", parts: Reconciler | None = None, **options: Any) -> Runtime:
         runtime = Runtime.from_url(url, environment=options.pop("environment", {}), **options)
-        runtime._define(PART, parts or Parts())
+        runtime.define_kind(PART, parts or Parts())
         running.append(runtime)
         await runtime.start()
         return runtime
@@ -230,7 +230,7 @@ async def test_kinds_that_others_depend_on_come_first(started: Made) -> None:
 
     runtime = await started(settings=LoopSettings(workers=1))
     for name, needs in (("Aa", ("Bb",)), ("Bb", ("Cc",)), ("Cc", ())):
-        runtime._define(Kind(name, f"{name.lower()}s", group="test.dev"), Recording(name, *needs))
+        runtime.define_kind(Kind(name, f"{name.lower()}s", group="test.dev"), Recording(name, *needs))
     await runtime.apply([Resource("test.dev/v1", kind, Metadata("x"), {}) for kind in ("Aa", "Bb", "Cc")])
     await runtime.settled(60)
     assert order == ["Cc", "Bb", "Aa"]
@@ -406,7 +406,7 @@ async def test_a_kind_can_come_after_its_resources(started: Made) -> None:
     valid = condition(await runtime.get(ResourceKey("Widget", "default", "w")), "Valid")
     assert (valid.status, valid.reason) == ("False", "KindNotDefined")
     schema = {"type": "object", "properties": {"size": {"type": "string"}}, "additionalProperties": False}
-    runtime._define(Kind("Widget", "widgets", ("wi",), schema=schema, group="other.dev"), None)
+    runtime.define_kind(Kind("Widget", "widgets", ("wi",), schema=schema, group="other.dev"), None)
     await runtime.settled(60)
     valid = condition(await runtime.get("wi/w"), "Valid")
     assert valid.message == "spec.size: wrong kind of value; found 3; expected string"

@@ -42,7 +42,7 @@ def folders(draw: st.DrawFn) -> list[Resource]:
 async def end(batches: list[list[Resource]]) -> dict[str, Any]:
     """Apply documents and return what they come to."""
     runtime = Runtime.from_url("memory:", environment={})
-    runtime._define(PART, CleaningParts())
+    runtime.define_kind(PART, CleaningParts())
     async with runtime:
         for each in batches:
             await runtime.apply(each)
