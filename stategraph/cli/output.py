@@ -193,9 +193,12 @@ class Output:
     def clean(self, text: str) -> str:
         """Hide the secrets of the addresses in a text."""
         if self._secrets is None:
-            from stategraph.agent.settings.secrets import Secrets  # knows the forms that other code writes secrets in
+            found = [secret for each in self._addresses for secret in _secrets_of(each)]
+            if not found:
+                return text
+            from stategraph.agent.settings.secrets import Secrets  # the forms that other code writes them in; 0.2 s
 
-            self._secrets = Secrets([secret for each in self._addresses for secret in _secrets_of(each)])
+            self._secrets = Secrets(found)
         return self._secrets.text(text)
 
     def log_to_stderr(self) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Final, TypeAlias
 
 from stategraph.resources import refs
 from stategraph.resources.errors import ResourceError
-from stategraph.resources.kind_table import KINDS, Kind, KindTable
+from stategraph.resources.kind_table import KINDS, KindTable
 from stategraph.resources.model import Resource, ResourceKey
 from stategraph.resources.places import Path
+from stategraph.resources.schema import spec_schema
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -61,14 +62,7 @@ class Found:
 def references(resource: Resource, kinds: KindTable = KINDS) -> list[Found]:
     """Return the references in the spec of a resource, in the order of its fields."""
     kind = kinds.get(resource.kind)
-    schema = None if kind is None else schema_of(kind)
-    return [] if schema is None else list(in_spec(resource.spec, schema, kinds))
-
-
-def schema_of(kind: Kind) -> Schema | None:
-    """Return the JSON Schema of a kind's spec; None if it has none."""
-    model = kind.model()
-    return kind.schema if model is None else model.model_json_schema(by_alias=True, mode="validation")
+    return [] if kind is None else list(in_spec(resource.spec, spec_schema(kind), kinds))
 
 
 def in_spec(spec: object, schema: Schema, kinds: KindTable = KINDS) -> Iterator[Found]:

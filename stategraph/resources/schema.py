@@ -162,12 +162,21 @@ def _of_model(
     errors: Iterable[ErrorDetails], spec: Any, resource: Resource, schema: Mapping[str, Any]
 ) -> Iterator[Problem]:
     seen = set()
-    for error in errors:
+    found = list(errors)
+    for error in found:
+        if error["type"] == "too_short" and any(_is_in(each, error) for each in found):
+            continue  # what is wrong with its elements has left them out
         path = _path(error["loc"], spec, error["type"])
         problem = _problem(error, ("spec", *path), resource, _properties(schema, schema, path[:-1]), spec)
         if (problem.path, problem.message, problem.expected) not in seen:
             seen.add((problem.path, problem.message, problem.expected))
             yield problem
+
+
+def _is_in(error: ErrorDetails, other: ErrorDetails) -> bool:
+    """Return whether an error is inside of the value that another one is about."""
+    size = len(other["loc"])
+    return len(error["loc"]) > size and error["loc"][:size] == other["loc"]
 
 
 def _problem(error: ErrorDetails, path: Path, resource: Resource, fields: set[str], spec: Any) -> Problem:

@@ -58,6 +58,16 @@ ELSEWHERE = {
         f"audit {action}": "tests/cli/test_audit.py::test_every_action_is_run_on_one_log"
         for action in ("query", "verify", "export", "erase", "archive", "rekey", "keygen")
     },
+    "apply": "tests/cli/resources/test_applying.py::test_apply_brings_about_what_is_declared_and_says_what_changed",
+    "delete": "tests/cli/resources/test_applying.py::test_delete_takes_names_and_files",
+    "get": "tests/cli/resources/test_reading.py::test_get_lists_resources_with_their_state",
+    "describe": "tests/cli/resources/test_reading.py::test_describe_says_why_a_resource_is_not_ready",
+    "diff": "tests/cli/resources/test_reading.py::test_diff_tells_changes_from_what_something_else_has_set",
+    "explain": "tests/cli/resources/test_reading.py::test_explain_prints_a_field_in_words",
+    "fmt": "tests/cli/resources/test_reading.py::test_fmt_rewrites_files_and_says_which",
+    "wait": "tests/cli/resources/test_reading.py::test_wait_ends_when_it_is_so_and_says_what_is_not",
+    "validate": "tests/cli/resources/test_faults.py::test_a_folder_is_checked_by_a_process",
+    "console": "tests/cli/resources/test_console.py::test_without_a_terminal_it_says_what_follows_resources_elsewhere",
     "completion install": "tests/cli/test_commands.py::test_completion_is_installed_once_and_completes",
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stategraph.resources.diff import differences, merge
+from stategraph.resources.manifests.diff import differences
+from stategraph.resources.store.merging import merge
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from("ab"),

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from stategraph.errors import ConfigurationError
-from stategraph.resources.explain import explain
+from stategraph.resources.manifests.explain import explain
 
 
 class Retry(BaseModel):

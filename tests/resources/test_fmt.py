@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from stategraph.resources.fmt import formatted
 from stategraph.resources.kind_table import KINDS, Kind
 from stategraph.resources.kinds.base import Ref
 from stategraph.resources.loading import ManifestError
+from stategraph.resources.manifests.fmt import formatted
 from stategraph.resources.model import Metadata, Resource
 from stategraph.resources.references import references
 

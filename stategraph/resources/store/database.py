@@ -138,6 +138,12 @@ class DatabaseStore:
 
         return await self._read(read)
 
+    async def last_applied(self, key: ResourceKey) -> Mapping[str, Any] | None:
+        """Return what was applied last; see `port.ResourceStore`."""
+        rows = await self._read(lambda session: session.execute(self._sql.get_applied, _columns(key)))
+        found: Mapping[str, Any] | None = json.loads(rows[0][-1]) if rows and rows[0][-1] else None
+        return found
+
     # Writing.
 
     async def put(self, resource: Resource) -> Resource:

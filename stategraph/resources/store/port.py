@@ -118,6 +118,9 @@ class ResourceStore(Protocol):
             finalizers: Finalizers that a new resource of a kind gets, by the kind in small letters.
         """
 
+    async def last_applied(self, key: ResourceKey) -> Mapping[str, Any] | None:
+        """Return what was applied last: `spec`, `labels`, `annotations`; None if nothing was."""
+
     async def put_status(self, resource: Resource) -> Resource:
         """Write the status; spec and metadata that are stored stay.
 

@@ -2,8 +2,8 @@
 
 Rules
 -----
-* Three values decide: the last one that was applied, the stored one, the new one. A field that the new value leaves out
-  is removed if the last one had it; otherwise something else has set it, and it is kept.
+* Three values decide, as `store.merging` has it: the last one that was applied, the stored one, the new one. A field
+  that the new value leaves out is removed if the last one had it; otherwise something else has set it, and it is kept.
 * Lists are values: a new list replaces the stored one. To be shown, elements with an `id` or a `name` are compared by
   it, so that a step that was put in front does not change all others.
 """
@@ -39,28 +39,6 @@ class Difference:
     old: object
     new: object
     place: Place
-
-
-def merge(last: Fields | None, stored: Fields, new: Fields) -> dict[str, object]:
-    """Return what is stored when a new value is applied.
-
-    Args:
-        last: The value that was applied last; None: nothing was.
-        stored: The present value.
-        new: The new value.
-
-    Returns:
-        The new value with the fields that something else has set, in the order of the new value.
-    """
-    merged = {key: _merged((last or {}).get(key), stored.get(key), value) for key, value in new.items()}
-    kept = {key: value for key, value in stored.items() if key not in new and key not in (last or {})}
-    return {**merged, **kept}
-
-
-def _merged(last: object, stored: object, new: object) -> object:
-    if isinstance(stored, Mapping) and isinstance(new, Mapping):
-        return merge(last if isinstance(last, Mapping) else None, stored, new)
-    return new
 
 
 def differences(last: Fields | None, stored: Fields, new: Fields, within: str = "spec") -> list[Difference]:

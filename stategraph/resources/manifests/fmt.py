@@ -23,7 +23,8 @@ from stategraph.resources.errors import ResourceError
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE, KINDS, KindTable
 from stategraph.resources.loading import ManifestError
 from stategraph.resources.places import Path, Problem, Source
-from stategraph.resources.references import Found, in_spec, kind_of_field, schema_of
+from stategraph.resources.references import Found, in_spec, kind_of_field
+from stategraph.resources.schema import spec_schema
 
 #: A name that YAML reads as text without quotes.
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
@@ -97,8 +98,8 @@ def _of_document(root: Any, document: object, text: str, kinds: KindTable) -> It
         return
     word = document.get("kind")
     kind = kinds.get(word) if isinstance(word, str) else None
-    schema = None if kind is None else schema_of(kind)
-    if schema is None or not isinstance(document.get("spec"), Mapping):
+    schema = {} if kind is None else spec_schema(kind)
+    if not schema or not isinstance(document.get("spec"), Mapping):
         return
     for each in in_spec(document["spec"], schema, kinds):
         key, node = _at(root, each.path)

@@ -1,0 +1,1 @@
+"""`stategraph console`: resources in the terminal, as they change. Needs the extra `console`."""
