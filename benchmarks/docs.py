@@ -15,6 +15,7 @@ HEADINGS = {
     "memory": ("engine", "runs/s", "P50", "P99", "CPU of a run", "peak RSS"),
     "sqlite": ("engine", "runs/s", "P50", "P99", "CPU of a run", "peak RSS"),
     "tokens": ("engine", "tokens/s", "P50 of the first", "P99 of the gaps", "CPU of a token", "peak RSS"),
+    "server": ("", "stategraph", "langgraph dev"),
     "chain": ("engine", "async API", "sync API"),
 }
 """The columns of each table, by its name in the markers `<!-- NAME: begin -->` and `<!-- NAME: end -->`."""

@@ -3,6 +3,7 @@
     make load-server                     both servers
     make load-server ARGS=--quick        a few runs of each, to see that it works
     make load-server ARGS=--alone        our server only
+    make load-server ARGS=--docs         also write the figures into docs/performance.md
 
 Our server keeps its runs in a SQLite file; LangGraph's development server, in memory. Figures of one server are taken
 alone on the machine, in turns. The processor time of a run is that of all processes of the server, for a new thread and
@@ -18,13 +19,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from benchmarks import docs
+from benchmarks.http_client import Client, clients
 from tests.server.own import running_own
 from tests.server.serving import ENGINES, Server, running
 
@@ -33,6 +36,9 @@ GRAPHS = {name: f"{Path(__file__).resolve().parent / 'server_graphs.py'}:{name}"
 
 ROUNDS = 3
 READERS = 1_000
+AT_ONCE = 1_000
+BESIDE = 32
+OUTPUT = {"log": ["a", "b", "c"]}
 LIMIT_S = 120.0
 
 
@@ -40,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few runs, to see that it works")
     parser.add_argument("--alone", action="store_true", help="our server only")
+    parser.add_argument("--docs", action="store_true", help="also write the figures into docs/performance.md")
     options = parser.parse_args()
     size = 10 if options.quick else 300
     found: dict[str, list[dict[str, float]]] = {}
@@ -48,6 +55,9 @@ def main() -> int:
             with serve as server:
                 found.setdefault(label, []).append(asyncio.run(measure(server, size, options.quick)))
     print(table(found))
+    if options.docs:
+        rows = rows_of(found)
+        docs.write("server", rows, list(rows))
     return 0
 
 
@@ -74,10 +84,7 @@ async def measure(server: Server, size: int, quick: bool) -> dict[str, float]:
             "new thread, ms": 1e3 * await median(lambda: thread(client), size // 3),
             "run to first byte, ms": 1e3 * await median(lambda: first_byte(client), max(3, size // 15)),
         }
-        began, used = time.perf_counter(), processor_s(server.process.pid)
-        await together(lambda: whole(client), size, 32)
-        found["runs of 3 nodes per s"] = size / (time.perf_counter() - began)
-        found["processor time of a run, ms"] = 1e3 * (processor_s(server.process.pid) - used) / size
+        found |= await runs_together(server, 10 if quick else 2 * AT_ONCE)
         found |= await with_readers(client, server, 20 if quick else READERS)
     return found
 
@@ -91,14 +98,35 @@ async def run(client: httpx.AsyncClient, thread_id: str) -> Any:
     """Run the graph and return its values."""
     body = {"assistant_id": "steps", "input": {"log": []}}
     values = (await client.post(f"/threads/{thread_id}/runs/wait", json=body)).raise_for_status().json()
-    if values != {"log": ["a", "b", "c"]}:
+    if values != OUTPUT:
         raise SystemExit(f"A run came to {values}")
     return values
 
 
-async def whole(client: httpx.AsyncClient) -> None:
-    """Run the graph on a thread of its own."""
-    await run(client, await thread(client))
+async def whole(client: Client) -> float:
+    """Run the graph on a thread of its own, and return the seconds that it took."""
+    began = time.perf_counter()
+    place = f"/threads/{(await client.post('/threads', {}))['thread_id']}/runs/wait"
+    if (values := await client.post(place, {"assistant_id": "steps", "input": {"log": []}})) != OUTPUT:
+        raise SystemExit(f"A run came to {values}")
+    return time.perf_counter() - began
+
+
+async def runs_together(server: Server, number: int) -> dict[str, float]:
+    """Run the graph many times: on a few connections, and then as many at once as there are runs."""
+    async with clients(server.url, min(BESIDE, number)) as few:
+        await together(few, len(few))
+        began, used = time.perf_counter(), processor_s(server.process.pid)
+        await together(few, number)
+        rate, cost = number / (time.perf_counter() - began), (processor_s(server.process.pid) - used) / number
+    at_once = min(AT_ONCE, number)
+    async with clients(server.url, at_once) as many:
+        taken = sorted(await together(many, at_once))
+    return {
+        "runs of 3 nodes per s": rate,
+        "processor time of a run, ms": 1e3 * cost,
+        f"P99 of {at_once:,} runs at once, s": taken[max(0, round(0.99 * at_once) - 1)],
+    }
 
 
 async def first_byte(client: httpx.AsyncClient) -> float:
@@ -170,25 +198,34 @@ async def median(call: Callable[[], Awaitable[Any]], number: int) -> float:
     return statistics.median(taken)
 
 
-async def together(call: Callable[[], Awaitable[None]], number: int, at_once: int) -> None:
-    """Make a call many times, so many at once."""
-    left = iter(range(number))
+async def together(several: Sequence[Client], number: int) -> list[float]:
+    """Run the graph so many times by all clients, and return the seconds of each run."""
+    left, taken = iter(range(number)), list[float]()
 
-    async def work() -> None:
+    async def work(client: Client) -> None:
         for _ in left:
-            await call()
+            taken.append(await whole(client))
 
-    await asyncio.gather(*(work() for _ in range(at_once)))
+    async with asyncio.timeout(LIMIT_S):
+        await asyncio.gather(*map(work, several))
+    return taken
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
     """Return the figures as a Markdown table, medians of the rounds."""
     labels = list(found)
     lines = [f"| | {' | '.join(labels)} |", f"|---|{'--:|' * len(labels)}"]
-    for name in found[labels[0]][0]:
-        figures = [statistics.median(each[name] for each in found[label]) for label in labels]
-        lines.append(f"| {name} | {' | '.join(f'{figure:,.1f}' for figure in figures)} |")
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows_of(found).items()]
     return "\n".join(lines)
+
+
+def rows_of(found: dict[str, list[dict[str, float]]]) -> dict[str, list[str]]:
+    """Return the figures of each server by their names, medians of the rounds."""
+    several = list(found.values())
+    return {
+        name: [f"{statistics.median(each[name] for each in rounds):,.1f}" for rounds in several]
+        for name in several[0][0]
+    }
 
 
 if __name__ == "__main__":
