@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -70,12 +71,16 @@ def application(
     allowed_hosts: Collection[str] = (),
     tells_errors: bool = True,
     edit: bool = False,
+    origins: re.Pattern[str] | None = None,
 ) -> Starlette:
-    """Make the application of a target that was loaded; the arguments are those of `create_app`."""
+    """Make the application of a target that was loaded; the arguments are those of `create_app`.
+
+    `origins` matches origins of other pages that may change something; None: there are none.
+    """
     conversations = conversations_with(loaded, store, tells_errors=tells_errors)
     inspector = Inspector(conversations, edits=edit, tells_errors=tells_errors)
     routes = [*threads.routes, *runs.routes, *inspecting.routes, *pages.routes]
-    app = on(conversations, routes, [Middleware(Protection, hosts=allowed_hosts)], inspector.reopen)
+    app = on(conversations, routes, [Middleware(Protection, hosts=allowed_hosts, origins=origins)], inspector.reopen)
     app.state.inspector = inspector
     return app
 

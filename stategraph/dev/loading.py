@@ -28,7 +28,7 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
 
     Args:
         given: An agent, agents, a graph, settings, a function that returns one of these, or the import path of any of
-            them as `package.module:name`. None: the embedded demo.
+            them as `package.module:name`. A `Target` is returned as it is. None: the embedded demo.
         files: Kinds of files that it takes; None: texts, and what the profile of its model says.
 
     Raises:
@@ -39,6 +39,8 @@ def load(given: Any, files: Sequence[str] | None = None) -> Target:
         from stategraph.dev import demo  # a scripted model, which no other target needs
 
         return demo.target()
+    if isinstance(given, Target):
+        return given
     found, name = given, ""
     if isinstance(given, str):
         hint = "Start the server in the folder of the module, or install it"

@@ -39,6 +39,8 @@ def serve(
     open_browser: bool = False,
     edit: bool = False,
     say: Callable[[str], None] = print,
+    make: Callable[..., Starlette] | None = None,
+    sockets: Sequence[socket.socket] | None = None,
 ) -> None:
     """Serve the chat page until the process is told to stop (Ctrl-C, SIGTERM).
 
@@ -55,6 +57,9 @@ def serve(
         open_browser: Whether the page is opened.
         edit: Whether the inspector may change threads: branch, edit states, run again.
         say: Is told what a person should know, line by line.
+        make: Makes the application of a loaded target, called as `stategraph.dev.application.application` is; None:
+            that, with the page alone.
+        sockets: A socket that listens, in place of `host` and `port`, for a server that is started again.
 
     Raises:
         ConfigurationError: The target cannot be used, the port is in use, or the host is not this machine.
@@ -73,8 +78,8 @@ def serve(
     is_local = listening.is_loopback(host)
     loaded = loading.load(target, files)
     kept = store_of(loaded.settings, store)
-    app = application(loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local, edit=edit)
-    opened = listening.listen(host, range(PORT, PORT + _PORTS) if port is None else (port,))
+    app = (make or application)(loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local, edit=edit)
+    opened = sockets[0] if sockets else listen(host, port)
     address = listening.address_of(host, opened.getsockname()[1])
 
     class Server(uvicorn.Server):
@@ -95,6 +100,19 @@ def serve(
     )
     with opened, suppress(KeyboardInterrupt):  # raised again once everything is closed
         Server(settings).run([opened])
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens.
+
+    Args:
+        host: The address.
+        port: The port; 0: a free one. None: 8123, or the next that is free.
+
+    Raises:
+        ConfigurationError: The port is in use, or the host is not this machine.
+    """
+    return listening.listen(host, range(PORT, PORT + _PORTS) if port is None else (port,))
 
 
 def _tell(app: Starlette, address: str, is_local: bool, say: Callable[[str], None]) -> None:
