@@ -155,6 +155,15 @@ class DeltaJournal:
             self._forced.update(name for task_id, name in self._loaded if task_id not in tasks)
             self._loaded = []
 
+    def merges(self, tasks: Mapping[str, Task]) -> None:
+        """Take in that one checkpoint will follow several supersteps of tasks, whose writes have no order in a saver.
+
+        Args:
+            tasks: The tasks.
+        """
+        if not self._at_exit:
+            self._forced.update(name for task in tasks.values() for name, _ in task.writes if name in self._names)
+
     def applied(self, step: int, tasks: Mapping[str, Task], pending: Pending) -> None:
         """Take in a step that was applied.
 

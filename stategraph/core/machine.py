@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Final, Literal, assert_never
+from typing import ClassVar, Final, Literal, assert_never
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID, START
 from stategraph.core import moves, plan, status
@@ -124,6 +124,8 @@ class Machine:
         "thread",
         "updated",
     )
+
+    _ends: ClassVar[type[Outcomes]] = Outcomes
 
     def __init__(self, program: Program, thread: Thread, settings: Settings, ways: Ways | None = None) -> None:
         """Begin where a thread is.
@@ -225,7 +227,7 @@ class Machine:
         outcomes = self._outcomes
         if outcomes is None:
             parts = self.settings, self._records, self.checkpoints, self._journal, self.outbox
-            outcomes = self._outcomes = Outcomes(*parts)
+            outcomes = self._outcomes = self._ends(*parts)
         return outcomes
 
     def _move(self, move: str, target: Status) -> None:
@@ -533,7 +535,7 @@ class Machine:
         journal, records = self._journal, self._records
         if journal is not None:
             journal.applies(self._tasks)
-        updated = self.state.apply(self._in_order())
+        updated = self.state.apply(plan.in_order(tuple(self._tasks.values())))
         if journal is not None:
             journal.applied(self.step, self._tasks, records.pending)
         return updated
@@ -550,9 +552,6 @@ class Machine:
             self._tasks = {t.id: t for t in self._planner.next_tasks(self.updated)}
         self._move("next", "interrupt_after")
         return True
-
-    def _in_order(self) -> Sequence[Task]:
-        return plan.in_order(tuple(self._tasks.values()))
 
     def _tell_values(self) -> None:
         self._values_changed = True
@@ -577,7 +576,7 @@ class Machine:
         self._widen()
         if self._records.pending and any(task.writes for task in self._tasks.values()):
             self.state.is_read = True
-            updated = self.state.apply(self._in_order())
+            updated = self.state.apply(plan.in_order(tuple(self._tasks.values())))
             if not self._outputs.isdisjoint(updated):
                 self._tell_values()
         if not asks:

@@ -30,13 +30,20 @@ Status = Literal[
     "paused",
 ]
 
+_WITHIN: Final[tuple[Status, ...]] = ("stepping", "interrupt_before", "out_of_steps", "draining")
+"""What a step may turn to that takes in more tasks while it runs; see `core.dataflow`."""
+
 TRANSITIONS: Final[Mapping[Status, Mapping[str, tuple[Status, ...]]]] = {
     "loading": {"start": ("planning",)},
     "planning": {
         "next": ("stepping", "done", "out_of_steps", "draining", "interrupt_before"),
         "pause": ("paused",),
     },
-    "stepping": {"tell": ("stepping",), "next": ("planning", "interrupt_after"), "pause": ("paused",)},
+    "stepping": {
+        "tell": ("stepping",),
+        "next": ("planning", "interrupt_after", *_WITHIN),
+        "pause": ("paused",),
+    },
     "done": {},
     "out_of_steps": {},
     "draining": {},

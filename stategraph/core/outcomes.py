@@ -134,6 +134,9 @@ class Outcomes:
         if channel == ERROR:
             return
         task.took_null_resume = False
-        if channel != INTERRUPT and all(other.writes for other in tasks.values()):
-            return  # The step's checkpoint follows, and takes no answers over.
-        self._records.spend_answer(self._checkpoints.checkpoint["id"])
+        if channel == INTERRUPT or self._no_checkpoint_before(tasks):
+            self._records.spend_answer(self._checkpoints.checkpoint["id"])
+
+    def _no_checkpoint_before(self, tasks: Mapping[str, Task]) -> bool:
+        """Return whether another task may ask before the step's checkpoint, which takes no answers over."""
+        return not all(task.writes for task in tasks.values())

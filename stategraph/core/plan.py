@@ -175,12 +175,12 @@ class Planner:
             return []
         tasks = []
         for index, packet in enumerate(channel.get()):
-            task = self._packet(index, packet)
+            task = self._packet(index, packet, self.step)
             if task is not None:
                 tasks.append(task)
         return tasks
 
-    def _packet(self, index: int, packet: object) -> Task | None:
+    def _packet(self, index: int, packet: object, step: int, key: str = "") -> Task | None:
         if not isinstance(packet, Send):
             self.state.ignored[f"A packet of type {type(packet).__name__} is ignored: expected a Send"] = None
             return None
@@ -193,7 +193,7 @@ class Planner:
         if not node.runs:
             return None
         ns = self._child_ns(self.ns, node.name)
-        task_id = self.ids.make(f"{ns}{self.step}{node.name}{PUSH}{index}")
+        task_id = self.ids.make(f"{ns}{step}{node.name}{PUSH}{index}{key}")
         task = self._task(task_id, node.name, node, (PUSH, index, False), PUSH_TRIGGER, ns)
         task.input = packet.arg
         task.timeout = packet.timeout
@@ -207,6 +207,39 @@ class Planner:
         task.input = self.state.node_input(node, task) if inputs is None else self._input(node, task, inputs)
         if task.input is MISSING or not node.runs:
             return None
+        return task
+
+    def started(self, node: Node, step: int, key: str, state: State) -> Task | None:
+        """Plan the task of a node that edges start while other tasks of the step run; None if it runs nothing.
+
+        Args:
+            node: The node.
+            step: The number of the superstep that the task would be in.
+            key: What tells it from others of that node and number.
+            state: The channels as it sees them.
+        """
+        task = self._started(node, step)
+        ns = self._child_ns(self.ns, node.name)
+        task.id = self.ids.make(f"{ns}{step}{node.id_part}{key}")
+        task.ns = f"{ns}{NS_END}{task.id}"
+        task.writes = []
+        if self.pending:
+            task.load_answers(self.pending, self.resume_map, self.null_resume_for)
+        task.input = state.node_input(node, task)
+        return None if task.input is MISSING or not node.runs else task
+
+    def sent(self, packet: object, index: int, step: int, key: str) -> Task | None:
+        """Plan the task of a packet that is sent while other tasks of the step run; None if it runs nothing.
+
+        Args:
+            packet: The packet.
+            index: Its number among those of its sender.
+            step: The number of the superstep that the task would be in.
+            key: What tells it from the packets of other senders.
+        """
+        task = self._packet(index, packet, step, key)
+        if task is not None:
+            task.step = step
         return task
 
     def _input(self, node: Node, task: Task, inputs: Inputs) -> Any:

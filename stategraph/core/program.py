@@ -29,6 +29,7 @@ from stategraph.core.channels.binop import BinaryOperatorAggregate, ChangedAggre
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
+from stategraph.core.flow import Flow
 from stategraph.core.views import Keys, Layout
 
 Mapper = Callable[[Any], Any]
@@ -110,6 +111,7 @@ class Program:
         deltas: Channels that are stored as the writes they received.
         replayable: Templates of the channels whose value may be missing from a
             checkpoint, because they are, or were, stored as their writes.
+        flow: What is known of the edges, if nodes start without a barrier.
     """
 
     nodes: Mapping[str, Node]
@@ -131,6 +133,7 @@ class Program:
     last_values: frozenset[str]
     deltas: frozenset[str]
     replayable: Mapping[str, AnyChannel]
+    flow: Flow | None = None
 
 
 def build(

@@ -82,6 +82,8 @@ class Task:
     # Whether its questions have other ids than in the run before: its graph stores nothing, replays a checkpoint that
     # the caller named, or starts from an edit. See `null_resume_fits`.
     renamed = False
+    # The state that it sees, if that is not the run's; see `core.dataflow`.
+    state: Any = None
     # The number of its next call to another task.
     calls_made = 0
     error: NodeError | None = None

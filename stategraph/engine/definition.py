@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Self, cast, get_type_hints
 
 from langchain_core.globals import get_debug
@@ -22,6 +23,7 @@ from stategraph.constants import CONF, MISSING, NS_SEP, TASKS
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.topic import Topic
+from stategraph.core.flow import Flow
 from stategraph.core.program import Program
 from stategraph.core.views import Keys
 from stategraph.engine.checkpoints import allowlist
@@ -112,6 +114,8 @@ class GraphDefinition(
     _allowlist: allowlist.Allowlist | None = None
     _versions: Versions | None = None
     _program: Program | None = None
+    # Works out what is known of the edges, for nodes that start without a barrier.
+    _flow: Callable[[], Flow] | None = None
     # The record that runs use, with the mark of the changes it was made after, and the mark of the latest change.
     _spec: tuple[object, GraphSpec] | None = None
     _changes: object = None
@@ -207,6 +211,8 @@ class GraphDefinition(
         program = self._program
         if program is None:
             program = compile_program(self.nodes, self.channels, self.input_channels)
+            if self._flow is not None:
+                program = replace(program, flow=self._flow())
             self.__dict__["_program"] = program
         return program
 

@@ -12,6 +12,7 @@ from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.last_value import LastValue
 from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.graph import schema as schemas
+from stategraph.graph.edges.joins import Joins
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
 if TYPE_CHECKING:  # they import the engine, see `stategraph.graph.assembly`
@@ -28,6 +29,7 @@ class Declaration(Generic[StateT, ContextT, InputT, OutputT]):
     edges: set[tuple[str, str]]
     waiting_edges: set[tuple[tuple[str, ...], str]]
     branches: defaultdict[str, dict[str, BranchSpec]]
+    joins: Joins
     channels: dict[str, AnyChannel]
     managed: dict[str, ManagedValueSpec]
     schemas: dict[type[object], dict[str, AnyChannel | ManagedValueSpec]]
@@ -52,6 +54,7 @@ class Declaration(Generic[StateT, ContextT, InputT, OutputT]):
         self.edges = set()
         self.waiting_edges = set()
         self.branches = defaultdict(dict)
+        self.joins = Joins()
         self.channels = {}
         self.managed = {}
         self.schemas = {}

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
 from typing_extensions import Unpack
 
@@ -19,9 +18,11 @@ from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.graph import schema as schemas
 from stategraph.graph import validate
 from stategraph.graph.declaration import Declaration
-from stategraph.graph.defaults import NodeDefaults
+from stategraph.graph.defaults import NodeDefaults, with_defaults
+from stategraph.graph.edges import flows
 from stategraph.graph.renamed import renamed_argument
 from stategraph.policies import checked_retry_policies
+from stategraph.scheduling import Join, Scheduling
 from stategraph.types import (
     All,
     CachePolicy,
@@ -55,8 +56,6 @@ if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `as
 __all__ = ("StateGraph",)
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_ERROR_HANDLER: Final = "__default_error_handler__"
 
 
 class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT, ContextT, InputT, OutputT]):
@@ -159,6 +158,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
+        join: Join | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -178,6 +178,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
+        join: Join | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -197,6 +198,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
+        join: Join | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -215,6 +217,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
+        join: Join | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self:
         """Add a node.
@@ -239,6 +242,9 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             executor: Where the node runs. `process`: a sync function runs in a worker process, which is killed when an
                 attempt takes longer than its timeout. An object: as it says, see `NodeExecutor` in
                 `stategraph/engine/ports.py` and `docs/processes.md`. None: in this process.
+            join: When edges start the node. `all`: once, when all of the nodes have run that plain edges come from.
+                `any`: by each of them. `all_selected`: once, when no other task that runs can still lead to it; needs,
+                and is the default of, `compile(scheduling="dataflow")`. See `docs/dataflow.md`.
 
         Returns:
             The builder.
@@ -281,6 +287,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 error_handler, spec.error_handler_node, spec.input_schema
             )
         self.nodes[name] = spec
+        self.joins.node(name, join)
         if chosen is not None:
             self._add_schema(chosen)
         return self
@@ -312,28 +319,32 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 "Adding %s to a graph that has already been compiled: graphs compiled before do not get it.", what
             )
 
-    def add_edge(self, start_key: str | list[str], end_key: str) -> Self:
+    def add_edge(self, start_key: str | list[str], end_key: str, *, join: Join | None = None) -> Self:
         """Go from one node to another, or from several to one.
 
         Args:
             start_key: The node to come from, or `START`. A list of nodes waits until all of them have run.
             end_key: The node to go to, or `END`.
+            join: For a list of nodes: whether the node starts once, when `all` of them have run (the default), by
+                each of them (`any`), or once, when those have run that were selected (`all_selected`, which needs
+                `compile(scheduling="dataflow")`).
 
         Returns:
             The builder.
 
         Raises:
-            ValueError: The edge leaves `END` or enters `START`, or a node of a waiting edge is unknown.
+            ValueError: The edge leaves `END` or enters `START`, or a node of a waiting edge is unknown, or the join is
+                none.
             TypeError: A node is not given by its name.
         """
         self._warn_if_compiled("an edge")
         waits = isinstance(start_key, (list, tuple, set, frozenset))
         starts = tuple(start_key) if waits else (cast(str, start_key),)
         validate.edge(starts, end_key, self.nodes if waits else None)
-        if waits:
+        if waits and self.joins.edge(end_key, join) == "all":
             self.waiting_edges.add((starts, end_key))
         else:
-            self.edges.add((starts[0], end_key))
+            self.edges.update((start, end_key) for start in starts)
         return self
 
     def add_conditional_edges(
@@ -460,6 +471,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         version: str | None = None,
         migrations: Sequence[Migration] = (),
         pinned: Mapping[str, AnyStateGraph] | None = None,
+        scheduling: Scheduling = "barrier",
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Make a graph that runs.
 
@@ -486,6 +498,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 one when they are loaded.
             pinned: Graphs of earlier versions by version. A thread that one of them has begun goes on with it until it
                 ends; for good, if no migration leads from it.
+            scheduling: `barrier`: in supersteps, as LangGraph does: what a step starts begins when all of its nodes
+                have run. `dataflow`: a node begins when its own inputs are there, see `docs/dataflow.md`.
 
         Returns:
             The compiled graph.
@@ -493,7 +507,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         Raises:
             ValueError: The graph has no beginning, or something names a node that does not exist.
             TypeError: The checkpointer is none.
-            ConfigurationError: There is no message list that could be stored as deltas.
+            ConfigurationError: There is no message list that could be stored as deltas, or the scheduling is none, or
+                a join does not fit it.
         """
         from stategraph.graph import assembly
 
@@ -501,7 +516,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         checkpointer = ensure_valid_checkpointer(checkpointer)
         before, after = interrupt_before or (), interrupt_after or ()
         self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
-        specs = self._specs_with_defaults()
+        nodes = with_defaults(self.nodes, self._node_defaults, self.state_schema)
+        edges, waiting = self.joins.edges(self, nodes, scheduling)
         compiled = assembly.kind_of(pinned)(
             builder=self,
             schema_to_mapper={},
@@ -521,7 +537,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             cache=cache,
             node_error_handler_map={
                 node: spec.error_handler_node
-                for node, spec in specs.items()
+                for node, spec in nodes.items()
                 if spec.error_handler_node is not None and not spec.is_error_handler
             },
             name=name or "LangGraph",
@@ -531,47 +547,18 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         compiled._allowlist = assembly.allowlist.Allowlist(self._all_schemas(), channels)
         assembly.set_versions(compiled, version, migrations, pinned)
         compiled.attach_node(START, None)
-        for key, spec in specs.items():
+        for key, spec in nodes.items():
             compiled.attach_node(key, spec)
         # Sorted, so that a graph's writes have the same order in every process.
-        for start, end in sorted(self.edges):
+        for start, end in sorted(edges):
             compiled.attach_edge(start, end)
-        for starts, end in sorted(self.waiting_edges):
+        for starts, end in sorted(waiting):
             compiled.attach_edge(starts, end)
         for start, branches in self.branches.items():
             for label, branch in branches.items():
                 compiled.attach_branch(start, label, branch)
+        compiled._flow = flows.finder(self, nodes, (edges, waiting), compiled.channels, scheduling)
         return compiled.validate()  # type: ignore[no-any-return]
-
-    def _specs_with_defaults(self) -> dict[str, StateNodeSpec[Any, ContextT]]:
-        """Return the nodes with the defaults filled in; a node's own policy always wins."""
-        from stategraph.graph import assembly
-
-        defaults = self._node_defaults
-        if defaults == NodeDefaults():
-            return self.nodes
-        specs = dict(self.nodes)
-        handler_name: str | None = None
-        if defaults.error_handler is not None:
-            handler_name = DEFAULT_ERROR_HANDLER
-            if handler_name in specs:
-                raise ValueError(
-                    f"A default error handler is set and needs the name `{handler_name}`, which a node has already"
-                )
-            specs[handler_name] = assembly.handler_spec(defaults.error_handler, handler_name, self.state_schema)
-        for name, spec in specs.items():
-            own = replace(
-                spec,
-                retry_policy=defaults.retry_policy if spec.retry_policy is None else spec.retry_policy,
-                timeout=defaults.timeout if spec.timeout is None else spec.timeout,
-            )
-            if isinstance(spec.runnable, assembly.ExecutedNode):  # its executor keeps the limits
-                own.runnable, own.timeout = spec.runnable.limited(defaults.timeout), None
-            if not spec.is_error_handler:
-                own.cache_policy = defaults.cache_policy if spec.cache_policy is None else spec.cache_policy
-                own.error_handler_node = spec.error_handler_node or handler_name
-            specs[name] = own
-        return specs
 
     def _all_schemas(self) -> Iterator[type[object]]:
         yield from (self.state_schema, self.input_schema, self.output_schema)

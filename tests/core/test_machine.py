@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from stategraph.constants import INTERRUPT, PULL, PUSH, TASKS
 from stategraph.core import checkpoint as checkpoints
+from stategraph.core import plan
 from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
@@ -461,7 +462,7 @@ def test_tasks_are_applied_in_the_order_of_their_spelled_paths(
         name = path[1] if path[0] == PULL else "packet"
         machine._tasks[str(number)] = Task(str(number), name, None, path, (), "", 0, 0)
     spelled = sorted(machine.tasks.values(), key=lambda task: path_key(task.path))
-    assert list(machine._in_order()) == spelled
+    assert list(plan.in_order(tuple(machine._tasks.values()))) == spelled
 
 
 # -- what is cut off, refused or left out --------------------------------

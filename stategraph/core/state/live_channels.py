@@ -40,6 +40,13 @@ class Channels(dict[str, AnyChannel]):
         self[name] = channel
         return channel
 
+    def branch(self) -> Channels:
+        """Return the same live channels, in a dict of its own."""
+        branch = Channels(self._specs, self._values, self._signals)
+        branch.update(self)
+        branch.raised = dict(self.raised)
+        return branch
+
     def may_hold_value(self, name: str) -> bool:
         """Return whether the channel can hold a value, without thawing it to see."""
         return name in self or name in self._values

@@ -66,6 +66,10 @@ class Reader:
         self._last_view: View | None = None
         self._shown: _Shown | None = None
 
+    def forget_views(self) -> None:
+        """Forget what was read, as the channels are others now."""
+        self._views, self._last_view, self._shown = {}, None, None
+
     def read(self, select: str | Iterable[str]) -> Any:
         """Read one channel (None if empty) or several (empty ones left out)."""
         self.is_read = True

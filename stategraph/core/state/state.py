@@ -42,6 +42,7 @@ class State(Reader):
     """The channels of one run with their versions, and who has seen what.
 
     Attributes:
+        goes_on: Whether more is to come whatever a step starts, so that nothing is told that the run is over.
         ignored: What was asked for and cannot be done, in words, each said once.
     """
 
@@ -54,6 +55,7 @@ class State(Reader):
         "_rule",
         "_stored",
         "_versioning",
+        "goes_on",
         "ignored",
     )
 
@@ -99,6 +101,7 @@ class State(Reader):
         if len(values) and (heeding := program.reacts_to_empty.intersection(values).difference(program.signals)):
             self._active.update(name for name in heeding if self.channels[name].is_available())
         self.ignored: dict[str, None] = {}
+        self.goes_on = False
         # The stored form of every written channel, as of the last freeze.
         self._frozen: Values = {}
 
@@ -123,12 +126,15 @@ class State(Reader):
 
     # -- updating --------------------------------------------------------
 
-    def apply(self, tasks: Sequence[Task], inputs: Sequence[Write] = ()) -> set[str]:
+    def apply(
+        self, tasks: Sequence[Task], inputs: Sequence[Write] = (), parts: Sequence[Sequence[Task]] = ()
+    ) -> set[str]:
         """Apply the writes of a step, then writes from outside it.
 
         Args:
             tasks: The step's tasks, in the order of their paths.
             inputs: Writes that no task made (a run's input, a command's update).
+            parts: More tasks of the step, in parts that update channels one after the other.
 
         Returns:
             The channels that changed and have a value; none if the state is only looked at.
@@ -155,9 +161,10 @@ class State(Reader):
         updated: dict[str, None] = {}
         emptied: list[str] = []
         try:
-            if program.reacts_to_consume:
-                self._consume(tasks, emptied)
+            self._consume(tasks, emptied)
             self._write(grouped, tasks[0].fresh if len(tasks) == 1 else None, updated, emptied)
+            for part in parts:
+                self._write_part(part, updated, emptied)
             if versioning.is_fixed:
                 # Nothing counts as updated when a state is only looked at: what lives for one step is over.
                 updated.clear()
@@ -250,6 +257,16 @@ class State(Reader):
                 for view in self._views.values():
                     view.note(name, channels[name].value)  # type: ignore[attr-defined]
 
+    def _write_part(self, tasks: Sequence[Task], updated: dict[str, None], emptied: list[str]) -> None:
+        """Apply the writes of more tasks of a step."""
+        grouped: Grouped = {}
+        for task in tasks:
+            self.versioning.note_run(task.name, task.triggers)
+            for name in group_by_channel(task.writes, self.program.specs, grouped):
+                self._ignore(name, task.name)
+        self._consume(tasks, emptied)
+        self._write(grouped, None, updated, emptied)
+
     def _write_once(
         self,
         writes: Sequence[Write],
@@ -311,6 +328,8 @@ class State(Reader):
     def _consume(self, tasks: Sequence[Task], emptied: list[str]) -> None:
         """Tell channels that a node which they started has run."""
         reacts = self.program.reacts_to_consume
+        if not reacts:
+            return
         for name in {n for t in tasks for n in t.triggers if n in reacts and n not in RESERVED}:
             if self.channels[name].consume():
                 emptied.append(name)
@@ -326,7 +345,7 @@ class State(Reader):
         if self._active:
             for name in [n for n in self._active if n not in updated]:
                 self._note_reaction(name, channels[name].update(()), updated, emptied)
-        if program.reacts_to_finish and program.triggers.keys().isdisjoint(updated):
+        if program.reacts_to_finish and not self.goes_on and program.triggers.keys().isdisjoint(updated):
             for name in program.reacts_to_finish:
                 self._note_reaction(name, channels[name].finish(), updated, emptied)
 

@@ -152,6 +152,22 @@ def ensure_message_ids(channels: Mapping[str, object], writes: Sequence[tuple[st
             cast("MutableSequence[tuple[str, Any]]", writes)[at] = (name, identified)
 
 
+def identify_merged(channels: Mapping[str, object]) -> Callable[[list[tuple[str, Any]]], None]:
+    """Return what gives ids to the messages among writes, in place, for channels whose reducer would make one up.
+
+    Args:
+        channels: The channels of the graph.
+    """
+    names = {name for name, channel in channels.items() if is_of_messages(channel)}
+
+    def identify(writes: list[tuple[str, Any]]) -> None:
+        for at, (name, value) in enumerate(writes):
+            if name in names and (identified := _every_message(value)) is not value:
+                writes[at] = (name, identified)
+
+    return identify
+
+
 def _every_message(value: object) -> object:
     """Turn anything that can be a message into one with an id."""
     replacement = overwritten(value)

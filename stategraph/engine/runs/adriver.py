@@ -17,6 +17,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
@@ -41,6 +42,8 @@ from stategraph.engine.tasks import attempt
 from stategraph.errors import GraphInterrupt
 
 T = TypeVar("T")
+
+_NO_LIMIT = sys.maxsize
 
 
 class Request:
@@ -139,7 +142,7 @@ class AsyncDriver(RunProcedure):
     def _together(self, end: StepEnd) -> Asking[None]:
         """Run the tasks that wait beside each other, until all have ended or one has failed."""
         execution, waiting, open_calls = self._execution, self._waiting, self._calls.open
-        limit = execution.plan.max_concurrency or len(waiting) + 1
+        limit = execution.plan.max_concurrency or _NO_LIMIT
         deadline = self._deadline(self._loop.time)
         # A task may end while the reader of the last chunk takes its time; then it waits in the inbox.
         while (waiting or self._running or self._ended or open_calls) and end.error is None:

@@ -32,6 +32,7 @@ from stategraph.constants import (
     NS_SEP,
     RETURN,
 )
+from stategraph.core.dataflow.machine import FlowMachine
 from stategraph.core.effects import Request, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Told
@@ -51,7 +52,7 @@ from stategraph.engine.runs import halts, lineage, strictness
 from stategraph.engine.runs.loading import Loaded
 from stategraph.engine.runs.outlet import outlet_of
 from stategraph.engine.runs.run_plan import RunPlan
-from stategraph.engine.runs.task_configs import TaskConfigs
+from stategraph.engine.runs.task_configs import FlowConfigs, TaskConfigs
 from stategraph.engine.streams.modes import display_of
 from stategraph.engine.streams.payloads import End
 from stategraph.engine.streams.projection import Projector
@@ -200,7 +201,8 @@ class Execution:
         if self.allowed is not None:
             # A run that continues may take as many steps as its limit, and two, as LangGraph's.
             settings = settings._replace(limit=self.allowed.steps - 2)
-        self.machine = Machine(program, thread, settings, ways)
+        machine = Machine if program.flow is None else FlowMachine
+        self.machine = machine(program, thread, settings, ways)
 
     def _watch(self) -> Watch:
         modes, sink = self.outlet.modes, self._sink
@@ -229,7 +231,7 @@ class Execution:
             with damage.using(loaded.found, plan.spec.program):
                 self.machine.start(begin)
         self._node_finished = plan.config[CONF].get(CONFIG_KEY_NODE_FINISHED)
-        self.configs = TaskConfigs(self, quiet)
+        self.configs = (TaskConfigs if plan.spec.program.flow is None else FlowConfigs)(self, quiet)
         outlet = self.outlet
         if outlet.modes:
             shown = _Shown(plan, self.machine, loaded, self.configs)

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sized
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from stategraph.core import moves
+from stategraph.core.dataflow.machine import FlowMachine
 from stategraph.core.moves import Directive, Outcome
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import pump, saving
@@ -92,6 +93,8 @@ class RunProcedure(ABC):
         self._execution = execution
         plan = execution.plan
         self._saves: Saves | None = None
+        # Whether tasks may begin beside others of a step.
+        self._flows = plan.spec.program.flow is not None
         # The tasks that have ended and of which the machine has not been told yet.
         self._ended: deque[Outcome] = deque()
         # The step's tasks that are still to begin.
@@ -275,6 +278,8 @@ class RunProcedure(ABC):
             if not isinstance(first, Draft):
                 first = yield from self.awaited(first)
         self._waiting = deque(tasks)
+        if self._flows:
+            yield from self._begin_started()
         if first is not None:
             yield from self._take_first(first, end)
         yield from self._together(end)
@@ -295,6 +300,8 @@ class RunProcedure(ABC):
     def _take(self, outcome: Outcome, end: StepEnd) -> Asking[None]:
         """Tell the machine how a task ended, and do what that means for the rest of the step."""
         task, handler = step.settle(self._execution, outcome, end)
+        if self._flows:
+            yield from self._begin_started()
         if isinstance(outcome, Draft):
             if task.cache_key is not None:
                 yield from self.awaited(self.perform(step.to_cache(self._execution, task)))
@@ -303,6 +310,17 @@ class RunProcedure(ABC):
             yield from self.saves_done()
             if not handler.writes:
                 self._waiting.append(handler)
+
+    def _begin_started(self) -> Asking[None]:
+        """Let the tasks wait that have begun beside those that run, unless the run was asked to stop."""
+        execution = self._execution
+        machine = execution.machine
+        assert isinstance(machine, FlowMachine)
+        while machine.started and execution.plan.control.drain_reason is None:
+            tasks = machine.take_started()
+            if execution.plan.cache is not None:
+                yield from self.awaited(self.perform(step.look_in_cache(execution, tasks)))
+            self._waiting.extend(task for task in tasks if not task.writes)
 
     def _deadline(self, now: Callable[[], float]) -> float | None:
         """Return when the step that begins is to have ended; None if it has no limit."""

@@ -221,6 +221,19 @@ class TaskConfigs:
         return scope
 
 
+class FlowConfigs(TaskConfigs):
+    """Configs of tasks that do not all see the same state."""
+
+    __slots__ = ()
+
+    def scope(self, run: AttemptContext, task: Task, number: int, started_at: float) -> TaskScope:
+        """Open an attempt, with the state that its task sees; see `TaskConfigs.scope`."""
+        scope = super().scope(run, task, number, started_at)
+        if task.state is not None:
+            scope.sees(task.state)
+        return scope
+
+
 def _shared(config: RunnableConfig, callbacks: Any) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Return what all configs of tasks start from: a config, its metadata and its tags; nobody changes them.
 

@@ -43,6 +43,7 @@ from stategraph.constants import (
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import delta_journal, deltas, output, status
+from stategraph.core.dataflow import recorded
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
@@ -149,7 +150,12 @@ class _Base:
         """Return the tasks that come after it."""
         if self.saved is None:
             return []
-        return _tasks_after(self.state, self.checkpoint, self.saved.config, self.step + 1, self.tasks)
+        return self.planner().next_tasks(None)
+
+    def planner(self) -> Planner:
+        """Return what plans them; there is a checkpoint."""
+        assert self.saved is not None
+        return _planner(self.state, self.checkpoint, self.saved.config, self.step + 1, self.tasks)
 
     def marked(self, writes: list[Write]) -> list[Write]:
         """Return writes that are recorded on it with the graph's version, if it is of an earlier one."""
@@ -165,16 +171,16 @@ class _Base:
         return metadata
 
 
-def _tasks_after(
+def _planner(
     state: State,
     checkpoint: checkpoints.Checkpoint,
     config: RunnableConfig,
     step: int,
     before: Mapping[str, tuple[str, str]] | None = None,
-) -> list[Task]:
+) -> Planner:
     ids = IdMaker(checkpoint["id"], checkpoint["v"])
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    return Planner(state, ids, ns, None, {}, None, step, step + 2, before=before).next_tasks(None)
+    return Planner(state, ids, ns, None, {}, None, step, step + 2, before=before)
 
 
 def _load(engine: CompiledGraph, saver: Saver, config: RunnableConfig) -> Procedure[_Base]:
@@ -286,6 +292,9 @@ def _clear(base: _Base) -> Procedure[RunnableConfig]:
     updated: set[str] = set()
     if null_writes:
         updated |= base.state.apply((), null_writes)
+    if base.engine.program.flow is not None and base.saved is not None:
+        updated |= set(recorded.apply(base.state, recorded.opened(base.state, base.planner(), tasks, pending)))
+        tasks = []
     for task in tasks:
         task.writes.extend(status.of(pending.get(task.id, ())).output)
     if base.saved is not None:
@@ -376,7 +385,7 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
         return config
     # The updates take the ids of the fork's own next tasks.
     free: dict[str, deque[str]] = defaultdict(deque)
-    for task in _tasks_after(base.state, copied, config, base.step + 2):
+    for task in _planner(base.state, copied, config, base.step + 2).next_tasks(None):
         free[task.name].append(task.id)
     grouped: dict[str, list[StateUpdate]] = {}
     for item in updates:

@@ -32,6 +32,8 @@ from stategraph.constants import (
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import output, status
+from stategraph.core.dataflow import recorded
+from stategraph.core.dataflow.window import Window
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task
@@ -145,12 +147,21 @@ def _described(
     # Reading a step marks in the checkpoint what its tasks have seen.
     untouched = checkpoints.detached(saved.checkpoint) if live and saved.pending_writes else None
     state, tasks = read_step(engine, brought, history)
+    window: Window | None = None
+    if engine.program.flow is not None:
+        window = recorded.opened(state, _planner(state, brought), tasks, status.group(saved.pending_writes))
+        tasks = recorded.tasks_of(window)
     states = yield from _states_below(engine, tasks, saved, saver, recurse)
     pending = status.group(saved.pending_writes)
     commanded = _apply_command(state, pending)
-    if live:
-        _apply_finished(state, tasks, pending)
-    upcoming = _names_of_open(tasks)
+    if window is not None:
+        if live:
+            recorded.show_now(state, window)
+        upcoming = _names_of_open(tasks) if live else recorded.first_names(window)
+    else:
+        if live:
+            _apply_finished(state, tasks, pending)
+        upcoming = _names_of_open(tasks)
     if untouched is not None and (commanded or (tasks and not upcoming)):
         planned = _upcoming(State(engine.program, untouched, saver.get_next_version, history), brought)
         upcoming = upcoming if planned is None else planned
@@ -232,8 +243,12 @@ def _upcoming(state: State, brought: versions.BroughtUp) -> tuple[str, ...] | No
         brought: The checkpoint, with the writes recorded behind it.
     """
     planner = _planner(state, brought)
+    pending = status.group(brought.saved.pending_writes)
     try:
-        tasks = _open_tasks(state, planner, status.group(brought.saved.pending_writes))
+        if state.program.flow is not None:
+            _apply_command(state, pending)
+            return recorded.upcoming(state, planner, planner.next_tasks(None), pending)
+        tasks = _open_tasks(state, planner, pending)
     except Exception:
         return None
     if tasks and all(task.writes for task in tasks):

@@ -51,6 +51,10 @@ class TaskScope(Draft):
         self.config: RunnableConfig = {}
         self.progress: Callable[[], None] | None = None
 
+    def sees(self, state: State) -> None:
+        """Let the attempt see a state of its task's own."""
+        self._state = state
+
     def read(self, select: str | Sequence[str], fresh: bool = False) -> Any:
         """Read the state.
 

@@ -1,0 +1,78 @@
+"""A window as its records tell it, for those who look at a thread without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from stategraph.core import status
+from stategraph.core.dataflow import firing
+from stategraph.core.dataflow.fork import show
+from stategraph.core.dataflow.window import Window, recorded_output
+from stategraph.core.plan import Planner
+from stategraph.core.state import State
+from stategraph.core.task import Task
+
+
+def opened(state: State, planner: Planner, tasks: Sequence[Task], pending: status.Pending) -> Window:
+    """Open a window and begin, and end, what is recorded of it.
+
+    Args:
+        state: The channels before it.
+        planner: Makes its tasks.
+        tasks: Those that come next, as supersteps have it.
+        pending: What is recorded.
+    """
+    flow = state.program.flow
+    assert flow is not None
+    window = Window(flow, planner, state, tasks, planner.step)
+    while begun := window.advance():
+        for task in begun:
+            task.writes.extend(status.of(recorded_output(pending, task.id)).output)
+            if task.writes:
+                window.end(task)
+        if window.is_over:
+            break
+    return window
+
+
+def tasks_of(window: Window) -> list[Task]:
+    """Return the tasks of a window in the order in which they began."""
+    return [each.task for each in window.firings.values()]
+
+
+def first_names(window: Window) -> tuple[str, ...]:
+    """Return the names of the tasks that begin at once."""
+    return tuple(each.task.name for each in window.firings.values() if not each.past)
+
+
+def apply(state: State, window: Window) -> Collection[str]:
+    """Apply what has ended to the state before the window; returns the channels that the last wave changed."""
+    updated: Collection[str] = ()
+    waves = window.waves()
+    for wave in waves:
+        state.goes_on = wave is not waves[-1] or window.goes_on
+        updated = firing.apply(state, wave)
+    return {*updated, *window.open_triggers(state)}
+
+
+def show_now(state: State, window: Window) -> None:
+    """Let the state before a window show what has ended in it."""
+    show(state, window.state_now())
+
+
+def upcoming(state: State, planner: Planner, tasks: Sequence[Task], pending: status.Pending) -> tuple[str, ...]:
+    """Return the names of the nodes that a run which goes on would run first.
+
+    Args:
+        state: The channels before the window; changed.
+        planner: Makes tasks.
+        tasks: Those that come next, as supersteps have it.
+        pending: What is recorded.
+    """
+    window = opened(state, planner, tasks, pending)
+    if window.is_over and tasks:
+        waves = window.waves()
+        updated = apply(state, window)
+        planner.step += waves[-1][0][0].wave
+        window = opened(state, planner, planner.next_tasks(updated, fresh=True), {})
+    return tuple(each.task.name for each in window.firings.values() if not each.ended)
