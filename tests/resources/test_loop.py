@@ -148,6 +148,21 @@ async def test_a_bad_apply_loses_nothing_that_runs_also_over_a_restart(tmp_path:
     assert condition(await again.get("part/a"), "Degraded").status == "False"
 
 
+async def test_last_good_versions_that_need_each_other_come_back_after_a_restart(tmp_path: Path, started: Made) -> None:
+    url = f"sqlite:///{tmp_path}/resources.db"
+    runtime = await started(url)
+    await runtime.apply([part("a", needs=["b"], value=1), part("b", needs=["c"], value=2), part("c", value=3)])
+    await runtime.settled(60)
+    await runtime.apply([part("a", valu=1), part("b", valu=1), part("c", valu=1)])
+    await runtime.settled(60)
+    assert runtime.compiled("part/a") == [1, 2, 3]
+    await runtime.stop()
+    again = await started(url)
+    await again.settled(60)
+    assert again.compiled("part/a") == [1, 2, 3]
+    assert condition(await again.get("part/a"), "Degraded").status == "True"
+
+
 async def _check_degraded(runtime: Runtime) -> None:
     found = await runtime.get("part/a")
     assert runtime.compiled("part/a") == [1]
@@ -199,6 +214,34 @@ async def test_what_failed_is_tried_again_by_itself(started: Made) -> None:
     runtime = await started(parts=Unlucky())
     await runtime.apply([part("a")])
     assert (await runtime.wait("part/a", timeout=60)).is_ready
+
+
+async def test_a_change_of_what_was_looked_at_while_it_is_reconciled_is_not_missed(started: Made) -> None:
+    class Slow(Parts):
+        def __init__(self) -> None:
+            super().__init__()
+            self.looked, self.go_on = asyncio.Event(), asyncio.Event()
+
+        async def compile(self, resource: Resource, spec: PartSpec, ctx: Ctx) -> ReconcileResult:
+            result = await super().compile(resource, spec, ctx)
+            if resource.name == "user" and not self.looked.is_set():
+                self.looked.set()
+                await self.go_on.wait()
+            return result
+
+    slow = Slow()
+    runtime = await started(parts=slow)
+    await runtime.apply([part("a", value=1)])
+    await runtime.settled(60)
+    await runtime.apply([part("user", needs=["a"])])
+    await slow.looked.wait()
+    await runtime.apply([part("a", value=2)])
+    with anyio.fail_after(60):
+        while (known := runtime._shared.cache.get(runtime.key("part/a"))) is None or known.status.get("sum") != 2:
+            await anyio.lowlevel.checkpoint()
+    slow.go_on.set()
+    await runtime.settled(60)
+    assert runtime.compiled("part/user") == [0, 2]
 
 
 async def test_sixteen_keys_are_reconciled_at_once_and_each_by_one_worker(started: Made) -> None:

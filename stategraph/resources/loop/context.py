@@ -126,6 +126,13 @@ class Context:
         known = self._shared.compiled.get(self._resource.key)
         return None if known is None else known.value
 
+    def _look(self, target: ResourceKey | str, *, compiled: bool = False) -> None:
+        """Note that the resource depends on something, before it is looked at."""
+        self.looked.add(target)
+        if compiled and isinstance(target, ResourceKey):
+            self.compiled_from.add(target)
+        self._shared.dependencies.add(self._resource.key, target, compiled=compiled)
+
     def spec(self, resource: Resource) -> Mapping[str, Any]:
         """Return a resource's spec with `${VAR}` expanded; see `Ctx`."""
         return schema.expanded(resource, self.environment)
@@ -139,7 +146,7 @@ class Context:
 
     async def get(self, key: ResourceKey) -> Resource | None:
         """Return a resource; see `Ctx`."""
-        self.looked.add(key)
+        self._look(key)
         return self._shared.cache.get(key)
 
     async def list(
@@ -148,7 +155,7 @@ class Context:
         """Return resources of a kind; see `Ctx`."""
         known = self.kinds.get(kind)
         word = kind.lower() if known is None else known.key
-        self.looked.add(word)
+        self._look(word)
         return list(self._shared.cache.chosen(word, namespace, labels))
 
     async def resolve(self, ref: Any, kind: str, *, path: Path = ()) -> Resource:
@@ -176,8 +183,7 @@ class Context:
     async def compiled(self, key: ResourceKey, *, path: Path = ()) -> Any:
         """Return what a resource became; see `Ctx`."""
         own = self._resource.key
-        self.looked.add(key)
-        self.compiled_from.add(key)
+        self._look(key, compiled=True)
         circle = self._shared.dependencies.circle(own, key)
         if circle:
             way = " -> ".join(str(each) for each in circle)
@@ -215,7 +221,8 @@ class Context:
         reference = OwnerReference(owner.kind, owner.name, owner.metadata.uid)
         wanted = [each.with_metadata(namespace=owner.namespace, owner_references=(reference,)) for each in children]
         keys = [each.key for each in wanted]
-        self.looked.update(keys)
+        for key in keys:
+            self._look(key)
         if not self.leads:
             return [self._shared.cache.get(key) or each for key, each in zip(keys, wanted, strict=True)]
         stored = await store.get_many(keys)

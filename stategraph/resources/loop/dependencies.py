@@ -36,10 +36,26 @@ class Dependencies:
             self._compiled_into[target].add(key)
         self._looked[key], self._compiled_from[key] = new, used
 
+    def add(self, key: ResourceKey, target: ResourceKey | str, *, compiled: bool = False) -> None:
+        """Note one more thing that a resource depends on, at the moment when it looks: a change right after counts.
+
+        Args:
+            key: The resource.
+            target: A resource, or a kind.
+            compiled: Whether it is the compiled form that is used.
+        """
+        if target != key:
+            self._looked[key] = self._looked.get(key, frozenset()) | {target}
+            self._dependents[target].add(key)
+        if compiled and isinstance(target, ResourceKey):
+            self._compiled_from[key] = self._compiled_from.get(key, frozenset()) | {target}
+            self._compiled_into[target].add(key)
+
     def forget(self, key: ResourceKey) -> None:
         """Forget what a resource depends on; those that depend on it still do."""
         self.note(key, (), ())
-        del self._looked[key], self._compiled_from[key]
+        self._looked.pop(key, None)
+        self._compiled_from.pop(key, None)
 
     def of_change(self, key: ResourceKey) -> set[ResourceKey]:
         """Return the resources that looked at one, or at all of its kind."""

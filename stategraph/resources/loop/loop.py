@@ -293,6 +293,7 @@ class Loop:
         except Exception as error:
             self._note(key, context)
             await self._failed(resource, controller, error, context)
+            self._note(key, context)  # with what the last good spec depends on, if that was compiled
         else:
             self._note(key, context)
             await self._succeeded(resource, result, context)
@@ -335,7 +336,7 @@ class Loop:
             told = hidden(f"{type(error).__name__}: {error}", context.values)
             logger.warning("The controller of %s failed: %s", key, told)
             logger.debug("Where it failed", exc_info=not context.values)  # a traceback may show what is secret
-        await self._restore(resource, controller)
+        await self._restore(resource, controller, context)
         await self._tell(resource, conditions.failed(error, resource), None, self._serving(key, generation), context)
         if isinstance(error, InvalidResource | UnresolvedReference):
             self._queue.succeed(key)  # nothing but a change helps
@@ -347,21 +348,31 @@ class Loop:
         known = self._shared.compiled.get(key)
         return None if known is None or known.generation == generation else known.generation
 
-    async def _restore(self, resource: Resource, controller: Controller | None) -> None:
-        """Compile the last good spec, where this process has nothing and the present spec is not good."""
+    async def _restore(self, resource: Resource, controller: Controller | None, context: Context) -> None:
+        """Compile the last good spec, where this process has nothing and the present spec is not good.
+
+        What it needs may not be compiled yet: then it is tried again when that is.
+        """
         key, generation = resource.key, resource.metadata.generation
         if controller is None or key in self._shared.compiled or (key, generation) in self._tried_last_good:
             return
-        self._tried_last_good.add((key, generation))
         good = await self._shared.store.last_good(key)
         if good is None or good.metadata.generation == generation:
+            self._tried_last_good.add((key, generation))
             return
+        trying = Context(self._shared, good, leads=False)
         try:
-            result = await self._attempt(controller, good, Context(self._shared, good, leads=False))
+            result = await self._attempt(controller, good, trying)
+        except (NotReady, UnresolvedReference) as error:
+            logger.info("The last good spec of %s cannot be compiled yet: %s", key, error)
         except Exception as error:
-            logger.warning("The last good spec of %s cannot be compiled either: %s", key, error)
+            self._tried_last_good.add((key, generation))
+            told = hidden(f"{type(error).__name__}: {error}", trying.values)
+            logger.warning("The last good spec of %s cannot be compiled either: %s", key, told)
         else:
             await self._keep(key, result.compiled, good.metadata.generation)
+        context.looked |= trying.looked
+        context.compiled_from |= trying.compiled_from
 
     async def _keep(self, key: ResourceKey, value: Any, generation: int) -> None:
         """Keep what a resource became; those that are compiled from it look again if it is another."""
