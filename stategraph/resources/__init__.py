@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from stategraph.resources.blocking import BlockingRuntime as BlockingRuntime
     from stategraph.resources.bus import Event as Event
     from stategraph.resources.bus import EventBus as EventBus
+    from stategraph.resources.compile.models import ModelRequest as ModelRequest
+    from stategraph.resources.compile.workflows.decompile import NotExpressible as NotExpressible
+    from stategraph.resources.compile.workflows.decompile import from_graph as from_graph
     from stategraph.resources.controller import Controller as Controller
     from stategraph.resources.controller import Ctx as Ctx
     from stategraph.resources.controller import Reconciler as Reconciler
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "blocking": ("BlockingRuntime",),
+    "compile.models": ("ModelRequest",),
+    "compile.workflows.decompile": ("NotExpressible", "from_graph"),
     "bus": ("Event", "EventBus"),
     "controller": ("Controller", "Ctx", "ReconcileResult", "Reconciler"),
     "errors": (

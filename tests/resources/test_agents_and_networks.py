@@ -25,7 +25,7 @@ def agent(**fields):
 
 async def test_an_agent_answers_and_remembers_its_thread():
     world = World(agent(), {"agent/default/a": ["one", "two"]})
-    program = (await world.made("agent/a")).program
+    program = await world.made("agent/a")
     first = await program.generate("hi")
     second = await program.generate("again", thread_id=first.thread_id)
     assert (first.text, second.text) == ("one", "two")
@@ -37,7 +37,7 @@ def test_an_agent_answers_where_nothing_can_be_awaited():
     import asyncio
 
     world = World(agent(), {"agent/default/a": ["one"]})
-    program = asyncio.run(world.made("agent/a")).program
+    program = asyncio.run(world.made("agent/a"))
     assert program.generate_sync("hi").text == "one"
 
 
@@ -69,7 +69,7 @@ spec:
     world = World(
         text, {"agent/default/a": [reply("", *calls), "done"], "agent/default/helper": ["helped"]}, ["tests."]
     )
-    answer = await (await world.made("agent/a")).program.generate("go")
+    answer = await (await world.made("agent/a")).generate("go")
     results = {each.name: each.text for each in answer.messages if each.type == "tool"}
     assert results == {"find": "found x", "helper": "helped", "shout": '{"loud": "hey!"}'}
     assert answer.text == "done"
@@ -94,7 +94,7 @@ async def test_a_tool_that_the_program_registered_is_found_by_its_id():
     with pytest.raises(UnresolvedReference, match=r"nor is a tool registered .* \(registered: none\)"):
         await world.made("agent/a")
     world.services["tools"] = {"cooking/recipe-finder": recipe_finder}
-    answer = await (await world.made("agent/a")).program.generate("go")
+    answer = await (await world.made("agent/a")).generate("go")
     assert [each.text for each in answer.messages if each.type == "tool"] == ["soup of rice"]
 
 
@@ -110,33 +110,33 @@ spec: {instructions: Know., model: 'openai:gpt', handoffs: [a]}
 """
     )
     world = World(text, {"agent/default/a": [reply("", call("lc_transfer_to_b", {}))], "agent/default/b": ["I know"]})
-    assert (await (await world.made("agent/a")).program.generate("go")).text == "I know"
+    assert (await (await world.made("agent/a")).generate("go")).text == "I know"
 
 
 async def test_typed_output_is_the_structured_answer():
     schema = "{schema: {type: object, properties: {n: {type: integer}}, required: [n]}, mode: prompt}"
     world = World(agent(output=schema), {"agent/default/a": ['{"n": "x"}', '{"n": 3}']})
-    assert (await (await world.made("agent/a")).program.generate("go")).structured == {"n": 3}
+    assert (await (await world.made("agent/a")).generate("go")).structured == {"n": 3}
 
 
 async def test_vector_memory_brings_back_what_is_alike_from_other_threads():
     world = World(agent(memory="{enabled: true, type: vector, topK: 1}"), {"agent/default/a": ["Rome.", "Noted.", "?"]})
-    program = (await world.made("agent/a")).program
+    program = await world.made("agent/a")
     await program.generate("What is the capital of Italy?", config={"configurable": {"user_id": "ann"}})
     await program.generate("I like green tea.", config={"configurable": {"user_id": "ann"}})
     await program.generate("Tell me about Italy's capital", config={"configurable": {"user_id": "ann"}})
     last = world.models["agent/default/a"].requests[-1].messages[-1]
     assert "Asked: What is the capital of Italy?\nAnswered: Rome." in last.text
     assert "green tea" not in last.text
-    assert set(world.services["memory"].kept) == {"default/a/ann"}
+    assert set(world.services["states"].kept) == {"memory/default/a/ann"}
 
 
 async def test_vector_memory_forgets_the_oldest():
     world = World(agent(memory="{type: vector, maxItems: 2}"), {"agent/default/a": ["1", "2", "3"]})
-    program = (await world.made("agent/a")).program
+    program = await world.made("agent/a")
     for text in ("alpha", "beta", "gamma"):
         await program.generate(text)
-    kept = world.services["memory"].kept["default/a"]
+    kept = world.services["states"].kept["memory/default/a"]
     assert sorted(each["text"].split("\n")[0] for each in kept.values()) == ["Asked: beta", "Asked: gamma"]
 
 
@@ -163,7 +163,7 @@ spec:
 
     calls = [reply("", call("wipe", {"what": "all"})), reply("", call("wipe", {"what": "table"})), "ok"]
     world = World(text, {"agent/default/a": calls}, tools={"wipe": wipe})
-    answer = await (await world.made("agent/a")).program.generate("go")
+    answer = await (await world.made("agent/a")).generate("go")
     results = [each.text for each in answer.messages if each.type == "tool"]
     assert "Never all." in results[0]
     assert results[1] == "wiped"
@@ -245,18 +245,18 @@ async def test_a_router_with_a_model_chooses_until_it_answers():
         "agent/default/summer": ["42"],
     }
     world = network("{model: 'openai:gpt'}", replies)
-    answer = await (await world.made("network/net")).program.generate("What?")
+    answer = await (await world.made("network/net")).generate("What?")
     assert (answer.text, answer.agents) == ("All done.", ("search", "sum"))
     searched = world.models["agent/default/searcher"].requests[0].messages
     assert [each.text for each in searched][1:] == ["What?", "find it"]
     assert "[search] sources" in [each.text for each in world.models["agent/default/summer"].requests[0].messages]
-    assert world.services["network_state"].kept["default/net"]["search"]["text"] == "sources"
+    assert world.services["states"].kept["network/default/net"]["search"]["text"] == "sources"
 
 
 async def test_a_router_ends_a_turn_after_its_steps():
     replies = {"network/default/net": ["search"] * 9, "agent/default/searcher": ["s"] * 9}
     world = network("{model: 'openai:gpt', maxSteps: 3}", replies)
-    answer = await (await world.made("network/net")).program.generate("What?")
+    answer = await (await world.made("network/net")).generate("What?")
     assert (answer.text, answer.agents) == ("s", ("search",) * 3)
 
 
@@ -270,7 +270,7 @@ async def test_a_router_ends_a_turn_after_its_steps():
     ],
 )
 async def test_strategies_choose_without_a_model(strategy, turns):
-    program = (await network(f"{{strategy: {strategy}}}", {}).made("network/net")).program
+    program = await network(f"{{strategy: {strategy}}}", {}).made("network/net")
     first = await program.generate("search the web")
     second = await program.generate("search it again", thread_id=first.thread_id)
     assert [first.agents, second.agents] == turns
@@ -280,7 +280,7 @@ async def test_a_router_that_calls_something_else_is_told_of():
     replies = {"network/default/net": [reply("", call("route", {"agent": "nobody"}))]}
     world = network("{model: 'openai:gpt'}", replies)
     with pytest.raises(ValueError, match="expected route with one of search, sum"):
-        await (await world.made("network/net")).program.generate("What?")
+        await (await world.made("network/net")).generate("What?")
 
 
 async def test_an_agent_that_is_its_own_tool_waits_for_itself():

@@ -23,20 +23,33 @@ from stategraph.resources.model import Metadata, Resource, ResourceKey
 from stategraph.testing import ScriptedChatModel
 
 
-class Items:
-    """A store of JSON by scopes and keys, in memory."""
+class Scope:
+    """Values by their keys, in memory."""
 
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Any]] = {}
+    def __init__(self, kept):
+        self.kept = kept
 
-    async def all(self, scope: str) -> Mapping[str, Any]:
-        return dict(self.kept.get(scope, {}))
+    async def all(self):
+        return dict(self.kept)
 
-    async def set(self, scope: str, key: str, value: Any, *, ttl: float | None = None) -> None:
-        self.kept.setdefault(scope, {})[key] = value
+    async def set(self, key, value):
+        self.kept[key] = value
 
-    async def delete(self, scope: str, key: str) -> None:
-        self.kept.get(scope, {}).pop(key, None)
+    async def delete(self, key):
+        self.kept.pop(key, None)
+
+
+class States:
+    """The state of all scopes, in memory."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def scope(self, name):
+        return Scope(self.kept.setdefault(name, {}))
+
+    def network(self, network, *, persistence, ttl):
+        return self.scope(str(network))
 
 
 class World:
@@ -59,8 +72,7 @@ class World:
         self._replies = dict(replies or {})
         self.services: dict[str, Any] = {
             "saver": in_memory_saver(),
-            "memory": Items(),
-            "network_state": Items(),
+            "states": States(),
             "model_factory": self._model,
             **services,
         }

@@ -122,8 +122,7 @@ def condition(written: str, variables: frozenset[str], place: str) -> Template:
     Raises:
         ExpressionError: It is no expression. Its evaluation raises it too, for a value that is no truth value.
     """
-    whole = _MARKED.fullmatch(written.strip())
-    source = (whole.group(1) if whole else written).strip()
+    source = whole(written) or written.strip()
     inner = _expression(source, variables, place)
 
     def holds(scope: Scope) -> bool:
@@ -135,10 +134,17 @@ def condition(written: str, variables: frozenset[str], place: str) -> Template:
     return Template(place, holds, inner.reads, is_constant=False)
 
 
+def whole(written: str) -> str | None:
+    """Return the expression of a text that is one expression and nothing else; None for other texts."""
+    found = _MARKED.fullmatch(written.strip())
+    return None if found is None or "${{" in found.group(1) else found.group(1).strip()
+
+
 def sources(written: Data) -> Iterator[str]:
     """Yield the expressions in a value of a manifest, without `${{ }}`."""
     if isinstance(written, str):
-        yield from (found.group(1).strip() for found in _MARKED.finditer(written))
+        alone = whole(written)
+        yield from (found.group(1).strip() for found in _MARKED.finditer(written)) if alone is None else (alone,)
     elif isinstance(written, Mapping):
         for each in written.values():
             yield from sources(each)
@@ -165,9 +171,9 @@ def _joined(place: str, written: Data, parts: Sequence[Template], evaluate: Call
 
 
 def _of_text(written: str, variables: frozenset[str], place: str) -> Template:
-    whole = _MARKED.fullmatch(written.strip())
-    if whole is not None:
-        return _expression(whole.group(1).strip(), variables, place)
+    alone = whole(written)
+    if alone is not None:
+        return _expression(alone, variables, place)
     pieces: list[str | Template] = []
     end = 0
     for found in _MARKED.finditer(written):

@@ -33,17 +33,24 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]
 """Returns the vectors of texts."""
 
 
-class MemoryStore(Protocol):
-    """Store of memories: JSON by scopes and keys."""
+class Scope(Protocol):
+    """Store of the memories of one agent and user: JSON by keys."""
 
-    async def all(self, scope: str, /) -> Fields:
-        """Return everything in a scope."""
+    async def all(self) -> Fields:
+        """Return everything."""
 
-    async def set(self, scope: str, key: str, value: Data, /) -> None:
+    async def set(self, key: str, value: Data, /) -> object:
         """Keep a value."""
 
-    async def delete(self, scope: str, key: str, /) -> None:
+    async def delete(self, key: str, /) -> object:
         """Forget a value."""
+
+
+class MemoryStore(Protocol):
+    """Store of memories, by scopes."""
+
+    def scope(self, name: str, /) -> Scope:
+        """Return the store of a scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +69,14 @@ class VectorMemory:
     spec: MemorySpec
     embed: Embed | None = None
 
-    def place(self, config: RunnableConfig) -> str:
-        """Return the scope of memories for a run."""
+    def place(self, config: RunnableConfig) -> Scope:
+        """Return the memories for a run."""
         user = (config.get(CONF) or {}).get("user_id")
-        return f"{self.scope}/{user}" if self.spec.per_user and user else self.scope
+        return self.store.scope(f"{self.scope}/{user}" if self.spec.per_user and user else self.scope)
 
-    async def recall(self, place: str, text: str) -> list[str]:
+    async def recall(self, place: Scope, text: str) -> list[str]:
         """Return the memories that are alike to a text, the nearest first."""
-        known = await self.store.all(place)
+        known = await place.all()
         if not known or not text.strip():
             return []
         wanted = await self._vector(text)
@@ -77,16 +84,16 @@ class VectorMemory:
         near = sorted((each for each in scored if each[0] >= self.spec.min_score), key=lambda each: (-each[0], each[1]))
         return [remembered for _, _, remembered in near[: self.spec.top_k]]
 
-    async def keep(self, place: str, text: str, at: datetime) -> None:
+    async def keep(self, place: Scope, text: str, at: datetime) -> None:
         """Remember a text; the oldest memory goes where there are too many."""
-        known = await self.store.all(place)
+        known = await place.all()
         for key in sorted(known)[: max(0, len(known) + 1 - self.spec.max_items)]:
-            await self.store.delete(place, key)
+            await place.delete(key)
         stamp = at.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")
         value: Object = {"text": text[:_LONGEST]}
         if self.embed is not None:
             value["vector"] = list((await self.embed([text]))[0])
-        await self.store.set(place, f"{stamp}-{uuid.uuid4().hex[:8]}", value)
+        await place.set(f"{stamp}-{uuid.uuid4().hex[:8]}", value)
 
     async def _vector(self, text: str) -> Data:
         return similarity.vector(text) if self.embed is None else list((await self.embed([text]))[0])

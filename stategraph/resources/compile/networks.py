@@ -7,7 +7,8 @@
 - A router with a strategy is a rule: see `kinds.network`.
 - Agents see the conversation with the answers of the others as messages of their names.
 - After `maxSteps` agents the last answer is that of the network.
-- With `state.persistence` the last answer of each agent is kept, for `ttl`, and told to the router in later turns.
+- The last answer of each agent is kept for `state.ttl`, in the database with `state.persistence`, and told to the
+  router in later turns. Where nothing can be awaited, in sync runs, it is neither kept nor told.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ Known: TypeAlias = Fields
 
 
 class NetworkState(Protocol):
-    """Store of what the agents of a network share, by the name of the network."""
+    """Store of what the agents of one network share."""
 
-    async def all(self, network: str, /) -> Known:
+    async def all(self) -> Known:
         """Return everything that is known."""
 
-    async def set(self, network: str, key: str, value: Data, /, *, ttl: float | None = None) -> None:
-        """Keep a value, for `ttl` seconds; None: until it is deleted."""
+    async def set(self, key: str, value: Data, /) -> object:
+        """Keep a value."""
 
 
 class State(TypedDict):
@@ -93,7 +94,6 @@ class NetworkPlan:
 
     Attributes:
         name: Its name.
-        key: Its name with its namespace, under which its state is kept.
         spec: What was declared.
         members: Its agents.
         model: The router's model; None: a strategy.
@@ -102,7 +102,6 @@ class NetworkPlan:
     """
 
     name: str
-    key: str
     spec: NetworkSpec
     members: tuple[Member, ...]
     model: BaseChatModel | None = None
@@ -156,7 +155,7 @@ class _Router:
             return self._by_rule(state, asked)
         kept, known = self._plan.state, None
         if kept is not None and not asked:
-            known = yield InLoop(lambda: kept.all(self._plan.key))
+            known = yield InLoop(lambda: kept.all())
         return self._chosen(state, asked, (yield Invoke(self._model, self._sent(state, known or {}))))
 
     def _begun(self, state: State) -> list[str]:
@@ -230,8 +229,7 @@ class _MemberNode:
         result = callee.result((yield Invoke(callee.target, callee.prepared({"messages": self._given(state)}))))
         if kept is not None:
             value = {"text": result["text"], "at": datetime.now(UTC).isoformat(timespec="seconds")}
-            ttl = self._plan.spec.state.ttl
-            yield InLoop(lambda: kept.set(self._plan.key, name, value, ttl=ttl))
+            yield InLoop(lambda: kept.set(name, value))
         return {"messages": [AIMessage(result["text"], name=name)], "task": None}
 
     def _given(self, state: State) -> list[AnyMessage]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -17,10 +18,11 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from stategraph.agent.state import is_synthetic, turn_of
 from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
-from stategraph.resources.compile import agents
-from stategraph.resources.compile.calls import messages_of
-from stategraph.resources.compile.data import Data, Fields, Object
-from stategraph.resources.compile.networks import NetworkPlan
+from stategraph.governance.context import Budget
+from stategraph.resources.compile import agents, calls, governed
+from stategraph.resources.compile.calls import Callee, GraphCall, Services, messages_of
+from stategraph.resources.compile.data import Data, Fields, Graph, Object
+from stategraph.resources.compile.networks import NetworkCall, NetworkPlan
 from stategraph.resources.compile.workflows.plan import WorkflowPlan
 from stategraph.resources.compile.workflows.state import INPUT, LAST
 from stategraph.run import background_loop
@@ -93,12 +95,64 @@ class Answer:
         return self.text
 
 
-class _Program:
-    """A graph and its threads."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Place of a program: its namespace, its runtime, its limits.
 
-    def __init__(self, name: str, graph: Data) -> None:
+    Attributes:
+        namespace: The namespace of its resource.
+        services: Objects that the program gave its runtime: `saver`, `store` and others.
+        budget: The limits of each run; None: none.
+    """
+
+    namespace: str = "default"
+    services: Services = field(default_factory=dict)
+    budget: Budget | None = None
+
+    @property
+    def saver(self) -> Data:
+        """The keeper of threads; None: they are not kept."""
+        return self.services.get("saver")
+
+    @property
+    def store(self) -> Data:
+        """Long-term memory; None: none."""
+        return self.services.get("store")
+
+
+class Program:
+    """A graph and its threads: what an agent, a workflow or a network became.
+
+    Args:
+        name: The name of the resource.
+        graph: Its graph.
+        place: Where it runs.
+
+    Attributes:
+        graph: Its graph, on the saver and store of the runtime.
+    """
+
+    def __init__(self, name: str, graph: Graph, place: Place) -> None:
         self.name = name
         self.graph = graph
+        self.place = place
+
+    @property
+    def description(self) -> str:
+        """Description for models that choose."""
+        return f"The {type(self).__name__.lower()} {self.name}."
+
+    def callee(self, *, several: bool = False) -> Callee:
+        """Return it as something that steps, tools and networks call within their own runs.
+
+        Args:
+            several: Whether it is asked several things at once.
+        """
+        raise NotImplementedError
+
+    def _limited(self, root: str) -> AbstractAsyncContextManager[None]:
+        governance = governed.Governance.of(self.place.services)
+        return governed.limited(self.name, self.place.namespace, self.place.budget, governance, root)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -117,17 +171,27 @@ class _Program:
         return background_loop.current().run(run)
 
 
-class Workflow(_Program):
+class Workflow(Program):
     """A workflow to be executed.
 
     Args:
         plan: The workflow.
-        graph: Its graph.
+        place: Where it runs.
+        graph: Its graph; None: that of the plan.
     """
 
-    def __init__(self, plan: WorkflowPlan, graph: Data) -> None:
-        super().__init__(plan.name, graph)
+    def __init__(self, plan: WorkflowPlan, place: Place, graph: Graph = None) -> None:
+        super().__init__(plan.name, plan.graph(place.saver, place.store) if graph is None else graph, place)
         self.plan = plan
+
+    @property
+    def description(self) -> str:
+        """Description for models that choose."""
+        return self.plan.parsed.description or super().description
+
+    def callee(self, *, several: bool = False) -> Callee:
+        """Return it as something that steps and tools call; it keeps its threads within theirs."""
+        return WorkflowCall(self)
 
     def prepared(self, given: Data) -> Object:
         """Return an input as the graph takes it.
@@ -184,11 +248,12 @@ class Workflow(_Program):
         history: list[StepRecord] = []
         state: Fields = {}
         shown = {"output_keys": self.graph.output_channels}
-        async for mode, chunk in self.graph.astream(given, complete, stream_mode=["tasks", "values"], **shown):
-            if mode == "values":
-                state = chunk
-            elif "input" not in chunk:
-                history.append(_record(chunk))
+        async with self._limited(thread):
+            async for mode, chunk in self.graph.astream(given, complete, stream_mode=["tasks", "values"], **shown):
+                if mode == "values":
+                    state = chunk
+                elif "input" not in chunk:
+                    history.append(_record(chunk))
         output = {key: value for key, value in state.items() if key != "__interrupt__"}
         interrupts = tuple(state.get("__interrupt__") or ())
         result = output[LAST] if set(output) == {LAST} else output
@@ -246,17 +311,23 @@ def _record(chunk: Fields) -> StepRecord:
     return StepRecord(chunk["name"], status, error, writes)
 
 
-class Conversation(_Program):
+class Conversation(Program):
     """An agent or a network to be asked.
 
     Args:
         plan: The agent or the network.
-        graph: Its graph.
+        place: Where it runs.
+        graph: Its graph; None: that of the plan.
     """
 
-    def __init__(self, plan: agents.AgentPlan | NetworkPlan, graph: Data) -> None:
-        super().__init__(plan.name, graph)
+    def __init__(self, plan: agents.AgentPlan | NetworkPlan, place: Place, graph: Graph = None) -> None:
+        super().__init__(plan.name, plan.graph(place.saver, place.store) if graph is None else graph, place)
         self.plan = plan
+
+    @property
+    def description(self) -> str:
+        """Description for models that choose."""
+        return self.plan.description
 
     async def generate(
         self,
@@ -286,7 +357,8 @@ class Conversation(_Program):
 
     async def _turn(self, given: Data, thread_id: str | None, config: Fields | None) -> Answer:
         thread, complete = self._config(thread_id, config)
-        state = await self.graph.ainvoke(given, complete)
+        async with self._limited(f"{thread}-{uuid.uuid4().hex}"):
+            state = await self.graph.ainvoke(given, complete)
         new = [each for each in turn_of(state["messages"]) if not is_synthetic(each)]
         final = next((each for each in reversed(new) if isinstance(each, AIMessage)), None)
         text = "" if final is None else str(final.text)
@@ -322,11 +394,39 @@ class Conversation(_Program):
 class Agent(Conversation):
     """An agent to be asked."""
 
+    plan: agents.AgentPlan
+
     def settings(self) -> Object:
         """Return it as `create_run` takes it: `agents`, and `edges` if there are any."""
-        assert isinstance(self.plan, agents.AgentPlan)
         return self.plan.settings()
+
+    def callee(self, *, several: bool = False) -> Callee:
+        """Return it as something that steps, tools and networks ask."""
+        remembers = self.plan.remembers and not several and self.place.saver is not None
+        return agents.AgentCall(self.plan, remembers=remembers, store=self.place.store)
 
 
 class Network(Conversation):
     """A network to be asked."""
+
+    plan: NetworkPlan
+
+    def callee(self, *, several: bool = False) -> Callee:
+        """Return it as something that steps and tools ask."""
+        return NetworkCall(self.plan, store=self.place.store)
+
+
+class WorkflowCall(GraphCall):
+    """A workflow as a step, a tool or a schedule executes it, within the run that asks.
+
+    Args:
+        program: The workflow.
+    """
+
+    def __init__(self, program: Workflow) -> None:
+        super().__init__(program.plan.graph(store=program.place.store))
+        self._program = program
+
+    def prepared(self, given: Data, /) -> Data:
+        """Return an input as its graph takes it."""
+        return self._program.prepared(calls.said(given) if self._program.plan.names.inputs is not None else given)

@@ -13,12 +13,21 @@ from stategraph.resources.controller import Controller
 
 #: The controllers, by their import paths: a module is imported when a runtime starts.
 CONTROLLERS: Final = (
+    "stategraph.resources.controllers.agent:AgentController",
     "stategraph.resources.controllers.crd:CustomResourceDefinitionController",
+    "stategraph.resources.controllers.mcp_server:MCPServerController",
+    "stategraph.resources.controllers.model:ModelController",
+    "stategraph.resources.controllers.network:NetworkController",
     "stategraph.resources.controllers.plugin:PluginController",
+    "stategraph.resources.controllers.policy:BudgetController",
+    "stategraph.resources.controllers.policy:PolicyController",
     "stategraph.resources.controllers.schedule:ScheduleController",
     "stategraph.resources.controllers.secret:SecretController",
+    "stategraph.resources.controllers.skill:SkillController",
     "stategraph.resources.controllers.system:SystemController",
+    "stategraph.resources.controllers.tool:ToolController",
     "stategraph.resources.controllers.worker:WorkerController",
+    "stategraph.resources.controllers.workflow:WorkflowController",
 )
 
 

@@ -16,9 +16,10 @@ from stategraph.resources.compile import agents, governed, tools
 from stategraph.resources.compile.agents import AgentPlan
 from stategraph.resources.compile.data import Object
 from stategraph.resources.compile.memory import VectorMemory
+from stategraph.resources.compile.programs import Agent
 from stategraph.resources.compile.tools import ToolPlan
 from stategraph.resources.controller import Ctx, ReconcileResult
-from stategraph.resources.controllers import common, compiled
+from stategraph.resources.controllers import common
 from stategraph.resources.errors import InvalidResource
 from stategraph.resources.kinds.agent import AgentSpec, MemorySpec
 from stategraph.resources.kinds.tool import ToolSpec
@@ -78,7 +79,7 @@ class AgentController(common.Base):
         models = ctx.services.get("models")
         plan = AgentPlan(resource.name, spec, tuple(inputs), tuple(edges), memory, models, version)
         try:
-            made = compiled.agent(plan, ctx.services)
+            made = Agent(plan, await common.place_of(ctx, resource, spec))
         except (ConfigurationError, MissingPackageError) as error:
             raise InvalidResource(str(error), path=("spec",)) from None
         status: Object = {"graphVersion": version, "tools": [each.name for each in inputs[0].tools]}
@@ -96,7 +97,7 @@ class AgentController(common.Base):
 
             path: Path = ("spec", "memory", "embedding")
             embed = embeddings.embedder(spec.embedding, ctx.services.get("embeddings"), path)
-        return VectorMemory(f"{resource.namespace}/{resource.name}", ctx.services["memory"], spec, embed)
+        return VectorMemory(f"memory/{resource.namespace}/{resource.name}", ctx.services["states"], spec, embed)
 
     async def _inputs(self, resource: Resource, spec: AgentSpec, id: str, ctx: Ctx) -> AgentInputs:
         model = await common.model_of(ctx, resource, spec)

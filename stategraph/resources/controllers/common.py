@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.resources import refs
 from stategraph.resources.compile import models, tools
 from stategraph.resources.compile.data import Data
 from stategraph.resources.compile.models import ModelPlan
+from stategraph.resources.compile.programs import Place
 from stategraph.resources.compile.tools import ToolPlan
-from stategraph.resources.controller import Ctx
+from stategraph.resources.controller import Ctx, Reconciler
 from stategraph.resources.errors import InvalidResource, UnresolvedReference
+from stategraph.resources.kinds.agent import AgentSpec
 from stategraph.resources.kinds.model import ProviderModel
 from stategraph.resources.kinds.values import SecretKey
+from stategraph.resources.kinds.workflow import WorkflowSpec
 from stategraph.resources.model import Resource, ResourceKey
 from stategraph.resources.places import Path
 
 DEFAULT_MODEL = "default"
 
 
-class Base:
-    """Base of controllers of resources that leave nothing behind when they go."""
+class Base(Reconciler):
+    """Base of controllers of resources that are compiled in each process and leave nothing behind when they go."""
 
-    async def finalize(self, resource: Resource, ctx: Ctx) -> bool:
-        """Do nothing: what was compiled goes with the resource."""
-        return True
+    everywhere: ClassVar[bool] = True
+
+
+async def place_of(ctx: Ctx, resource: Resource, spec: AgentSpec | WorkflowSpec | None = None) -> Place:
+    """Return where a resource runs, and under which limits.
+
+    Raises:
+        UnresolvedReference: There is no such Budget.
+    """
+    if spec is None or spec.budget_ref is None:
+        return Place(resource.namespace, ctx.services)
+    found = await ctx.resolve(spec.budget_ref, "budget", path=("spec", "budgetRef"))
+    budget = await ctx.compiled(found.key, path=("spec", "budgetRef"))
+    return Place(resource.namespace, ctx.services, budget)
 
 
 async def secret(ctx: Ctx, ref: SecretKey | None, path: Path) -> str | None:

@@ -60,6 +60,7 @@ def _own_name(tool: BaseTool) -> str:
 class MCPServerController:
     """Keeps sessions with MCPServers, as long as they are declared."""
 
+    everywhere: ClassVar[bool] = True
     kind: ClassVar[str] = "MCPServer"
     depends_on: ClassVar[tuple[str, ...]] = ("Secret",)
 

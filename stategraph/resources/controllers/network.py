@@ -7,8 +7,9 @@ import json
 from typing import ClassVar, cast
 
 from stategraph.resources.compile.networks import Member, NetworkPlan
+from stategraph.resources.compile.programs import Network
 from stategraph.resources.controller import Ctx, ReconcileResult
-from stategraph.resources.controllers import common, compiled
+from stategraph.resources.controllers import common
 from stategraph.resources.kinds.network import NetworkSpec
 from stategraph.resources.model import Resource
 
@@ -33,13 +34,14 @@ class NetworkController(common.Base):
             plan = await common.model_of(ctx, resource, spec.router, ("spec", "router"))
             services = ctx.services
             model = plan.chat_model(str(resource.key), services.get("model_factory"), services.get("models"))
-        state = ctx.services.get("network_state") if spec.state.persistence else None
+        states = ctx.services.get("states")
+        kept = spec.state
+        state = states and states.network(resource.key, persistence=kept.persistence, ttl=kept.ttl)
         version = hashlib.sha256(json.dumps(dict(ctx.spec(resource)), sort_keys=True, default=str).encode()).hexdigest()
-        key = f"{resource.namespace}/{resource.name}"
-        network = NetworkPlan(resource.name, key, spec, tuple(members), model, state, version)
+        network = NetworkPlan(resource.name, spec, tuple(members), model, state, version)
         status = {
             "agents": [each.name for each in members],
             "router": spec.router.strategy or "model",
             "graphVersion": version,
         }
-        return ReconcileResult(status=status, compiled=compiled.network(network, ctx.services))
+        return ReconcileResult(status=status, compiled=Network(network, await common.place_of(ctx, resource)))

@@ -9,12 +9,13 @@ from stategraph.resources import refs
 from stategraph.resources.compile import governed, tools
 from stategraph.resources.compile.calls import Callee
 from stategraph.resources.compile.data import Data, Object
+from stategraph.resources.compile.programs import Workflow
 from stategraph.resources.compile.tools import ToolPlan
 from stategraph.resources.compile.workflows import normal
 from stategraph.resources.compile.workflows import plan as workflow
 from stategraph.resources.compile.workflows.plan import WorkflowPlan
 from stategraph.resources.controller import Ctx, ReconcileResult
-from stategraph.resources.controllers import common, compiled
+from stategraph.resources.controllers import common
 from stategraph.resources.kinds.workflow import WorkflowSpec
 from stategraph.resources.model import Resource
 from stategraph.resources.places import Path
@@ -29,7 +30,7 @@ class WorkflowController(common.Base):
     async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
         """Find what a workflow's steps call, and make it a graph."""
         plan = await planned(resource, cast("WorkflowSpec", ctx.parsed(resource)), ctx)
-        made = compiled.workflow(plan, ctx.services)
+        made = Workflow(plan, await common.place_of(ctx, resource, plan.parsed))
         status: Object = {
             "graphVersion": plan.version,
             "nodes": [step.id for step in plan.parsed.steps if step.switch is None],

@@ -35,7 +35,7 @@ class Router(Spec):
 class SharedState(Spec):
     """State that the agents of a network share."""
 
-    persistence: Flag = Field(default=False, description="Whether it outlives a turn.")
+    persistence: Flag = Field(default=False, description="Whether it is in the database, not in memory.")
     ttl: Duration | None = Field(default=None, description="How long a value is kept after it was written.")
 
 

@@ -5,6 +5,9 @@
 | references in any spelling | `name` or `namespace/name` |
 | durations | seconds |
 | `next: END`, `next: [b]`, defaults | nothing, `next: b`, nothing |
+| `after: [a]` of one step | `next` of that step |
+| switches anywhere among the steps | switches after the other steps, by their ids |
+| `outputs` with shapes, or all of the state | a list of names, or nothing |
 | `when: "${{ a }}"`, `"${{a}}"` | `when: "a"`, `"${{ a }}"` |
 | `input: {type: user-input}` | `input: "${{ input }}"` |
 | `output: {type: some-list}` | `output: {some-list: "${{ result }}"}`, and a field `some-list` of the state |
@@ -20,11 +23,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stategraph.resources import refs
+from stategraph.resources.compile import expr
 from stategraph.resources.compile.data import Data, Object
 from stategraph.resources.kinds.workflow import CALLS, StateField, Step, WorkflowSpec
 
 _MARKED: Final = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
-_WHOLE: Final = re.compile(r"\s*\$\{\{(.*)\}\}\s*", re.DOTALL)
 
 #: What a workflow has beside its graph.
 HEADER: Final = ("name", "description", "version", "rollout", "policyRef", "budgetRef", "allowedNamespaces", "maxSteps")
@@ -59,22 +62,33 @@ def spec(given: WorkflowSpec) -> Object:
     workflow = expanded(given)
     form = header(workflow)
     if workflow.inputs is not None:
-        form["inputs"] = {name: _dumped(shape) for name, shape in workflow.inputs.items()}
-    if workflow.outputs is not None:
-        form["outputs"] = {name: _dumped(shape) for name, shape in workflow.outputs.items()}
+        form["inputs"] = {name: dumped(shape) for name, shape in workflow.inputs.items()}
+    if workflow.outputs is not None and set(workflow.outputs) != set(workflow.state):
+        form["outputs"] = sorted(workflow.outputs)
     if workflow.state:
-        form["state"] = {name: _dumped(shape) for name, shape in workflow.state.items()}
-    starts = workflow.initial_step or (workflow.steps[0].id,)
-    if starts != (workflow.steps[0].id,):
-        form["initialStep"] = _one_or_many(sorted(starts))
-    form["steps"] = [{**step(each), **ways(each.next, each.after)} for each in workflow.steps]
+        form["state"] = {name: dumped(shape) for name, shape in workflow.state.items()}
+    nodes = [each for each in workflow.steps if each.switch is None]
+    starts = sorted(workflow.initial_step or (workflow.steps[0].id,))
+    if not nodes or starts != [nodes[0].id]:
+        form["initialStep"] = _one_or_many(starts)
+    form["steps"] = _steps(nodes, [each for each in workflow.steps if each.switch is not None])
     return form
+
+
+def _steps(nodes: Sequence[Step], switches: Sequence[Step]) -> list[Object]:
+    """Return the steps in normal form: the switches last, and `after` of one step as `next` of that."""
+    onward = {each.id: list(each.next or ()) for each in nodes}
+    for each in nodes:
+        if len(each.after) == 1:
+            onward[each.after[0]].append(each.id)
+    form = [{**step(each), **ways(onward[each.id], each.after if len(each.after) > 1 else ())} for each in nodes]
+    return form + [step(each) for each in sorted(switches, key=lambda each: each.id)]
 
 
 def header(workflow: WorkflowSpec) -> Object:
     """Return what a workflow has beside its graph, in normal form."""
-    dumped = _dumped(workflow)
-    return {name: dumped[name] for name in HEADER if name in dumped}
+    whole = dumped(workflow)
+    return {name: whole[name] for name in HEADER if name in whole}
 
 
 def ways(next: Sequence[str] | None, after: Sequence[str]) -> Object:
@@ -90,16 +104,16 @@ def ways(next: Sequence[str] | None, after: Sequence[str]) -> Object:
 
 def step(given: Step) -> Object:
     """Return the normal form of a step without the ways to and from it."""
-    dumped = _dumped(given)
+    whole = dumped(given)
     form: Object = {"id": given.id}
     for name in ("name", "description", "node", "maxConcurrency", "onError", "timeout", "retry", "as"):
-        if name in dumped:
-            form[name] = dumped[name]
+        if name in whole:
+            form[name] = whole[name]
     for name in CALLS:
-        if name in dumped:
-            form[name] = dumped[name]
+        if name in whole:
+            form[name] = whole[name]
     if given.interrupt is not None:
-        form["interrupt"] = spaced(dumped["interrupt"])
+        form["interrupt"] = spaced(whole["interrupt"])
     if given.switch is not None:
         form["switch"] = [
             {**({} if case.when is None else {"when": bare(case.when)}), "next": case.next} for case in given.switch
@@ -119,13 +133,15 @@ def step(given: Step) -> Object:
 
 def bare(expression: str) -> str:
     """Return a condition without `${{ }}` around it."""
-    whole = _WHOLE.fullmatch(expression)
-    return (whole.group(1) if whole else expression).strip()
+    return expr.whole(expression) or expression.strip()
 
 
 def spaced(value: Data) -> Data:
     """Return a value with one space at both ends of each expression in it."""
     if isinstance(value, str):
+        alone = expr.whole(value)
+        if alone is not None:
+            return "${{ " + alone + " }}"
         return _MARKED.sub(lambda found: "${{ " + found.group(1).strip() + " }}", value)
     if isinstance(value, Mapping):
         return {str(key): spaced(each) for key, each in value.items()}
@@ -143,26 +159,27 @@ def _one_or_many(names: Sequence[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
 
-def _dumped(model: Data) -> Object:
+def dumped(model: Data) -> Object:
     """Return the fields of a model that differ from their defaults, under their names in manifests."""
     form: Object = {}
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
         default = info.get_default(call_default_factory=True)
         if value != default or (value is not None and default is None):
-            form[info.alias or name] = _plain(value)
+            form[info.alias or name] = plain(value)
     return form
 
 
-def _plain(value: Data) -> Data:
+def plain(value: Data) -> Data:
+    """Return a value of a model as a manifest has it."""
     if isinstance(value, refs.Reference):
         return reference(value)
     if hasattr(type(value), "model_fields"):
-        return _dumped(value)
+        return dumped(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from stategraph.constants import END, START
+from stategraph.engine.compile.functions import is_async_callable
 from stategraph.graph.state import StateGraph
 from stategraph.policies import RetryPolicy
 from stategraph.resources import refs
@@ -203,7 +204,15 @@ class _Build:
         retry = None if step.retry is None else retry_policy(step.retry)
         if step.node is not None:
             function = self._functions(step.node, (*path, "node"))
-            graph.add_node(step.id, function, retry_policy=retry, timeout=step.timeout)
+            if step.timeout is not None and not is_async_callable(function):
+                raise InvalidResource(
+                    "the function is not async, so it cannot be stopped when it takes too long; make it 'async def'",
+                    path=(*path, "timeout"),
+                )
+            told = {name: text for name in ("name", "description") if (text := getattr(step, name)) is not None}
+            limits: Fields = {"retry_policy": retry, "timeout": step.timeout, "metadata": told or None}
+            # Not the schema that annotates the function: the fields of the workflow are told in the workflow.
+            graph.add_node(step.id, function, input_schema=graph.state_schema, **limits)
             return
         node = self._node(step, path)
         if isinstance(node, EachNode):

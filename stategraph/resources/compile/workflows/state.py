@@ -105,7 +105,7 @@ def schemas(spec: WorkflowSpec, names: Names) -> tuple[type, type, type]:
     if spec.inputs is None:
         inputs: Object = {INPUT: Data}
     else:
-        inputs = {name: state.get(name, _annotation(shape, None)) for name, shape in spec.inputs.items()}
+        inputs = {name: _input(shape, spec.state.get(name)) for name, shape in spec.inputs.items()}
     helpers: Object = {}
     if names.keeps_last:
         helpers[LAST] = Annotated[Any, merges.last]
@@ -114,7 +114,7 @@ def schemas(spec: WorkflowSpec, names: Names) -> tuple[type, type, type]:
     outputs = {name: state[name] for name in (spec.state if spec.outputs is None else spec.outputs)}
     if not outputs and names.keeps_last:
         outputs = {LAST: helpers[LAST]}
-    everything = {**inputs, **state, **helpers}
+    everything = {**{name: each for name, each in inputs.items() if name not in state}, **state, **helpers}
     return (
         TypedDict("WorkflowState", everything, total=False),  # type: ignore[operator]
         TypedDict("WorkflowInput", inputs, total=False),  # type: ignore[operator]
@@ -122,12 +122,17 @@ def schemas(spec: WorkflowSpec, names: Names) -> tuple[type, type, type]:
     )
 
 
-def _annotation(shape: Shape, merge: str | None) -> Data:
+def _input(shape: InputField, field: StateField | None) -> Data:
+    """Return the annotation of an input; one that is a field of the state too is written as that field is."""
+    return _annotation(shape, None) if field is None else _annotation(shape, field.merge, field.type)
+
+
+def _annotation(shape: Shape, merge: str | None, type: str | tuple[str, ...] | None = None) -> Data:
     schema = WithJsonSchema(json_schema(shape))
     if merge is None:
         return Annotated[Any, Declared(shape), schema]
     kind, reducer = merges.REDUCERS[merge]
-    if merge == "add" and shape.type == "integer":
+    if merge == "add" and (type or shape.type) == "integer":
         kind = int
     return Annotated[kind, Declared(shape), schema, reducer]
 
