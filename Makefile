@@ -16,7 +16,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/resources/test_properties.py tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -80,6 +80,9 @@ traps: dev-env $(if $(PEERS),peers-env) ## Failures that other systems had with 
 
 acting-kills: dev-env ## Kill processes at random while they act: every effect began in the audit log, none happened twice (N=2000 SEED=1)
 	$(DEV)/bin/python -m tests.governance.executing.kills --number $(or $(N),2000) --seed $(or $(SEED),1)
+
+manifests: dev-env ## Read the manifests that users wrote, wait until they are ready, and run each with a scripted model
+	$(DEV)/bin/python -m tests.resources.seed
 
 resource-kills: dev-env ## Kill the process that reconciles resources at each of its transactions: the next one ends in the same state (N=50 SEED=1 for points at random)
 	$(DEV)/bin/python -m tests.resources.kills --points $(or $(N),0) --seed $(or $(SEED),1)

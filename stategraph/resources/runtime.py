@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias
 
-from stategraph.resources import controllers, refs, schema
+from stategraph.resources import controllers, persistence, refs, schema
 from stategraph.resources.bus import EventBus
 from stategraph.resources.controller import Controller, cleans_up
 from stategraph.resources.errors import ResourceError, UnknownResource
@@ -26,7 +27,7 @@ from stategraph.resources.loop.secrets import FOLDERS
 from stategraph.resources.model import Metadata, Resource, ResourceKey
 from stategraph.resources.places import Problem
 from stategraph.resources.state.store import StateStores
-from stategraph.resources.store.opening import open_store
+from stategraph.resources.store.opening import MEMORY, open_store
 from stategraph.resources.store.port import AppliedResource, Change, ResourceStore
 
 #: A resource's name as callers write it: a key, `agent/greeter`, or `cooking.greeter` where the kind is known.
@@ -65,7 +66,8 @@ class Runtime:
         bus: The event bus; None for one within this process.
         secret_folders: Folders from which secrets may be read, besides the current one.
         settings: Times of the loop.
-        services: What controllers find in `Ctx.services`, such as `model_factory`.
+        services: What controllers find in `Ctx.services`, such as `model_factory`. Threads of what is declared are kept
+            by `saver`; without one, by a saver that is opened at the address `database`.
         states: State that networks share, which controllers find as `Ctx.services["states"]`; None for one in memory.
 
     Attributes:
@@ -90,13 +92,15 @@ class Runtime:
         self.states = states or StateStores()
         self.bus = bus or EventBus()
         self._controllers: dict[str, Controller] = {}
+        self._services = {"bus": self.bus, "states": self.states, **(services or {})}
+        self._exits = AsyncExitStack()
         self._shared = Shared(
             store,
             self.bus,
             KINDS,
             os.environ if environment is None else environment,
             tuple(allow),
-            {"bus": self.bus, "states": self.states, **(services or {})},
+            self._services,
             tuple(secret_folders),
             self._define,
             self._undefine,
@@ -138,7 +142,7 @@ class Runtime:
             bus=EventBus(bus),
             secret_folders=secret_folders,
             settings=settings,
-            services=services,
+            services={"database": url, **services},
             states=StateStores(url),
         )
 
@@ -212,14 +216,20 @@ class Runtime:
             for each in controllers.built_in():
                 if each.kind.lower() not in self._controllers:
                     self.register(each)
+        if "saver" not in self._services:
+            self._services["saver"] = await self._exits.enter_async_context(self._saver())
         await self.bus.start()
         await self._loop.start()
+
+    def _saver(self) -> AbstractAsyncContextManager[Any]:
+        return persistence.saver_of(self._services.get("database", MEMORY))
 
     async def stop(self) -> None:
         """Stop reconciling and close the store."""
         if self._loop.is_running:
             await self._loop.stop()
         await self.bus.stop()
+        await self._exits.aclose()
         await self.states.close()
         await self.store.close()
 
