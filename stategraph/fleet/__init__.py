@@ -4,6 +4,7 @@
   NATS (`NatsSource`). `CardCache` keeps the agents' cards, and `HealthChecks` ask for them now and then.
 - A `Router` picks an endpoint for a request, by a strategy and by what the agent can do, and goes to another one if
   that fails before it has answered. `A2aTransport` sends requests by A2A.
+- `messages` converts messages of other frameworks.
 
 This package knows no graph and no run: an agent is an address that answers. `a2a-sdk` is imported when a request is
 sent.
