@@ -22,6 +22,7 @@ _COMMANDS: Final = (
     ("chat", "Talk to an agent or a graph in the terminal.", "chat.command"),
     ("dev", "Serve a chat page for an agent or a graph on this machine.", "dev"),
     ("serve", "Serve graphs and agents over HTTP: LangGraph's API, A2A, MCP, AG-UI and others.", "serve"),
+    ("keys", "Make, list and revoke the API keys of a server.", "access.keys"),
     ("graph", "Draw a graph: in the terminal, as Mermaid or as SVG.", "programs.graph"),
     ("thread", "Look at threads of a database: read, compare, copy, export, delete them.", "thread.commands"),
     ("apply", "Store manifests, and bring about what they declare.", "resources.apply"),

@@ -72,6 +72,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--cors", metavar="ORIGIN", nargs="+", help="pages that may use the server, such as 'http://localhost:*'"
     )
     parser.add_argument(
+        "--allowed-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="another name of this server, where it asks nobody who they are; several times",
+    )
+    parser.add_argument(
         "--drain",
         type=_seconds,
         metavar="S",
@@ -195,6 +202,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         settings,
         protocols=tuple(arguments.protocols or settings.protocols),
         cors=tuple(arguments.cors or settings.cors),
+        allowed_hosts=(*settings.allowed_hosts, *arguments.allowed_host),
         access_log=settings.access_log or arguments.access_log,
     )
 

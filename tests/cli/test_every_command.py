@@ -51,6 +51,10 @@ ELSEWHERE = {
         f"agents {action}": "tests/cli/test_agents.py::test_agents_are_registered_listed_asked_and_removed"
         for action in ("list", "card", "ping", "send", "register", "remove")
     },
+    **{
+        f"keys {action}": "tests/cli/test_keys.py::test_a_key_is_made_listed_used_and_revoked"
+        for action in ("create", "list", "revoke")
+    },
     "policy check": "tests/cli/test_policy.py::test_files_are_checked",
     "policy test": "tests/cli/test_policy.py::test_a_policy_is_held_against_a_table",
     "policy explain": "tests/cli/test_policy.py::test_a_verdict_is_explained",
