@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -123,15 +123,15 @@ def compared(servers: list[Server], chosen: list[scenarios.Scenario], known: Map
 
 async def on_both(servers: list[Server], chosen: list[scenarios.Scenario]) -> list[list[Row]]:
     """Play the scenarios on both servers at the same time."""
-    return list(await asyncio.gather(*(play(server, chosen) for server in servers)))
+    return list(await asyncio.gather(*(play(server.url, chosen) for server in servers)))
 
 
-async def play(server: Server, chosen: list[scenarios.Scenario]) -> list[Row]:
+async def play(url: str, chosen: Sequence[scenarios.Scenario]) -> list[Row]:
     """Play the scenarios, a few at a time; one that breaks off is a row, too."""
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(scenario: scenarios.Scenario) -> list[Row]:
-        async with free, get_client(url=server.url, api_key=None) as client:
+        async with free, get_client(url=url, api_key=None) as client:
             session = Session(client, scenario.__name__)
             try:
                 await asyncio.wait_for(scenario(session), SCENARIO_S)
