@@ -94,9 +94,12 @@ class PluginHost:
         """Stop all plug-ins, and report what is left. May be called again."""
         await asyncio.gather(*(each.stop() for each in self._plugins.values()))
         if self._reporting is not None:
-            await self._reports.join()
-            self._reporting.cancel()
-            await asyncio.wait((self._reporting,))
+            # Whoever runs this loop may have cancelled the task that reports: nobody would take what is left.
+            told = asyncio.create_task(self._reports.join())
+            await asyncio.wait((told, self._reporting), return_when=asyncio.FIRST_COMPLETED)
+            for each in (told, self._reporting):
+                each.cancel()
+            await asyncio.wait((told, self._reporting))
             self._reporting = None
 
     # Plug-ins.
