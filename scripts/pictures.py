@@ -153,6 +153,29 @@ PICTURES = {
         frozenset({"limit reached?"}),
         (215, 92),
     ),
+    "node-limits": Picture(
+        "Attempts of a node with limits: a line and places for each key of its input",
+        {
+            "attempt|of any run of the process": (0, 1),
+            "key|of the node's input": (1.1, 1),
+            "line of ann|first come, first served": (2.25, 0.4),
+            "line of bob|first come, first served": (2.25, 1.6),
+            "places|as many as concurrency": (3.5, 0.4),
+            "places |as many as concurrency": (3.5, 1.6),
+            "node": (4.7, 1),
+        },
+        [
+            Arrow("attempt", "key"),
+            Arrow("key", "line of ann"),
+            Arrow("key", "line of bob"),
+            Arrow("line of ann", "places", "rate"),
+            Arrow("line of bob", "places ", "rate"),
+            Arrow("places", "node"),
+            Arrow("places ", "node"),
+        ],
+        frozenset({"places", "places "}),
+        (200, 92),
+    ),
     "a-step": Picture(
         "One step: nodes read one state and run side by side; reducers merge what they write",
         {

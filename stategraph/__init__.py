@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from stategraph.engine.config.limits import GraphLimitError as GraphLimitError
     from stategraph.engine.config.limits import GraphLimits as GraphLimits
     from stategraph.engine.config.limits import LimitReached as LimitReached
+    from stategraph.engine.config.node_limits import NodeLimits as NodeLimits
     from stategraph.engine.config.runtime import RunControl as RunControl
     from stategraph.engine.config.runtime import Runtime as Runtime
     from stategraph.engine.config.runtime import get_runtime as get_runtime
@@ -166,6 +167,7 @@ _PUBLIC = {
     "engine.compile.versions": ("GraphVersionError",),
     "engine.compile.managed": ("IsLastStep", "RemainingSteps"),
     "engine.config.limits": ("GraphLimitError", "GraphLimits", "LimitReached"),
+    "engine.config.node_limits": ("NodeLimits",),
     "engine.config.runtime": ("RunControl", "Runtime", "get_runtime"),
     "engine.checkpoints.serializer": ("StrictSerializer",),
     "errors": (

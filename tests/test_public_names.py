@@ -69,6 +69,7 @@ PUBLIC = [
     "ModelTimeoutError",
     "ModelTimeouts",
     "NodeError",
+    "NodeLimits",
     "NodeTimeoutError",
     "OutputError",
     "Overwrite",

@@ -115,6 +115,7 @@ class CompiledStateGraph(
             error_handler_node=node.error_handler_node,
             bound=node.runnable,
             timeout=node.timeout,
+            limits=node.limits,
             trace_policy=node.trace_policy,
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Generic, Protocol, TypeAlias, Union
 
 from langchain_core.runnables import Runnable
 
+from stategraph.engine.config.node_limits import NodeLimits
 from stategraph.engine.config.runtime import Runtime
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 from stategraph.typing import ContextT, NodeInputT, NodeInputT_contra
@@ -43,6 +44,7 @@ class StateNodeSpec(Generic[NodeInputT, ContextT]):
         ends: Where the node says it may go, for drawing: names, or names with the labels of their edges.
         defer: Whether the node waits until the run is about to end.
         timeout: Limits of one attempt; None for the default.
+        limits: How many attempts run at a time and begin in a period; None for any number.
         trace_policy: What tracers get to see of the payloads.
     """
 
@@ -56,6 +58,7 @@ class StateNodeSpec(Generic[NodeInputT, ContextT]):
     ends: tuple[str, ...] | dict[str, str] | None = ()
     defer: bool = False
     timeout: TimeoutPolicy | None = None
+    limits: NodeLimits | None = None
     trace_policy: TracePolicy | None = None
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `as
     from langchain_core.runnables import Runnable
 
     from stategraph.engine.checkpoints.saver_interfaces import BaseCache, BaseStore
+    from stategraph.engine.config.node_limits import NodeLimits
     from stategraph.engine.ports import NodeExecutor
     from stategraph.engine.tasks.executors import ExecutorName
     from stategraph.graph.assembly import CompiledStateGraph, StateNodeSpec
@@ -159,6 +160,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
         join: Join | None = None,
+        limits: NodeLimits | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -179,6 +181,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
         join: Join | None = None,
+        limits: NodeLimits | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -199,6 +202,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
         join: Join | None = None,
+        limits: NodeLimits | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -218,6 +222,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         trace_policy: TracePolicy | None = None,
         executor: ExecutorName | NodeExecutor | None = None,
         join: Join | None = None,
+        limits: NodeLimits | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self:
         """Add a node.
@@ -245,6 +250,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             join: When edges start the node. `all`: once, when all of the nodes have run that plain edges come from.
                 `any`: by each of them. `all_selected`: once, when no other task that runs can still lead to it; needs,
                 and is the default of, `compile(scheduling="dataflow")`. See `docs/dataflow.md`.
+            limits: How many of its attempts run at a time and begin in a period, by keys of its input; see
+                `docs/node-limits.md`. None: any number.
 
         Returns:
             The builder.
@@ -264,9 +271,9 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         validate.node_name(name)
         retry_policy = checked_retry_policies(retry_policy, f"node '{name}'")
         hinted = self._hints_of(work)
-        limits = TimeoutPolicy.coerce(timeout)
+        attempt = TimeoutPolicy.coerce(timeout)
         if executor is not None:
-            work, limits = assembly.executed(work, executor, name, limits), None
+            work, attempt = assembly.executed(work, executor, name, attempt), None
         chosen = input_schema or hinted.input_schema
         spec: StateNodeSpec[Any, ContextT] = assembly.StateNodeSpec(
             assembly.coerce_to_runnable(work, name=name, trace=False),
@@ -276,7 +283,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             cache_policy=cache_policy,
             ends=hinted.goto if destinations is None else destinations,
             defer=defer,
-            timeout=limits,
+            timeout=attempt,
+            limits=limits,
             trace_policy=trace_policy,
         )
         if error_handler is not None:

@@ -26,6 +26,7 @@ from stategraph.engine.compile.functions import CallPlan, RunnableSeq, plan_call
 from stategraph.engine.compile.node import DEFAULT_BOUND, PregelNode
 from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.compile.write import BranchWriter, ChannelWrite, FastWriter
+from stategraph.engine.config.node_limits import NodeLimits
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
 
@@ -71,6 +72,7 @@ class CompiledNode:
         retry_policy: When to try again; empty for the graph's own policy.
         cache_policy: How to reuse results; None for the graph's own policy.
         timeout: Limits of an attempt, or None.
+        limits: How many attempts run at a time and begin in a period, or None.
         tags: Tags for the task's runs.
         metadata: Metadata for the task's runs, or None.
         cache_ns: Where results are cached.
@@ -89,6 +91,7 @@ class CompiledNode:
     retry_policy: Sequence[RetryPolicy] = ()
     cache_policy: CachePolicy[Any] | None = None
     timeout: TimeoutPolicy | None = None
+    limits: NodeLimits | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] | None = None
     cache_ns: Callable[[], tuple[str, ...]] = tuple
@@ -142,6 +145,7 @@ def of_node(name: str, node: PregelNode) -> CompiledNode | None:
         retry_policy=tuple(node.retry_policy or ()),
         cache_policy=node.cache_policy,
         timeout=node.timeout,
+        limits=node.limits,
         tags=tuple(node.tags or ()),
         metadata=node.metadata,
         cache_ns=CacheNamespace(node, name),

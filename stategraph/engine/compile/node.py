@@ -16,6 +16,7 @@ from stategraph.engine.compile.functions import RunnableCallable, RunnableLike, 
 from stategraph.engine.compile.protocol import AnyGraph, AnyRunnable
 from stategraph.engine.compile.subgraphs import find_subgraph
 from stategraph.engine.compile.write import ChannelWrite, ChannelWriteEntry, FastWriter, reader
+from stategraph.engine.config.node_limits import NodeLimits
 from stategraph.engine.config.runnable_config import ensure_config, merge_configs
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
@@ -94,6 +95,7 @@ class PregelNode:
         retry_policy: The first policy that matches a failure decides; None or empty for the graph's.
         cache_policy: Whether and how results are cached; None for the graph's.
         timeout: Limits of one attempt, or None.
+        limits: How many attempts run at a time and begin in a period, or None.
         tags: Given to the node's runs.
         metadata: Given to the node's runs.
         trace_policy: What tracers get to see of the payloads, or None for everything.
@@ -109,6 +111,7 @@ class PregelNode:
     retry_policy: Sequence[RetryPolicy] | None
     cache_policy: CachePolicy[Any] | None
     timeout: TimeoutPolicy | None
+    limits: NodeLimits | None
     tags: Sequence[str] | None
     metadata: Mapping[str, Any] | None
     trace_policy: TracePolicy | None
@@ -132,6 +135,7 @@ class PregelNode:
         error_handler_node: str | None = None,
         subgraphs: Sequence[AnyGraph] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
+        limits: NodeLimits | None = None,
     ) -> None:
         """Record a node; see the class for the meaning of each part.
 
@@ -145,6 +149,7 @@ class PregelNode:
         self.retry_policy = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy
         self.cache_policy = cache_policy
         self.timeout = TimeoutPolicy.coerce(timeout)
+        self.limits = limits
         self.tags = tags
         self.metadata = metadata
         self.trace_policy = trace_policy

@@ -38,6 +38,7 @@ from stategraph.engine.compile.validate import sync_timeout_unsupported
 from stategraph.engine.compile.write import FastWriter
 from stategraph.engine.config import environment, foreign_types, procedures
 from stategraph.engine.config.context import await_in_context
+from stategraph.engine.config.node_limits import NodeLimits
 from stategraph.engine.config.runnable_config import recast_checkpoint_ns
 from stategraph.engine.ports import Clock
 from stategraph.engine.tasks import threads, timeouts, traced_attempt
@@ -350,7 +351,7 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
         started_at = execution.clock.time()
         scope = execution.configs.scope(execution, task, 1, started_at)
         writers = body.writers
-        if writers is None or execution.whole:
+        if writers is None or execution.whole or body.limits is not None:
             scope.value = _attempt(execution, scope)
         else:
             # There are no listeners and all writers are our own.
@@ -373,7 +374,13 @@ def _copy(task: Task) -> Draft | None:
 
 
 def _attempt(execution: AttemptContext, scope: TaskScope) -> object:
-    """Make an attempt; returns what the node's work returned."""
+    """Make an attempt, when the node's limits let it begin; returns what the node's work returned."""
+    if (body := scope.task.body).limits is None:
+        return _unlimited(execution, scope)
+    return body.limits.in_thread(scope.task.input, execution.clock, partial(_unlimited, execution, scope))
+
+
+def _unlimited(execution: AttemptContext, scope: TaskScope) -> object:
     task, body = scope.task, scope.task.body
     if execution.whole or body.writers is None:
         return traced_attempt.run(body, task.input, scope, _direct)
@@ -429,7 +436,7 @@ def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, 
     body: CompiledNode = task.body
     if body.copies and (done := _copy(task)) is not None:
         return done
-    if body.timeout is not None or task.timeout is not None or execution.streams_nodes:
+    if body.timeout is not None or task.timeout is not None or execution.streams_nodes or body.limits is not None:
         return arun(execution, task)
     started_at = execution.clock.time()
     scope = execution.configs.scope(execution, task, 1, started_at)
@@ -484,7 +491,15 @@ def _aagain(
 
 
 def _aattempt(execution: AttemptContext, scope: TaskScope) -> Awaitable[object]:
-    """Make an attempt, with its time limit; returns what to await for what the node's work returns."""
+    """Make an attempt, when the node's limits let it begin; returns what to await for what the node's work returns."""
+    limits: NodeLimits | None = scope.task.body.limits
+    if limits is not None:
+        return limits.on_loop(scope.task.input, execution.clock, partial(_atimed, execution, scope))
+    return _atimed(execution, scope)
+
+
+def _atimed(execution: AttemptContext, scope: TaskScope) -> Awaitable[object]:
+    """Make an attempt, with its time limit."""
     task, body = scope.task, scope.task.body
     limit = body.timeout if task.timeout is None else task.timeout
     if limit is not None:
