@@ -176,6 +176,26 @@ PICTURES = {
         frozenset({"places", "places "}),
         (200, 92),
     ),
+    "hot-resume": Picture(
+        "An answer comes: the node goes on where it asked, or runs again from its first line",
+        {
+            "node|asks, and is parked": (0, 1),
+            "checkpoint|question stored, run over": (1.2, 1),
+            "answer": (2.3, 1),
+            "still parked here?|same process, thread not moved": (3.4, 1),
+            "goes on|where it asked": (4.7, 0.3),
+            "runs again|from its first line": (4.7, 1.7),
+        },
+        [
+            Arrow("node", "checkpoint"),
+            Arrow("checkpoint", "answer"),
+            Arrow("answer", "still parked here?"),
+            Arrow("still parked here?", "goes on", "yes"),
+            Arrow("still parked here?", "runs again", "no"),
+        ],
+        frozenset({"goes on"}),
+        (215, 92),
+    ),
     "a-step": Picture(
         "One step: nodes read one state and run side by side; reducers merge what they write",
         {

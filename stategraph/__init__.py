@@ -60,6 +60,9 @@ if TYPE_CHECKING:
     from stategraph.engine.streams.events.run import GraphRunStream as GraphRunStream
     from stategraph.engine.streams.events.transformer import ProtocolEvent as ProtocolEvent
     from stategraph.engine.streams.events.transformer import StreamTransformer as StreamTransformer
+    from stategraph.engine.tasks.hot import HotResume as HotResume
+    from stategraph.engine.tasks.hot import Question as Question
+    from stategraph.engine.tasks.hot import ainterrupt as ainterrupt
     from stategraph.engine.tasks.interrupts import interrupt as interrupt
     from stategraph.errors import AbortError as AbortError
     from stategraph.errors import ConfigurationError as ConfigurationError
@@ -150,6 +153,7 @@ _PUBLIC = {
     "agent.settings.tool_policy": ("ToolPolicy",),
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
     "core.channels.delta": ("DeltaChannel",),
+    "engine.tasks.hot": ("HotResume", "Question", "ainterrupt"),
     "engine.tasks.interrupts": ("interrupt",),
     "engine.config.context": ("get_config", "get_store", "get_stream_writer"),
     "engine.engine": ("StateGraphEngine",),
