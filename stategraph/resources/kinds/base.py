@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
 
 from stategraph.resources import refs
+
+
+def camel_case(name: str) -> str:
+    """Return the name of a field in manifests: `secret_ref` is `secretRef`, and `k8s` stays as it is."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 class Spec(BaseModel):
     """Base of every model in a spec: fields in camelCase, unknown fields are errors, values are frozen."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=camel_case, populate_by_name=True, extra="forbid", frozen=True)
 
 
 class TargetSpec(Spec):
