@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from stategraph.cli.output import FAILED, add_threads_store, checked_store, port, write, write_error
 from stategraph.cli.programs.targets import CONVERSING, imported
+from stategraph.cli.resources import declared
 
 #: Is looked for in the present folder.
 _CONFIG: Final = "langgraph.json"
@@ -45,12 +46,19 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--edit", action="store_true", help="let the inspector branch, edit and rerun threads")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    declared.add_resources(parser)
+    parser.add_argument("--write", action="store_true", help="let the console of resources run, apply and delete them")
     parser.epilog = "Ctrl-C stops the server. Exit code: 0 stopped as asked, 2 it does not work."
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop, and return the exit code."""
+    return _checked(partial(_run, arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    declared.check_writes(arguments)
     config = arguments.config
     if config is None and arguments.target is None and Path(_CONFIG).is_file():
         config = _CONFIG
@@ -61,11 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
         "files": arguments.files,
         "allowed_hosts": arguments.allowed_host,
         "edit": arguments.edit,
+        "console": declared.console_of(arguments),
     }
-    serving = partial(serve_page, arguments.target, config=config, origins=arguments.cors, **options)
-    if not arguments.reload:
-        return serving(open_browser=arguments.open)
-    return _checked(partial(_reload, serving, options, open_browser=arguments.open))
+    if arguments.reload:
+        serving = partial(serve_page, arguments.target, config=config, origins=arguments.cors, **options)
+        _reload(serving, options, open_browser=arguments.open)
+    else:
+        _serve(arguments.target, config, arguments.cors, {**options, "open_browser": arguments.open})
 
 
 def _reload(serving: Callable[..., Any], options: Mapping[str, Any], *, open_browser: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from stategraph.cli.output import Output, add_threads_store, checked_store, plain_command, port, positive, write
 from stategraph.cli.programs.targets import CONVERSING, imported
+from stategraph.cli.resources import declared
 
 if TYPE_CHECKING:
     from stategraph.server.serving import Execution
@@ -45,6 +46,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="a langgraph.json: graphs, environment, store, auth, http (default: that of this folder, if there is "
         "one and no TARGET)",
     )
+    declared.add_resources(parser)
     parser.add_argument("--settings", metavar="FILE", help="settings of the server in TOML: who is let in, limits")
     parser.add_argument(
         "--host",
@@ -136,7 +138,7 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.access_log:
         _show_access_log()
     config = arguments.config
-    if config is None and arguments.target is None and Path(_CONFIG).is_file():
+    if config is None and arguments.target is None and arguments.resources is None and Path(_CONFIG).is_file():
         config = _CONFIG
     settings = _settings(arguments)
     target = imported(arguments.target).path if arguments.target else None
@@ -153,6 +155,7 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
             settings=settings,
             is_open=arguments.i_know_this_is_open,
             execution=_execution(arguments, config, target, settings),
+            resources=declared.resources_of(arguments),
             say=write,
         )
     except OpenServerError as error:
@@ -174,7 +177,14 @@ def _execution(
     from stategraph.cli.served import processes
 
     sessions = settings.sessions if isinstance(settings.sessions, str) else None
-    beside = processes(arguments.workers, config=config, target=target, leases=settings.leases, sessions=sessions)
+    beside = processes(
+        arguments.workers,
+        config=config,
+        target=target,
+        leases=settings.leases,
+        sessions=sessions,
+        resources=declared.words_of(arguments),
+    )
     return Execution(capacity=0, beside=beside)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from stategraph.cli.output import STORE_VARIABLE, Output, store_of
 from stategraph.cli.progress import Progress
+from stategraph.cli.resources import declared
 from stategraph.cli.stopping import drain_at_eof, obeying_signals
 
 if TYPE_CHECKING:
@@ -25,10 +26,17 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--app-dir", default=".", metavar="DIR", help="where those modules are (default: %(default)s)")
     parser.add_argument("--config", metavar="FILE", help="execute runs of a server's graphs, those of a langgraph.json")
     parser.add_argument("--target", metavar="TARGET", help="execute runs of a server's target, as 'serve' takes it")
+    declared.add_resources(parser, allows=True)
 
 
 def processes(
-    number: int, *, config: str | None, target: str | None, leases: LeaseSettings, sessions: str | None = None
+    number: int,
+    *,
+    config: str | None,
+    target: str | None,
+    leases: LeaseSettings,
+    sessions: str | None = None,
+    resources: Sequence[str] = (),
 ) -> Callable[[str], Awaitable[None]]:
     """Return what keeps processes of workers running for the database of a server, until it is cancelled.
 
@@ -38,11 +46,13 @@ def processes(
         target: The import path of the server's target.
         sessions: Where that is which makes the sessions of runs; None: they have none.
         leases: How long their leases last.
+        resources: Options that say what is declared, as `serve` takes them.
     """
     command = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
     command += ["--config", config] if config is not None else []
     command += ["--target", target] if target is not None else []
     command += ["--session-of", sessions] if sessions is not None else []
+    command += resources
     command += ["--lease", str(leases.lease_s), "--heartbeat", str(leases.heartbeat_s)]
 
     async def run(url: str) -> None:
@@ -69,7 +79,8 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
         from stategraph.dev import loading
 
         loaded = loading.load(arguments.target)
-    served = Served(loaded, graphs_of(arguments.config), name_of(arguments.target, loaded), Settings())
+    resources = declared.resources_of(arguments)
+    served = Served(loaded, graphs_of(arguments.config), name_of(arguments.target, loaded), Settings(), resources)
     hosting = served.hosting(
         store_of(arguments),
         capacity=arguments.capacity,

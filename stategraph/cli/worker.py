@@ -133,7 +133,7 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.workers.registry.runs import RunRegistry
     from stategraph.workers.worker import WorkerSettings
 
-    if arguments.config is not None or arguments.target is not None:
+    if any(each is not None for each in (arguments.config, arguments.target, arguments.resources)):
         return await served.work(arguments, output)
     if not arguments.allow:
         raise ConfigurationError("A worker imports only what it is told to: name the modules with --allow my_app")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,6 +26,9 @@ from stategraph.dev.replies import HANDLERS
 from stategraph.dev.routes import pages, runs, threads
 from stategraph.dev.target import Target
 
+if TYPE_CHECKING:
+    from stategraph.dev.console.console import Console
+
 #: Events that are kept of a run, for readers that come later.
 EVENTS_KEPT = 20_000
 #: Ended runs whose events are kept.
@@ -40,6 +43,7 @@ def create_app(
     allowed_hosts: Collection[str] = (),
     tells_errors: bool = True,
     edit: bool = False,
+    console: Console | None = None,
 ) -> Starlette:
     """Make the application.
 
@@ -53,6 +57,7 @@ def create_app(
         tells_errors: Whether the page is told the texts of errors; of models and tools they may name addresses and
             prompts.
         edit: Whether the inspector may change threads: branch, edit states, run again.
+        console: Shows resources; None: there are none.
 
     Returns:
         The application. Its lifespan opens the runtime.
@@ -61,7 +66,9 @@ def create_app(
         ConfigurationError: The target cannot be used.
     """
     loaded = loading.load(target, files)
-    return application(loaded, store, allowed_hosts=allowed_hosts, tells_errors=tells_errors, edit=edit)
+    return application(
+        loaded, store, allowed_hosts=allowed_hosts, tells_errors=tells_errors, edit=edit, console=console
+    )
 
 
 def application(
@@ -72,6 +79,7 @@ def application(
     tells_errors: bool = True,
     edit: bool = False,
     origins: re.Pattern[str] | None = None,
+    console: Console | None = None,
 ) -> Starlette:
     """Make the application of a target that was loaded; the arguments are those of `create_app`.
 
@@ -79,8 +87,10 @@ def application(
     """
     conversations = conversations_with(loaded, store, tells_errors=tells_errors)
     inspector = Inspector(conversations, edits=edit, tells_errors=tells_errors)
-    routes = [*threads.routes, *runs.routes, *inspecting.routes, *pages.routes]
-    app = on(conversations, routes, [Middleware(Protection, hosts=allowed_hosts, origins=origins)], inspector.reopen)
+    consoles = [] if console is None else _console_routes()
+    routes = [*threads.routes, *runs.routes, *inspecting.routes, *consoles, *pages.routes]
+    guard = Middleware(Protection, hosts=allowed_hosts, origins=origins)
+    app = on(conversations, routes, [guard], inspector.reopen, console=console)
     app.state.inspector = inspector
     return app
 
@@ -97,6 +107,7 @@ def on(
     routes: Sequence[BaseRoute],
     middleware: Sequence[Middleware],
     *reopen: Callable[[], None],
+    console: Console | None = None,
 ) -> Starlette:
     """Make an application on conversations, which endpoints find in its state.
 
@@ -105,6 +116,7 @@ def on(
         routes: The application's routes.
         middleware: Its middleware.
         *reopen: Called before it starts, perhaps in another event loop than the time before.
+        console: Reconciles resources as long as the application lives; None: there are none.
     """
     changes, runtime = conversations.changes, conversations.runtime
 
@@ -112,13 +124,21 @@ def on(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         for each in (changes.reopen, *reopen):
             each()
-        async with runtime:
+        async with runtime, console.open() if console is not None else nullcontext():
             yield
 
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
     app.state.changes = changes
     app.state.conversations = conversations
+    app.state.console = console
     return app
+
+
+def _console_routes() -> Sequence[BaseRoute]:
+    """Return the routes of the console, which import the package of resources."""
+    from stategraph.dev.console.routes import routes
+
+    return routes
 
 
 def _priced(target: Target) -> tuple[Target, PriceBook | None]:

@@ -14,6 +14,7 @@ A frame of a run has the id `run~log/number`, which a browser that lost the conn
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -37,6 +38,46 @@ def frame(event: str, data: object, frame_id: str = "") -> str:
     """Return a frame of an event stream."""
     named = f"id: {frame_id}\n" if frame_id else ""
     return f"{named}event: {event}\ndata: {to_json(data)}\n\n"
+
+
+async def send_frames(
+    receive: Receive, send: Send, changes: Changes, *told: Callable[[Write], Awaitable[None]]
+) -> None:
+    """Send an event stream until the reader leaves, the server stops, or one of those who tell has told all.
+
+    Args:
+        receive: That of the request.
+        send: That of the request.
+        changes: Tells when the server stops.
+        *told: Each writes frames, beside the others.
+    """
+    headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers, (b"x-accel-buffering", b"no")]})
+
+    async def write(text: str) -> None:
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+    async def until(wait: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+        await wait(*arguments)
+        tasks.cancel_scope.cancel()
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def beat() -> None:
+        while True:
+            await anyio.sleep(HEARTBEAT_S)
+            await write(": still here\n\n")
+
+    await write(f"retry: {_RETRY_MS}\n\n")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(until, gone)
+        tasks.start_soon(until, changes.closed.wait)
+        tasks.start_soon(beat)
+        for each in told:
+            tasks.start_soon(until, each, write)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class ThreadStream:
@@ -66,34 +107,8 @@ class ThreadStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until the reader leaves or the server stops."""
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": 200, "headers": [*headers, (b"x-accel-buffering", b"no")]})
-
-        async def write(text: str) -> None:
-            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-
-        async def until(wait: Callable[[], Awaitable[Any]]) -> None:
-            await wait()
-            tasks.cancel_scope.cancel()
-
-        async def gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        await write(f"retry: {_RETRY_MS}\n\n")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(until, gone)
-            tasks.start_soon(until, self._changes.closed.wait)
-            tasks.start_soon(self._beat, write)
-            tasks.start_soon(self._list, write)
-            if self._thread_id is not None:
-                tasks.start_soon(self._follow, self._thread_id, write)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _beat(self, write: Write) -> None:
-        while True:
-            await anyio.sleep(HEARTBEAT_S)
-            await write(": still here\n\n")
+        told = [self._list] if self._thread_id is None else [self._list, partial(self._follow, self._thread_id)]
+        await send_frames(receive, send, self._changes, *told)
 
     async def _list(self, write: Write) -> None:
         number = self._changes.number

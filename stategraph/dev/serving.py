@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stategraph.dev import listening
-from stategraph.errors import MissingPackageError
+from stategraph.errors import ConfigurationError, MissingPackageError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+
+    from stategraph.dev.console.console import Console
 
 #: Where threads are kept, in the folder in which the server is started.
 FOLDER = ".stategraph"
@@ -38,6 +40,7 @@ def serve(
     allowed_hosts: Collection[str] = (),
     open_browser: bool = False,
     edit: bool = False,
+    console: Callable[[str], Console] | None = None,
     say: Callable[[str], None] = print,
     make: Callable[..., Starlette] | None = None,
     sockets: Sequence[socket.socket] | None = None,
@@ -56,6 +59,7 @@ def serve(
         allowed_hosts: Names by which the server may be addressed, beside `localhost` and addresses.
         open_browser: Whether the page is opened.
         edit: Whether the inspector may change threads: branch, edit states, run again.
+        console: Makes the console of resources, of the address of the database that keeps threads; None: there is none.
         say: Is told what a person should know, line by line.
         make: Makes the application of a loaded target, called as `stategraph.dev.application.application` is; None:
             that, with the page alone.
@@ -78,7 +82,12 @@ def serve(
     is_local = listening.is_loopback(host)
     loaded = loading.load(target, files)
     kept = store_of(loaded.settings, store)
-    app = (make or application)(loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local, edit=edit)
+    shown = None if console is None else console(kept or "memory:")
+    if shown is not None and not is_local:
+        raise ConfigurationError(f"The console of resources is for this machine alone; others reach {host!r}")
+    app = (make or application)(
+        loaded, kept, allowed_hosts={*allowed_hosts, host}, tells_errors=is_local, edit=edit, console=shown
+    )
     opened = sockets[0] if sockets else listen(host, port)
     address = listening.address_of(host, opened.getsockname()[1])
 
@@ -117,6 +126,8 @@ def listen(host: str, port: int | None) -> socket.socket:
 
 def _tell(app: Starlette, address: str, is_local: bool, say: Callable[[str], None]) -> None:
     say(f"{app.state.conversations.target.name} is ready: {address}")
+    if app.state.console is not None:
+        say(f"Its resources: {address}/#/resources?token={app.state.console.token}")
     if not is_local:
         may = "read and change its sessions" if app.state.inspector.edits else "read its sessions"
         say(f"Everyone who can reach this address can talk to the agent and {may}: there are no keys.")

@@ -36,6 +36,7 @@ from stategraph.server.queueing import bounded
 from stategraph.server.routes import HEALTH, check_open, health_route, routes
 from stategraph.server.service.graphs import configuration as langgraph_json
 from stategraph.server.service.graphs.configuration import Configuration
+from stategraph.server.service.graphs.declared import Declared
 from stategraph.server.service.graphs.loading import found_at, usable
 from stategraph.server.service.runs.sessions import Sessions
 from stategraph.server.settings import Settings
@@ -114,12 +115,14 @@ class Served:
         graphs: A configuration with graphs, or graphs by their ids.
         name: The id of the target's graph.
         settings: The server's.
+        resources: What is declared, whose graphs are served too; None: nothing is.
     """
 
     target: Target | None
     graphs: Configuration | Mapping[str, Any]
     name: str
     settings: Settings
+    resources: Declared | None = None
 
     @property
     def http(self) -> Mapping[str, Any]:
@@ -133,7 +136,8 @@ class Served:
 
     def told(self, address: str, token: str | None) -> list[str]:
         """Return what a person is told when the server has started."""
-        name = self.target.name if self.target is not None else ", ".join(self.graph_ids())
+        names = [*self.graph_ids(), *(["what is declared"] if self.resources is not None else [])]
+        name = self.target.name if self.target is not None else ", ".join(names)
         needs = "Requests need the token." if token else "Requests need credentials."
         free = "No token is needed: only this machine reaches it."
         return [f"{name} is served at {address}", needs if self.is_secured(token) else free]
@@ -152,9 +156,10 @@ class Served:
         graphs = self.graphs
         if isinstance(graphs, Mapping) and self.target is not None:
             graphs = {**_of_target(self.target, self.name), **graphs}
-        if isinstance(graphs, Mapping) and not graphs:
+        if isinstance(graphs, Mapping) and not graphs and self.resources is None:
             return None
-        return Hosting(graphs=graphs, store=store if isinstance(store, str) else None, **options)
+        opens = None if self.resources is None else self.resources.open
+        return Hosting(graphs=graphs, store=store if isinstance(store, str) else None, resources=opens, **options)
 
 
 def _of_target(target: Target, name: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -52,11 +52,14 @@ class Hosting:
         leases: How long leases of runs last, and how often a run is tried; None: as everywhere.
         sessions: Say in which session each run is executed; None: runs have none.
         webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
+        resources: Opens what is declared, with the address of the database, for as long as the server lives: graphs by
+            their ids, beside the others.
         beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
     """
 
     graphs: Configuration | Mapping[str, Any]
     store: str | None = None
+    resources: Callable[[str], AbstractAsyncContextManager[Mapping[str, Any]]] | None = field(default=None, repr=False)
     capacity: int = CAPACITY
     drain_s: float = 30.0
     leases: LeaseSettings | None = None
@@ -112,6 +115,7 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
             stack.push_async_callback(asyncio.to_thread, folder.cleanup)
             url = f"sqlite:///{Path(folder.name) / _FORGETTING}"
         graphs = await asyncio.to_thread(_graphs, hosting.graphs, None, None)
+        graphs.add(await stack.enter_async_context(_declared(hosting, url)))
         service = await stack.enter_async_context(
             open_service(
                 graphs,
@@ -158,11 +162,14 @@ async def executing(
     registry = open_registry(url, leases=hosting.leases)
     try:
         await registry.set_up()
-        async with saver_at(url) as saver, stored_together(registry, saver):
+        async with AsyncExitStack() as stack:
+            saver = await stack.enter_async_context(saver_at(url))
+            await stack.enter_async_context(stored_together(registry, saver))
             tables = Tables(registry.operations)
             await tables.set_up()
             store = ItemStore(tables, _ttl_of_items(hosting))
             graphs = await asyncio.to_thread(_graphs, hosting.graphs, saver, store)
+            graphs.add(await stack.enter_async_context(_declared(hosting, url)))
             threads = ThreadService(tables, States(graphs, registry, saver), registry)
             graphs.erase = Erasing(registry, saver, threads).before
             settings = WorkerSettings(allow=[SCHEME], capacity=hosting.capacity, drain_s=hosting.drain_s)
@@ -174,6 +181,11 @@ async def executing(
 
 def _ttl_of_items(hosting: Hosting) -> Any:
     return (hosting.graphs.store.get("ttl") or None) if isinstance(hosting.graphs, Configuration) else None
+
+
+def _declared(hosting: Hosting, url: str) -> AbstractAsyncContextManager[Mapping[str, Any]]:
+    """Return what opens the graphs that are declared; none, if nothing is."""
+    return nullcontext({}) if hosting.resources is None else hosting.resources(url)
 
 
 def _graphs(given: Configuration | Mapping[str, Any], saver: Any, store: Any) -> ServedGraphs:

@@ -19,6 +19,7 @@ from stategraph.errors import ConfigurationError, MissingPackageError
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from stategraph.server.service.graphs.declared import Declared
     from stategraph.server.settings import Settings
 
 #: Where clients of LangGraph's API look by default.
@@ -68,6 +69,7 @@ def serve(
     settings: Settings | None = None,
     is_open: bool = False,
     execution: Execution | None = None,
+    resources: Declared | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve until the process is told to stop (SIGTERM, Ctrl-C).
@@ -88,6 +90,7 @@ def serve(
         settings: Further settings; authentication is needed if `host` is reached by other machines.
         is_open: Let others reach a server that asks nobody for credentials.
         execution: What executes the runs of protocols.
+        resources: What is declared, whose graphs are served too; with it, there is no Run API without a `target`.
         say: Is told what a person should know, line by line.
 
     Raises:
@@ -112,8 +115,9 @@ def serve(
     chosen = settings or Settings()
     if drain_s is not None:
         chosen = replace(chosen, drain_s=drain_s)
-    loaded = loading.load(target, files) if target is not None or config is None else None
-    served = Served(loaded, graphs_of(config), name_of(target, loaded), chosen)
+    has_graphs = config is not None or resources is not None
+    loaded = loading.load(target, files) if target is not None or not has_graphs else None
+    served = Served(loaded, graphs_of(config), name_of(target, loaded), chosen, resources)
     for each in (host, *([host_of(chosen.grpc)] if chosen.grpc else [])):
         _check_reach(each, secured=served.is_secured(token), is_open=is_open)
     kept = store_of(loaded.settings if loaded is not None else {}, store)

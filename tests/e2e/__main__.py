@@ -15,7 +15,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("Playwright is not installed here: `make e2e` makes an environment that has it")
 
-from tests.e2e import chat_scenes, inspector_scenes, question_scenes, shots  # noqa: F401 - they register their scenes
+from tests.e2e import chat_scenes, console_scenes, inspector_scenes, question_scenes, shots  # noqa: F401 - scenes
 from tests.e2e.stage import SCENES, staged
 
 

@@ -113,14 +113,14 @@ class Stage:
         page.on("console", self._hear)
         self.pages.append(page)
         page.goto(address + path)
-        inspects = "#/inspector" in path
-        expect(page.locator("#inspector").first if inspects else page.get_by_label("Message Ada")).to_be_visible()
+        tab = next((each for each in ("inspector", "resources") if f"#/{each}" in path), None)
+        expect(page.locator(f"#{tab}").first if tab else page.get_by_label("Message Ada")).to_be_visible()
         return page
 
     @contextlib.contextmanager
-    def serving(self, other: Any, *, edit: bool = True) -> Iterator[Server]:
-        """Serve another target."""
-        server = Server(self.loop, None, other, edit=edit)
+    def serving(self, other: Any, *, edit: bool = True, console: Any = None) -> Iterator[Server]:
+        """Serve another target, or with a console of resources."""
+        server = Server(self.loop, None, other, edit=edit, console=console)
         try:
             yield server
         finally:
@@ -140,8 +140,11 @@ class Stage:
 class Server:
     """The development server, in a loop of its own thread, that can be started again."""
 
-    def __init__(self, loop: Loop, store: str | None, served: Any = None, *, edit: bool = True) -> None:
+    def __init__(
+        self, loop: Loop, store: str | None, served: Any = None, *, edit: bool = True, console: Any = None
+    ) -> None:
         self._loop, self._store, self._served = loop, store, served or target.target()
+        self._console = console
         self._edit = edit
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -156,7 +159,8 @@ class Server:
         return f"http://127.0.0.1:{self.proxy.port}"
 
     def start(self) -> None:
-        self._app = create_app(self._served, store=self._store, files=("text/*", "image/*"), edit=self._edit)
+        options = {"edit": self._edit, "console": self._console}
+        self._app = create_app(self._served, store=self._store, files=("text/*", "image/*"), **options)
         config = uvicorn.Config(self._app, port=self.port, log_level="critical", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._task = asyncio.run_coroutine_threadsafe(self._server.serve(), self._loop.loop)

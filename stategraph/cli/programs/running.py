@@ -26,6 +26,7 @@ from stategraph.cli.programs.inputs import fields_of, input_of, json_object, jso
 from stategraph.cli.programs.shown import Shown
 from stategraph.cli.programs.stopping import stopping_at_ctrl_c
 from stategraph.cli.programs.targets import FORM, load_graph
+from stategraph.cli.resources import declared
 
 if TYPE_CHECKING:
     from stategraph.run.ports import Settle
@@ -36,8 +37,12 @@ _MODES: Final = ["updates", "messages", "custom", "values"]
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.add_argument(
-        "target", metavar="TARGET", help=f"a graph: {FORM}; agents and settings of create_run: 'stategraph chat'"
+        "target",
+        metavar="TARGET",
+        help=f"a graph: {FORM}; or a resource that is declared: workflow/NAME, agent/NAMESPACE/NAME. Agents and "
+        "settings of create_run: 'stategraph chat'",
     )
+    declared.prepare(parser)
     parser.add_argument(
         "--input",
         "-i",
@@ -68,26 +73,33 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a graph and return the exit code."""
+    declared.place(arguments)
     return run_command(_run, arguments)
 
 
 async def _run(arguments: argparse.Namespace, output: Output) -> int:
+    if declared.is_named(arguments.target):
+        async with declared.graph(arguments) as found:
+            return await _run_graph(found, arguments, output)
+    return await _run_graph(load_graph(arguments.target).graph, arguments, output)
+
+
+async def _run_graph(graph: Any, arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.engine.config.runtime import RunControl
     from stategraph.errors import ConfigurationError, GraphDrained
     from stategraph.types import Command
 
-    target = load_graph(arguments.target)
     answers = arguments.resume is not None
     if answers and arguments.input is not None:
         raise ConfigurationError("--input begins and --resume answers: give one of them")
     if answers and arguments.thread is None:
         raise ConfigurationError("--resume answers what a thread waits for: give --thread too")
-    given = None if answers else input_of(arguments.input, target.graph, goes_on=arguments.thread is not None)
+    given = None if answers else input_of(arguments.input, graph, goes_on=arguments.thread is not None)
     thread_id = arguments.thread or uuid.uuid4().hex[:12]
     config = config_of(arguments.config, thread_id)
     options = {"context": json_object("--context", arguments.context), "subgraphs": True}
     shown = Shown(output, quiet=arguments.quiet)
-    async with _with_saver(target.graph, arguments.store) as graph:
+    async with _with_saver(graph, arguments.store) as graph:
         if answers:
             answer = json_or_text(arguments.resume)
             await _check_answer(graph, config, answer, arguments)
@@ -106,7 +118,7 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
             return shown.stopped(thread_id, arguments)
         except Exception as error:
             shown.close()
-            return _failed(error, shown, target.graph, arguments)
+            return _failed(error, shown, graph, arguments)
         return shown.end(thread_id, arguments)
 
 

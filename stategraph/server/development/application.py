@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 
 from stategraph.dev import loading
 from stategraph.dev.application import application as of_page
 from stategraph.dev.target import Target
+from stategraph.resources import serving
 from stategraph.server import cors, errors, langgraph
 from stategraph.server.application import Served
 from stategraph.server.hosting import Hosting, opened
@@ -19,6 +22,9 @@ from stategraph.server.service.graphs import environment
 from stategraph.server.service.graphs import loading as graphs
 from stategraph.server.service.graphs.configuration import Configuration, read
 from stategraph.server.settings import Settings
+
+if TYPE_CHECKING:
+    from stategraph.dev.console.console import Console
 
 #: Seconds that runs have when the server stops or is started again: others go on with them from their checkpoints.
 _DRAIN_S: Final = 1.0
@@ -47,9 +53,8 @@ def application(
     name: str = "agent",
     config: Configuration | None = None,
     origins: Sequence[str] = (),
-    allowed_hosts: Collection[str] = (),
-    tells_errors: bool = True,
-    edit: bool = False,
+    console: Console | None = None,
+    **page: Any,
 ) -> Starlette:
     """Make the application of a target that was loaded.
 
@@ -60,9 +65,8 @@ def application(
         name: The id of the target's graph.
         config: Further graphs, in place of the target's.
         origins: Pages of other origins that may use the API, such as `http://localhost:*`.
-        allowed_hosts: As there.
-        tells_errors: As there.
-        edit: As there.
+        console: Shows resources, whose graphs the API serves too; None: there are none.
+        **page: Further arguments of `stategraph.dev.application.application`.
 
     Returns:
         The application; the page alone, if the target has settings that the API does not know, such as hooks.
@@ -71,9 +75,11 @@ def application(
         ConfigurationError: An origin is none.
     """
     pattern = cors.pattern_of(origins)
-    app = of_page(loaded, store, allowed_hosts=allowed_hosts, tells_errors=tells_errors, edit=edit, origins=pattern)
+    app = of_page(loaded, store, origins=pattern, console=console, **page)
     named: Configuration | Mapping[str, Any] = {} if config is None else config
     hosting = Served(None if config is not None else loaded, named, name, Settings()).hosting(store, drain_s=_DRAIN_S)
+    if hosting is not None and console is not None:
+        hosting = replace(hosting, resources=partial(_declared, console))
     if hosting is None:  # the target has settings that the API does not know, such as hooks
         return app
     for kind, handler in errors.HANDLERS.items():
@@ -82,6 +88,13 @@ def application(
         app.add_middleware(each.cls, *each.args, **each.kwargs)
     app.router.lifespan_context = _with_api(app, hosting)
     return app
+
+
+@asynccontextmanager
+async def _declared(console: Console, url: str) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield the graphs of the console's resources, which are opened with the page."""
+    del url
+    yield await serving.graphs(console.runtime)
 
 
 def _with_api(app: Starlette, hosting: Hosting) -> Any:

@@ -3,6 +3,7 @@
 import { api } from "./api.js";
 import "./chat/room.js";
 import "./inspector/room.js";
+import "./console/room.js";
 import { Session } from "./chat/session.js";
 import { icons } from "./icons.js";
 import { html, nothing, render } from "./lib.js";

@@ -1,7 +1,7 @@
-// Addresses of the page: `#/chat`, `#/chat/<thread>`, `#/<tab>/<thread>`.
+// Addresses of the page: `#/chat`, `#/chat/<thread>`, `#/<tab>/<thread>`; behind a `?` stands what the tab alone reads.
 
 export function read() {
-  const [tab, thread] = location.hash.replace(/^#\/?/, "").split("/");
+  const [tab, thread] = location.hash.split("?")[0].replace(/^#\/?/, "").split("/");
   return { tab: tab || "chat", thread: thread ? decodeURIComponent(thread) : null };
 }
 

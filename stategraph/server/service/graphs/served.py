@@ -73,6 +73,19 @@ class ServedGraphs:
         descriptions = {name: place.description for name, place in places.items()}
         return cls(found, descriptions, saver=saver, store=store)
 
+    def add(self, graphs: Mapping[str, Any]) -> None:
+        """Serve further graphs.
+
+        Raises:
+            ConfigurationError: One of them cannot be served, or has the id of another one.
+        """
+        if twice := sorted(set(graphs) & set(self._given)):
+            raise ConfigurationError(
+                f"Two graphs have the id '{twice[0]}': one that was named, and one that is declared; give one of them "
+                "another name"
+            )
+        self._given |= {name: loading.usable(graph, name) for name, graph in graphs.items()}
+
     def ids(self) -> Sequence[str]:
         """Return the ids, in the order in which they were named."""
         return tuple(self._given)

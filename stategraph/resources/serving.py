@@ -1,0 +1,48 @@
+"""The graphs that servers serve of what is declared: their ids, and the graphs as they are at the time.
+
+A graph's id is the resource's name, with its namespace before it where that is not `default`: `greet`,
+`cooking.recipe-suggestion`. Where several kinds have one name, each has its kind before it: `workflow.greet`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from stategraph.resources.kind_table import DEFAULT_NAMESPACE
+from stategraph.resources.model import ResourceKey
+
+if TYPE_CHECKING:
+    from stategraph.resources.runtime import Runtime
+
+#: The kinds that have a graph.
+KINDS: Final = ("workflow", "network", "agent")
+
+
+def graph_ids(keys: Iterable[ResourceKey]) -> dict[str, ResourceKey]:
+    """Return the resources that have a graph, by the ids of these."""
+    served = sorted(key for key in keys if key.kind in KINDS)
+    names = Counter(map(_name, served))
+    return {_name(key) if names[_name(key)] == 1 else f"{key.kind}.{_name(key)}": key for key in served}
+
+
+def _name(key: ResourceKey) -> str:
+    return key.name if key.namespace == DEFAULT_NAMESPACE else f"{key.namespace}.{key.name}"
+
+
+async def graphs(runtime: Runtime) -> dict[str, Callable[[], Any]]:
+    """Return functions that return graphs, by their ids: each as its resource is compiled when it is asked for.
+
+    Args:
+        runtime: A runtime that has started. A graph that is not ready is asked for in vain, and the error says why.
+    """
+    found = graph_ids(each.key for each in await runtime.list())
+    return {name: _maker(runtime, key) for name, key in found.items()}
+
+
+def _maker(runtime: Runtime, key: ResourceKey) -> Callable[[], Any]:
+    def make() -> Any:
+        return runtime.graph(key)
+
+    return make

@@ -1,0 +1,103 @@
+"""What is declared is served: assistants of a server by the names of resources, for the SDK's client."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from langgraph_sdk import get_client
+
+from stategraph.errors import ConfigurationError
+from stategraph.resources.loading import load_text
+from stategraph.resources.model import ResourceKey
+from stategraph.resources.serving import graph_ids
+from stategraph.resources.store.opening import open_store
+from stategraph.server.application import Served, application
+from stategraph.server.service.graphs.declared import Declared
+from stategraph.server.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+GREET = """
+apiVersion: stategraph.dev/v1
+kind: Workflow
+metadata: {name: greet, namespace: %s}
+spec:
+  inputs: {name: {type: string}}
+  state: {greeting: {type: string}, mood: {type: string}}
+  steps:
+    - {id: say, set: {greeting: "${{ '%s, ' + input.name }}"}, next: ask}
+    - {id: ask, interrupt: {prompt: "How are you?"}, output: {mood: "${{ result.text }}"}}
+"""
+
+
+@asynccontextmanager
+async def serving(folder: Path, url: str) -> AsyncIterator[Any]:
+    """Serve what a folder declares, and yield the SDK's client."""
+    declared = Declared(str(folder))
+    app = application(Served(None, {}, "", Settings(protocols=("langgraph",)), declared), url)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=5))
+        task = asyncio.create_task(server.serve([listening]))
+        try:
+            async with get_client(url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
+                yield client
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def test_a_workflow_is_an_assistant_that_waits_and_is_answered(tmp_path: Path) -> None:
+    folder, url = tmp_path / "app", f"sqlite:///{tmp_path}/app.db"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(GREET % ("default", "Hello"), encoding="utf-8")
+    (folder / "b.yaml").write_text(GREET % ("hall", "Welcome"), encoding="utf-8")
+    async with serving(folder, url) as client:
+        found = await client.assistants.search()
+        assert sorted(each["graph_id"] for each in found) == ["greet", "hall.greet"]
+        thread = await client.threads.create()
+        waiting = await client.runs.wait(thread["thread_id"], "hall.greet", input={"name": "Ada"})
+        assert waiting["greeting"] == "Welcome, Ada"
+        done = await client.runs.wait(thread["thread_id"], "hall.greet", command={"resume": "fine"})
+        assert done["mood"] == "fine"
+
+        store = open_store(url)  # another process applies a change
+        try:
+            await store.apply(load_text(GREET % ("default", "Good evening")))
+            async with asyncio.timeout(60):
+                greeting = ""
+                while not greeting.startswith("Good evening"):
+                    greeting = (await client.runs.wait(None, "greet", input={"name": "Ada"}))["greeting"]
+        finally:
+            await store.close()
+
+
+async def test_nothing_that_has_a_graph_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: stategraph.dev/v1\nkind: Secret\nmetadata: {name: x}\nspec: {valueFrom: {env: X}}\n"
+    )
+    with pytest.raises(ConfigurationError, match="Nothing is declared that has a graph"):
+        async with Declared(str(tmp_path)).open(f"sqlite:///{tmp_path}/app.db"):
+            pass
+
+
+def test_graphs_are_called_like_resources_and_with_their_kinds_where_names_are_shared() -> None:
+    keys = [
+        ResourceKey("workflow", "default", "greet"),
+        ResourceKey("agent", "default", "greet"),
+        ResourceKey("network", "hall", "greet"),
+        ResourceKey("secret", "default", "keys"),
+    ]
+    assert {name: str(key) for name, key in graph_ids(keys).items()} == {
+        "agent.greet": "agent/default/greet",
+        "workflow.greet": "workflow/default/greet",
+        "hall.greet": "network/hall/greet",
+    }
