@@ -185,6 +185,9 @@ docs: dev-env docs-env ## The documentation site in build/docs: built without a 
 wheel: release-env ## Wheel and sdist: built twice and compared, checked, installed beside the core's dependencies alone (ARGS=--quick: on one Python)
 	@$(PYTHON) scripts/wheel.py --python .venv-release/bin/python $(ARGS)
 
+kubernetes: dev-env ## Definitions of the kinds and what deploy/ has, held against Kubernetes' schemas; says what could not run (needs `kubectl`; HELM=/path/to/python with helm-sdkpy)
+	@$(DEV)/bin/python scripts/kubernetes.py $(if $(HELM),--helm $(HELM))
+
 metadata: dev-env ## A wheel that says `langgraph` and holds no file, for packages that require it (see docs/drop-in.md)
 	cd scripts/langgraph-metadata && $(CURDIR)/$(DEV)/bin/python -m hatchling build -t wheel -d $(CURDIR)/dist
 

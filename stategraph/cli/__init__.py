@@ -35,6 +35,9 @@ _COMMANDS: Final = (
     ("delete", "Delete resources, with what they own.", "resources.delete"),
     ("wait", "Wait until resources are ready, or gone.", "resources.wait"),
     ("console", "Look at resources in the terminal, as they change.", "console.command"),
+    ("plugin", "List plug-ins, begin a project of one, and check that one starts.", "operating.plugins"),
+    ("crds", "Print the kinds as CustomResourceDefinitions of Kubernetes.", "operating.crds"),
+    ("operator", "Reconcile the resources of a Kubernetes cluster.", "operating.operator"),
     ("runs", "Look at the runs of a database, stop them, and answer them.", "runs"),
     ("worker", "Execute the runs of a database until told to stop.", "worker"),
     (

@@ -55,6 +55,16 @@ ELSEWHERE = {
         f"keys {action}": "tests/cli/test_keys.py::test_a_key_is_made_listed_used_and_revoked"
         for action in ("create", "list", "revoke")
     },
+    **{
+        f"plugin {action}": f"tests/cli/test_operating.py::test_{test}"
+        for action, test in (
+            ("list", "installed_plugins_are_listed"),
+            ("new", "a_new_plugin_passes_its_tests_and_starts"),
+            ("check", "a_new_plugin_passes_its_tests_and_starts"),
+        )
+    },
+    "crds": "tests/cli/test_operating.py::test_definitions_are_printed",
+    "operator": "tests/cli/test_operating.py::test_an_operator_follows_a_cluster_until_it_is_stopped",
     "policy check": "tests/cli/test_policy.py::test_files_are_checked",
     "policy test": "tests/cli/test_policy.py::test_a_policy_is_held_against_a_table",
     "policy explain": "tests/cli/test_policy.py::test_a_verdict_is_explained",

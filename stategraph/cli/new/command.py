@@ -33,6 +33,7 @@ _KINDS: Final = {
         ('stategraph run {package}.graph --input \'{{"question": "Where is it?"}}\'',),
     ),
     "backend": ("a chat backend over HTTP that streams", ("python -m {package}",)),
+    "plugin": ("a plug-in with a tool", ("stategraph plugin check {package}.plugin:Words",)),
 }
 
 
@@ -49,10 +50,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make a project and return the exit code."""
-    return plain_command(_make, arguments, as_json=arguments.json)
+    return plain_command(make, arguments, as_json=arguments.json)
 
 
-def _make(arguments: argparse.Namespace, output: Output) -> int:
+def make(arguments: argparse.Namespace, output: Output) -> int:
+    """Make a project of a template and return the exit code."""
     folder = Path(arguments.folder)
     package = _package(arguments.package or re.sub(r"\W+", "_", folder.resolve().name.lower()).strip("_"))
     _check_empty(folder)

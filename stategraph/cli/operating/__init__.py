@@ -1,0 +1,1 @@
+"""Commands about plug-ins, and about clusters of Kubernetes."""
