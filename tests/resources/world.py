@@ -32,7 +32,7 @@ class Scope:
     async def all(self):
         return dict(self.kept)
 
-    async def set(self, key, value):
+    async def set(self, key, value, ttl=None):
         self.kept[key] = value
 
     async def delete(self, key):
@@ -68,6 +68,7 @@ class World:
         self.models: dict[str, ScriptedChatModel] = {}
         self.allow = tuple(allow)
         self.kinds = KINDS
+        self.leads = True
         self.environment: Mapping[str, str] = {}
         self._replies = dict(replies or {})
         self.services: dict[str, Any] = {

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, Final, Protocol, TypeAlias
 
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.config.procedures import adrive, drive
@@ -76,13 +77,13 @@ class Invoke:
     target: Runnable[Any, Any]
     given: Data
 
-    def in_thread(self, config: RunnableConfig) -> Data:
+    def in_thread(self) -> Data:
         """Return what it returns."""
-        return self.target.invoke(self.given, config)
+        return self.target.invoke(self.given)
 
-    async def in_loop(self, config: RunnableConfig) -> Data:
+    def in_loop(self) -> Awaitable[Data]:
         """Return what it returns, async."""
-        return await self.target.ainvoke(self.given, config)
+        return self.target.ainvoke(self.given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +96,22 @@ class InLoop:
 
     function: Callable[[], Awaitable[Data]]
 
-    def in_thread(self, config: RunnableConfig) -> Data:
+    def in_thread(self) -> Data:
         """Return None."""
         return None
 
-    async def in_loop(self, config: RunnableConfig) -> Data:
+    def in_loop(self) -> Awaitable[Data]:
         """Await it."""
-        return await self.function()
+        return self.function()
 
 
 class Request(Protocol):
     """A request of a procedure."""
 
-    def in_thread(self, config: RunnableConfig, /) -> Data:
+    def in_thread(self) -> Data:
         """Do it where nothing can be awaited."""
 
-    async def in_loop(self, config: RunnableConfig, /) -> Data:
+    def in_loop(self) -> Awaitable[Data]:
         """Do it in an event loop."""
 
 
@@ -118,19 +119,23 @@ Procedure: TypeAlias = Generator[Request, Any, Any]
 """The work of a node in one form for sync and async runs: it yields requests, and returns an update of the state."""
 
 
-def node(procedure: Callable[[Any, RunnableConfig], Procedure], name: str) -> RunnableCallable:
-    """Return a procedure as a node of a graph.
+_IN_THREAD: Final = methodcaller("in_thread")
+_IN_LOOP: Final = methodcaller("in_loop")
+
+
+def node(procedure: Callable[[Any], Procedure], name: str) -> RunnableCallable:
+    """Return a procedure as a node of a graph; the config of what it calls is that of the running task.
 
     Args:
-        procedure: The work of the node, of the state and the config.
+        procedure: The work of the node, of the state.
         name: The node.
     """
 
-    def run(state: Data, config: RunnableConfig) -> Data:
-        return drive(procedure(state, config), lambda request: request.in_thread(config))
+    def run(state: Data) -> Data:
+        return drive(procedure(state), _IN_THREAD)
 
-    async def arun(state: Data, config: RunnableConfig) -> Data:
-        return await adrive(procedure(state, config), lambda request: request.in_loop(config))
+    async def arun(state: Data) -> Data:
+        return await adrive(procedure(state), _IN_LOOP)
 
     return RunnableCallable(run, arun, name=name, trace=False)
 

@@ -21,7 +21,6 @@ from typing import Annotated, Final, NotRequired, Protocol, TypeAlias, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.messages.truncation import text_of
 from stategraph.agent.state import is_synthetic, turn_of
@@ -146,7 +145,7 @@ class _Router:
             "function": {"name": ROUTE, "description": "Have an agent work next.", "parameters": schema},
         }
 
-    def steps(self, state: State, config: RunnableConfig) -> Procedure:
+    def steps(self, state: State) -> Procedure:
         """Choose the next agent, or end the turn."""
         asked = self._begun(state)
         if len(asked) >= self._plan.spec.router.max_steps:
@@ -223,7 +222,7 @@ class _MemberNode:
         self._member = member
         self._plan = plan
 
-    def steps(self, state: State, config: RunnableConfig) -> Procedure:
+    def steps(self, state: State) -> Procedure:
         """Ask the agent."""
         callee, kept, name = self._member.callee, self._plan.state, self._member.name
         result = callee.result((yield Invoke(callee.target, callee.prepared({"messages": self._given(state)}))))

@@ -23,6 +23,7 @@ from stategraph.resources.compile import agents, calls, governed
 from stategraph.resources.compile.calls import Callee, GraphCall, Services, messages_of
 from stategraph.resources.compile.data import Data, Fields, Graph, Object
 from stategraph.resources.compile.networks import NetworkCall, NetworkPlan
+from stategraph.resources.compile.rollout import Rollout, VersionThreads
 from stategraph.resources.compile.workflows.plan import WorkflowPlan
 from stategraph.resources.compile.workflows.state import INPUT, LAST
 from stategraph.run import background_loop
@@ -178,11 +179,13 @@ class Workflow(Program):
         plan: The workflow.
         place: Where it runs.
         graph: Its graph; None: that of the plan.
+        rollout: Its versions; None: this one alone.
     """
 
-    def __init__(self, plan: WorkflowPlan, place: Place, graph: Graph = None) -> None:
+    def __init__(self, plan: WorkflowPlan, place: Place, graph: Graph = None, rollout: Rollout | None = None) -> None:
         super().__init__(plan.name, plan.graph(place.saver, place.store) if graph is None else graph, place)
         self.plan = plan
+        self._rollout = rollout or Rollout(f"{place.namespace}/{plan.name}", plan.version, {plan.version: 1})
 
     @property
     def description(self) -> str:
@@ -261,6 +264,23 @@ class Workflow(Program):
         return WorkflowResult(
             "waiting" if interrupts else "completed", output, result, thread, interrupts, tuple(history), version
         )
+
+    async def versions(self) -> list[VersionThreads]:
+        """Return how many threads are on each version, the newest version first."""
+        return await self._rollout.threads(self.place.saver)
+
+    async def remove_version(self, version: str, *, force: bool = False) -> VersionThreads:
+        """Remove an old version, and return the threads that were on it.
+
+        Args:
+            version: The version, or its number as `v1`.
+            force: Whether threads that wait on it may be lost: they end as `error: version_removed`.
+
+        Raises:
+            VersionInUseError: Threads wait on it.
+            ResourceError: There is no such version, or it is the newest.
+        """
+        return await self._rollout.remove(version, self.place.saver, force=force)
 
     async def history(self, thread_id: str) -> list[Object]:
         """Return what happened in a thread, the newest first: each checkpoint with what was to come next.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 
 from stategraph import import_paths
@@ -146,11 +145,11 @@ def asking(name: str, callee: Callee, description: str, schema: Fields | None = 
     def request(given: Fields) -> Invoke:
         return Invoke(callee.target, callee.prepared(given["input"] if plain else given))
 
-    def call(config: RunnableConfig, **given: Any) -> str:
-        return _told(callee.result(request(given).in_thread(config)))
+    def call(**given: Any) -> str:
+        return _told(callee.result(request(given).in_thread()))
 
-    async def acall(config: RunnableConfig, **given: Any) -> str:
-        return _told(callee.result(await request(given).in_loop(config)))
+    async def acall(**given: Any) -> str:
+        return _told(callee.result(await request(given).in_loop()))
 
     return StructuredTool(
         name=model_name(name),

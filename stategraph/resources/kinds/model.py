@@ -8,15 +8,13 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from stategraph.resources.kinds.base import Ref, Spec, TargetSpec
-from stategraph.resources.kinds.values import Duration, Name, PositiveInt, Retry, SecretRef
+from stategraph.resources.kinds.values import Duration, Name, Retry, SecretRef
 
 
 class ModelLimits(Spec):
     """Limits of a model."""
 
     rpm: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Requests a minute, in each process.")
-    tpm: PositiveInt | None = Field(default=None, description="Tokens a minute, in each process.")
-    usd: Annotated[float, Field(gt=0)] | None = Field(default=None, description="US dollars that one run may cost.")
 
 
 class ProviderModel(Spec):

@@ -14,9 +14,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from langchain_core.runnables import RunnableConfig
-
 from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.context import get_config
 from stategraph.engine.config.runtime import get_runtime
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, GraphBubbleUp, NodeTimeoutError
@@ -105,7 +104,7 @@ class Node:
         """Return it as a graph takes it."""
         return StepRunnable(self, node(self.steps, self.id))
 
-    def steps(self, state: Data, config: RunnableConfig) -> Procedure:
+    def steps(self, state: Data) -> Procedure:
         """Take the step: yield what it calls, and return the update of the state."""
         yield from ()
         return self.update(state)
@@ -226,7 +225,7 @@ class CallNode(Node):
             return scope, self._given.value(scope)
         return scope, state[LAST] if LAST in state else self.names.input_of(state)
 
-    def steps(self, state: Data, config: RunnableConfig) -> Procedure:
+    def steps(self, state: Data) -> Procedure:
         """Call it and return the update of its result."""
         scope, given = self._begin(state)
         callee = self._callee
@@ -247,22 +246,22 @@ class InTurn:
     step: Step
     gates: Gates | None
 
-    def in_thread(self, config: RunnableConfig) -> Data:
+    def in_thread(self) -> Data:
         """Return what the call returns."""
         if self.step.timeout is not None:
             raise ConfigurationError(
                 f"step '{self.step.id}' has a timeout, which needs an async run: use ainvoke, or leave it out"
             )
-        with nullcontext() if self.gates is None else self.gates.in_thread(_run_of(config)):
-            return self.call.in_thread(config)
+        with nullcontext() if self.gates is None else self.gates.in_thread(_run_now()):
+            return self.call.in_thread()
 
-    async def in_loop(self, config: RunnableConfig) -> Data:
+    async def in_loop(self) -> Data:
         """Return what the call returns, within the time limit, which does not count the wait for its turn."""
-        async with nullcontext() if self.gates is None else self.gates.in_loop(_run_of(config)):
+        async with nullcontext() if self.gates is None else self.gates.in_loop(_run_now()):
             limit, began = self.step.timeout, time.monotonic()
             try:
                 async with asyncio.timeout(limit) as window:
-                    return await self.call.in_loop(config)
+                    return await self.call.in_loop()
             except TimeoutError:
                 if not window.expired():
                     raise
@@ -314,7 +313,7 @@ class EachNode(Node):
         scope = {**sent["scope"], self.item: sent["item"], "index": sent["index"], "error": told}
         return {name: template.value(scope) for name, template in self._failures.items()}
 
-    def steps(self, state: Data, config: RunnableConfig) -> Procedure:
+    def steps(self, state: Data) -> Procedure:
         """Call it for one item and return the update of its result."""
         if EMPTY in state:
             return {}
@@ -330,9 +329,9 @@ class EachNode(Node):
             return self._failed(state, error)
 
 
-def _run_of(config: RunnableConfig) -> tuple[Any, ...]:
+def _run_now() -> tuple[Data, ...]:
     """Return what tells the run of a task from others: the switch of its run, the graph around it, and its step."""
-    metadata = config.get("metadata") or {}
+    metadata = get_config().get("metadata") or {}
     around = str(metadata.get("langgraph_checkpoint_ns", "")).rpartition("|")[0]
     return (id(get_runtime().control), around, metadata.get("langgraph_step"))
 
