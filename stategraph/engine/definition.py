@@ -37,6 +37,7 @@ from stategraph.engine.compile.versions import Versions
 from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.runs import strictness
 from stategraph.engine.spec import GraphSpec
+from stategraph.scheduling import FanOut
 from stategraph.stream_parts import StreamMode
 from stategraph.types import (
     All,
@@ -116,6 +117,8 @@ class GraphDefinition(
     _program: Program | None = None
     # Works out what is known of the edges, for nodes that start without a barrier.
     _flow: Callable[[], Flow] | None = None
+    # Rules for branches that run beside each other, with the nodes of these.
+    _fan_outs: tuple[tuple[frozenset[str], FanOut], ...] = ()
     # The record that runs use, with the mark of the changes it was made after, and the mark of the latest change.
     _spec: tuple[object, GraphSpec] | None = None
     _changes: object = None
@@ -248,6 +251,7 @@ class GraphDefinition(
             config=self.config,
             output_mapper=self._output_mapper,
             state_mapper=self._state_mapper,
+            fan_outs=self._fan_outs,
         )
         # Beside the mark of what it was made after, so that a change meanwhile is not overlooked.
         self.__dict__["_spec"] = (changes, spec)

@@ -19,6 +19,7 @@ from stategraph.core.program import Program
 from stategraph.engine.compile.node import PregelNode
 from stategraph.engine.compile.versions import Versions
 from stategraph.engine.config.runnable_config import patch_configurable
+from stategraph.scheduling import FanOut
 from stategraph.stream_parts import StreamMode
 from stategraph.types import All, CachePolicy, Checkpointer, RetryPolicy
 
@@ -58,6 +59,7 @@ class GraphSpec:
         config: Defaults for the config of every run, or None.
         output_mapper: Coerces outputs in v2 streams, or None.
         state_mapper: Coerces states in v2 streams, or None.
+        fan_outs: Rules for branches that run beside each other, with the nodes of these.
         setups: What runs have worked out of the options of their calls; see `runs.run_setup`.
     """
 
@@ -86,6 +88,7 @@ class GraphSpec:
     config: RunnableConfig | None
     output_mapper: Callable[[Any], Any] | None
     state_mapper: Callable[[Any], Any] | None
+    fan_outs: tuple[tuple[frozenset[str], FanOut], ...] = ()
     setups: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def saver_of(self, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any] | None:

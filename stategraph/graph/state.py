@@ -22,7 +22,7 @@ from stategraph.graph.defaults import NodeDefaults, with_defaults
 from stategraph.graph.edges import flows
 from stategraph.graph.renamed import renamed_argument
 from stategraph.policies import checked_retry_policies
-from stategraph.scheduling import Join, Scheduling
+from stategraph.scheduling import FanOut, Join, Scheduling
 from stategraph.types import (
     All,
     CachePolicy,
@@ -247,9 +247,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             executor: Where the node runs. `process`: a sync function runs in a worker process, which is killed when an
                 attempt takes longer than its timeout. An object: as it says, see `NodeExecutor` in
                 `stategraph/engine/ports.py` and `docs/processes.md`. None: in this process.
-            join: When edges start the node. `all`: once, when all of the nodes have run that plain edges come from.
-                `any`: by each of them. `all_selected`: once, when no other task that runs can still lead to it; needs,
-                and is the default of, `compile(scheduling="dataflow")`. See `docs/dataflow.md`.
+            join: When edges start the node: once `all` nodes that plain edges come from have run, by `any` of them, or
+                once those of them that were selected have (`all_selected`); see `docs/dataflow.md`.
             limits: How many of its attempts run at a time and begin in a period, by keys of its input; see
                 `docs/node-limits.md`. None: any number.
 
@@ -327,25 +326,37 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 "Adding %s to a graph that has already been compiled: graphs compiled before do not get it.", what
             )
 
-    def add_edge(self, start_key: str | list[str], end_key: str, *, join: Join | None = None) -> Self:
+    def add_edge(
+        self,
+        start_key: str | list[str],
+        end_key: str | list[str],
+        *,
+        join: Join | None = None,
+        policy: FanOut | None = None,
+    ) -> Self:
         """Go from one node to another, or from several to one.
 
         Args:
             start_key: The node to come from, or `START`. A list of nodes waits until all of them have run.
-            end_key: The node to go to, or `END`.
-            join: For a list of nodes: whether the node starts once, when `all` of them have run (the default), by
-                each of them (`any`), or once, when those have run that were selected (`all_selected`, which needs
-                `compile(scheduling="dataflow")`).
+            end_key: The node to go to, or `END`. A list of nodes goes to all of them, beside each other.
+            policy: For a list of nodes to go to: when the run goes on, and what failures of them mean; made by a
+                function of `stategraph.scheduling`. None: a failure stops the others, as in LangGraph.
+            join: For a list of nodes to come from: whether the node starts once `all` of them have run (the default),
+                by `any` of them, or once those that were selected have (`all_selected`); see `docs/dataflow.md`.
 
         Returns:
             The builder.
 
         Raises:
-            ValueError: The edge leaves `END` or enters `START`, or a node of a waiting edge is unknown, or the join is
-                none.
+            ValueError: The edge leaves `END` or enters `START`, or a node of a waiting edge is unknown.
             TypeError: A node is not given by its name.
         """
         self._warn_if_compiled("an edge")
+        if isinstance(end_key, (list, tuple)):
+            self.joins.fan_out(end_key, policy)
+            for end in end_key:
+                self.add_edge(start_key, end, join=join)
+            return self
         waits = isinstance(start_key, (list, tuple, set, frozenset))
         starts = tuple(start_key) if waits else (cast(str, start_key),)
         validate.edge(starts, end_key, self.nodes if waits else None)
@@ -360,6 +371,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         source: str,
         path: Router,
         path_map: dict[Hashable, str] | list[str] | None = None,
+        *,
+        policy: FanOut | None = None,
     ) -> Self:
         """Let a router decide where to go after a node.
 
@@ -369,12 +382,13 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 nodes, `END`, or `Send` objects.
             path_map: Destinations by the router's answers, or the node names it may answer. None: a return annotation
                 `Literal[...]` says so; without one, drawings show an edge to every node.
+            policy: For what the router selects, or sends: when the run goes on, and what failures mean; see `add_edge`.
 
         Returns:
             The builder.
 
         Raises:
-            ValueError: The node has a router of that name already.
+            ValueError: The node has a router of that name already, or has a policy and does not say where it leads.
         """
         self._warn_if_compiled("an edge")
         from stategraph.graph import assembly
@@ -384,6 +398,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         if name in self.branches[source]:
             raise ValueError(f"Node '{source}' has a router called `{name}` already: give this one another name")
         spec = assembly.BranchSpec.from_path(router, path_map, infer_schema=True)
+        self.joins.fan_out((spec.ends or {}).values(), policy)
         self.branches[source][name] = spec
         if spec.input_schema is not None:
             self._add_schema(spec.input_schema)
@@ -506,8 +521,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 one when they are loaded.
             pinned: Graphs of earlier versions by version. A thread that one of them has begun goes on with it until it
                 ends; for good, if no migration leads from it.
-            scheduling: `barrier`: in supersteps, as LangGraph does: what a step starts begins when all of its nodes
-                have run. `dataflow`: a node begins when its own inputs are there, see `docs/dataflow.md`.
+            scheduling: `barrier`: in supersteps, as LangGraph does. `dataflow`: a node begins when its own inputs are
+                there, see `docs/dataflow.md`.
 
         Returns:
             The compiled graph.
@@ -566,6 +581,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             for label, branch in branches.items():
                 compiled.attach_branch(start, label, branch)
         compiled._flow = flows.finder(self, nodes, (edges, waiting), compiled.channels, scheduling)
+        compiled._fan_outs = tuple(self.joins.fan_outs)
         return compiled.validate()  # type: ignore[no-any-return]
 
     def _all_schemas(self) -> Iterator[type[object]]:

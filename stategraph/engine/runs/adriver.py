@@ -81,6 +81,8 @@ class AsyncDriver(RunProcedure):
         self.request = Request()
         self._news = News(self._loop)
         self._running: set[asyncio.Task[Any]] = set()
+        # The tasks behind them, of a run in which some may be given up.
+        self._started_for: dict[asyncio.Task[Any], Task] = {}
         self._calls = LoopCalls(execution.plan.max_concurrency, self._news, self._loop)
 
     def awaited(self, done: Awaitable[T]) -> Asking[T]:
@@ -243,6 +245,14 @@ class AsyncDriver(RunProcedure):
         started = self._loop.create_task(self._run(task), name=task.name)
         self._running.add(started)
         started.add_done_callback(partial(self._note, task))
+        if self._fan_outs is not None:
+            self._started_for[started] = task
+
+    def _give_up(self, tasks: list[Task]) -> None:
+        super()._give_up(tasks)
+        for running in self._running:
+            if self._started_for.get(running) in tasks:
+                running.cancel()
 
     async def _run(self, task: Task) -> Outcome:
         outcome = await attempt.arun(self._execution, task)

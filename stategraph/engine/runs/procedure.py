@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from stategraph.core import moves
 from stategraph.core.dataflow.machine import FlowMachine
+from stategraph.core.fan_outs import FanOuts, Heard
 from stategraph.core.moves import Directive, Outcome
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import pump, saving
@@ -95,14 +96,16 @@ class RunProcedure(ABC):
         self._saves: Saves | None = None
         # Whether tasks may begin beside others of a step.
         self._flows = plan.spec.program.flow is not None
+        # The policies of branches that run beside each other, if there are any.
+        self._fan_outs: FanOuts | None = None
         # The tasks that have ended and of which the machine has not been told yet.
         self._ended: deque[Outcome] = deque()
         # The step's tasks that are still to begin.
         self._waiting: deque[Task] = deque()
         # A step's only task runs in place, unless what it says is to be heard at once, or it may be given up.
-        self._in_place = not execution.outlet.eager and plan.spec.step_timeout is None
+        self._in_place = not (execution.outlet.eager or plan.spec.fan_outs) and plan.spec.step_timeout is None
         # Whether what a lone task shows is passed on while it runs, and nothing else can end its step.
-        self._is_watched = not self._in_place and plan.cache is None and plan.spec.step_timeout is None
+        self._is_watched = not (self._in_place or plan.spec.fan_outs or plan.cache) and plan.spec.step_timeout is None
         # The class of directives that need nothing around them but an attempt; a cache would have to be asked first.
         self._at_once = Task if self._in_place and plan.cache is None else None
 
@@ -207,6 +210,8 @@ class RunProcedure(ABC):
             if not saves.at_once:
                 self._saves_behind = saves
         ticks = pregel_loop.is_wrapped(self.loop)
+        if execution.plan.spec.fan_outs:
+            self._fan_outs = FanOuts(execution.machine, execution.plan.spec.fan_outs)
         execution.begin(callbacks, self.quiet, self._calls, self._saves, ticks=ticks)
 
     def _leaves_nothing(self) -> bool:
@@ -278,8 +283,10 @@ class RunProcedure(ABC):
             if not isinstance(first, Draft):
                 first = yield from self.awaited(first)
         self._waiting = deque(tasks)
+        if self._fan_outs is not None:
+            yield from self._follow(self._fan_outs.begin(tasks), end)
         if self._flows:
-            yield from self._begin_started()
+            yield from self._begin_started(end)
         if first is not None:
             yield from self._take_first(first, end)
         yield from self._together(end)
@@ -299,9 +306,28 @@ class RunProcedure(ABC):
 
     def _take(self, outcome: Outcome, end: StepEnd) -> Asking[None]:
         """Tell the machine how a task ended, and do what that means for the rest of the step."""
+        if self._fan_outs is None:
+            yield from self._settle(outcome, end)
+        else:
+            yield from self._follow(self._fan_outs.hear(outcome), end)
+
+    def _follow(self, heard: Heard, end: StepEnd) -> Asking[None]:
+        """Do what follows from the end of a branch."""
+        end.error = end.error or heard.error
+        self._give_up(heard.given_up)
+        for outcome in heard.outcomes:
+            yield from self._settle(outcome, end)
+
+    def _give_up(self, tasks: list[Task]) -> None:
+        """Cancel what runs of some tasks, as far as it can be; what waits does not begin."""
+        for task in tasks:
+            if task in self._waiting:
+                self._waiting.remove(task)
+
+    def _settle(self, outcome: Outcome, end: StepEnd) -> Asking[None]:
         task, handler = step.settle(self._execution, outcome, end)
         if self._flows:
-            yield from self._begin_started()
+            yield from self._begin_started(end)
         if isinstance(outcome, Draft):
             if task.cache_key is not None:
                 yield from self.awaited(self.perform(step.to_cache(self._execution, task)))
@@ -311,7 +337,7 @@ class RunProcedure(ABC):
             if not handler.writes:
                 self._waiting.append(handler)
 
-    def _begin_started(self) -> Asking[None]:
+    def _begin_started(self, end: StepEnd) -> Asking[None]:
         """Let the tasks wait that have begun beside those that run, unless the run was asked to stop."""
         execution = self._execution
         machine = execution.machine
@@ -320,7 +346,10 @@ class RunProcedure(ABC):
             tasks = machine.take_started()
             if execution.plan.cache is not None:
                 yield from self.awaited(self.perform(step.look_in_cache(execution, tasks)))
-            self._waiting.extend(task for task in tasks if not task.writes)
+            tasks = [task for task in tasks if not task.writes]
+            self._waiting.extend(tasks)
+            if self._fan_outs is not None:
+                yield from self._follow(self._fan_outs.begin(tasks), end)
 
     def _deadline(self, now: Callable[[], float]) -> float | None:
         """Return when the step that begins is to have ended; None if it has no limit."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
+from stategraph.constants import END
 from stategraph.errors import ConfigurationError
-from stategraph.scheduling import Join, Scheduling
+from stategraph.scheduling import FanOut, Join, Scheduling
 
 if TYPE_CHECKING:
     from stategraph.graph.branch import BranchSpec
@@ -35,12 +36,14 @@ class Joins:
 
     Attributes:
         by_node: Those of nodes, by name.
+        fan_outs: The policies of branches that run beside each other, with their nodes.
         selected: Nodes with an edge from several nodes that waits for those of them that were selected.
     """
 
-    __slots__ = ("by_node", "selected")
+    __slots__ = ("by_node", "fan_outs", "selected")
 
     def __init__(self) -> None:
+        self.fan_outs: list[tuple[frozenset[str], FanOut]] = []
         self.by_node: dict[str, Join] = {}
         self.selected: set[str] = set()
 
@@ -73,6 +76,31 @@ class Joins:
         elif join == "all_selected":
             self.selected.add(end)
         return join
+
+    def fan_out(self, ends: Iterable[str], policy: FanOut | None) -> None:
+        """Note the policy of some branches.
+
+        Raises:
+            ConfigurationError: It is none, there are no branches, or one of them has another policy.
+        """
+        if policy is None:
+            return
+        if not isinstance(policy, FanOut):
+            raise ConfigurationError(
+                f"policy= takes what a function of stategraph.scheduling returns, such as quorum(2); found {policy!r}"
+            )
+        ends = [end for end in ends if end != END]
+        if not ends:
+            raise ConfigurationError(
+                "A policy needs to know its branches: name them, by path_map or by the router's return type"
+            )
+        for nodes, other in self.fan_outs:
+            if shared := sorted(nodes.intersection(ends)):
+                raise ConfigurationError(
+                    f"Node '{shared[0]}' is a branch of two fan-outs with a policy, {other.kind} and {policy.kind}: "
+                    "a branch has one policy"
+                )
+        self.fan_outs.append((frozenset(ends), policy))
 
     def edges(self, builder: Declared, nodes: Iterable[str], scheduling: Scheduling) -> tuple[Edges, Waiting]:
         """Return the plain edges of a graph and those that wait for several nodes, as the joins have it.
