@@ -119,7 +119,7 @@ def _worker(resource: Resource, settings: PodSettings) -> list[dict[str, Any]]:
         "metadata": {
             "query": settings.keda_query.format_map(words),
             "targetQueryValue": str(int(resource.spec.get("capacity", 10))),
-            "connectionFromEnv": "STATEGRAPH_DATABASE",
+            "connectionFromEnv": "STATEGRAPH_STORE",
         },
     }
     scaler = {
