@@ -95,7 +95,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         file = tmp_path / "kubeconfig"
         file.write_text(json.dumps(config))
         monkeypatch.setenv("KUBECONFIG", str(file))
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file), raising=False)
+        for module in ("kubernetes.config", "kubernetes.config.kube_config"):  # they read the variable when imported
+            monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
         yield
         server.shutdown()
         thread.join()
