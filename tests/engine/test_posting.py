@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -35,8 +37,9 @@ async def test_calls_of_threads_are_made_in_the_loop_in_their_order() -> None:
 
 async def test_the_loop_is_woken_once_for_calls_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     letters, made, woken = mailbox(), asyncio.Event(), []
-    wake = letters.loop.call_soon_threadsafe
-    monkeypatch.setattr(letters.loop, "call_soon_threadsafe", lambda *given: (woken.append(given), wake(*given)))
+    loop = asyncio.get_running_loop()
+    wake = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *given: (woken.append(given), wake(*given)))
 
     def post() -> None:  # while the loop waits for this thread
         for _ in range(100):
@@ -52,7 +55,7 @@ async def test_the_loop_is_woken_once_for_calls_that_wait(monkeypatch: pytest.Mo
 
 async def test_a_call_that_fails_keeps_no_other_from_being_made() -> None:
     letters, made, failures = mailbox(), asyncio.Event(), []
-    letters.loop.set_exception_handler(lambda loop, context: failures.append(context["exception"]))
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context["exception"]))
     letters.post(lambda: 1 / 0)
     letters.post(made.set)
     await asyncio.wait_for(made.wait(), LIMIT_S)
@@ -77,3 +80,14 @@ def test_a_closed_loop_is_told_nothing() -> None:
     letters.settle(future)  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError):
         letters.post(print)  # type: ignore[attr-defined]
+
+
+def test_a_loop_that_is_over_is_freed() -> None:
+    async def used() -> weakref.ref[asyncio.AbstractEventLoop]:
+        mailbox().post(lambda: None)
+        await asyncio.sleep(0)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(used())
+    gc.collect()
+    assert loop() is None

@@ -12,20 +12,22 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 
 class Mailbox:
     """The calls that wait for one event loop.
 
-    Attributes:
+    It does not keep the loop, which would otherwise never be freed: mailboxes are kept as long as their loops.
+
+    Args:
         loop: The loop.
     """
 
-    __slots__ = ("__weakref__", "_calls", "_is_due", "loop")
+    __slots__ = ("__weakref__", "_calls", "_is_due", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self._loop = ref(loop)
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._is_due = False
 
@@ -39,14 +41,18 @@ class Mailbox:
         try:
             if not self._is_due:  # two threads that both see this wake the loop twice, which does no harm
                 self._is_due = True
-                self.loop.call_soon_threadsafe(self._take)
+                self._living().call_soon_threadsafe(self._take)
         except BaseException:
             self._is_due = False
             raise
 
     def future(self) -> asyncio.Future[None]:
         """Return a future of the loop, for `settle`."""
-        return self.loop.create_future()
+        return self._living().create_future()
+
+    def soon(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have the loop make a call soon; in its own thread only."""
+        self._living().call_soon(call, *arguments)
 
     def settle(self, future: asyncio.Future[None]) -> None:
         """Have a future be done, from any thread; without effect when the loop is closed: nobody waits any more."""
@@ -56,13 +62,14 @@ class Mailbox:
         try:
             self.post(_settle, future)
         except RuntimeError:
-            if not self.loop.is_closed():
+            loop = self._loop()
+            if loop is not None and not loop.is_closed():
                 raise
 
     def is_here(self) -> bool:
         """Return whether the loop runs in this thread."""
         try:
-            return asyncio.get_running_loop() is self.loop
+            return asyncio.get_running_loop() is self._loop()
         except RuntimeError:
             return False
 
@@ -74,7 +81,13 @@ class Mailbox:
                 call(*arguments)
         finally:
             if self._calls:  # a call has failed: the loop reports it, and the others are made
-                self.loop.call_soon(self._take)
+                self.soon(self._take)
+
+    def _living(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("Event loop is closed")
+        return loop
 
 
 def _settle(future: asyncio.Future[None]) -> None:

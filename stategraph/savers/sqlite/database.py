@@ -23,14 +23,14 @@ from typing import Any, Final, cast
 
 from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.tasks import threads
-from stategraph.engine.tasks.posting import mailbox
+from stategraph.engine.tasks.posting import Mailbox, mailbox
 from stategraph.savers import sqlite_files
 from stategraph.savers.compact.coder import Coder
 from stategraph.savers.compact.found import config_of_put
 from stategraph.savers.compact.known import Known, KnownThreads
 from stategraph.savers.compact.plan import Plan, plan, thread_of
 from stategraph.savers.sqlite.connections import lock_of, path_of
-from stategraph.savers.sqlite.in_place import MOST, InPlace
+from stategraph.savers.sqlite.in_place import MOST, MOST_BYTES, InPlace
 from stategraph.savers.sqlite.reading import Reader
 from stategraph.savers.sqlite.schema import Mode, Schema, prepare
 from stategraph.savers.sqlite.writing import Statements, check_chains, put_values, thread_row
@@ -178,6 +178,8 @@ class Database:
         self._known = KnownThreads(_MOST_BYTES)
         self._waiting: deque[Work] = deque()
         self._worker = threads.SingleWorker()  # for async callers
+        self._due: Mailbox | None = None  # of the loop that is about to do what waits
+        self._is_in_loop = False
         self._has_begun = False
         self._busy_ms = 0
 
@@ -289,8 +291,9 @@ class Database:
         self._waiting.append(work)
         if self.in_place is None or not (work.is_quick and self.in_place.is_fast()):
             self._drain_soon()
-        elif len(self._waiting) == 1:  # else it is due already
-            letters.loop.call_soon(self._drain_in_place, self.in_place)
+        elif self._due is not letters:
+            letters.soon(self._drain_in_place, self.in_place)
+            self._due = letters
         await answer
         return work.outcome()
 
@@ -304,59 +307,75 @@ class Database:
 
     def _drain_in_place(self, how: InPlace) -> None:
         """Do what waits in the event loop, unless that takes long, or would have to wait for anybody."""
-        if self._waiting and self.lock.acquire(blocking=False):
-            try:
-                with how.timed():
-                    self._drain_quick()
-            finally:
-                self.lock.release()
-        if self._waiting:
-            self._drain_soon()
+        self._due = None
+        try:
+            if self._waiting and self.lock.acquire(blocking=False):
+                try:
+                    with how.timed():
+                        self._drain_quick()
+                finally:
+                    self.lock.release()
+        finally:
+            if self._waiting:
+                self._drain_soon()
 
     def _drain_quick(self) -> None:
         coming = list(islice(self._waiting, MOST))
         if not all(work.is_quick for work in coming):
             return
-        if any(isinstance(work, Write) for work in coming) and not self._began_at_once():
-            return
         try:
-            self._drain(len(coming))
+            self._is_in_loop = True
+            writes = any(isinstance(work, Write) for work in coming)
+            if self._is_at_hand() and (not writes or self._began_at_once()):
+                self._drain(len(coming))
         finally:
-            if self.connection.in_transaction:  # nothing could be written
-                self.connection.rollback()
-            self._has_begun = False
+            self._has_begun = self._is_in_loop = False
+            with suppress(sqlite3.Error):  # it was closed
+                if self.connection.in_transaction:  # nothing could be written
+                    self.connection.rollback()
+
+    def _is_at_hand(self) -> bool:
+        """Return whether the tables are known, and have not been changed: to prepare them may have to wait."""
+        try:
+            self._settle_transaction()
+            return self._schema is not None and self._schema_version() == self._version
+        except sqlite3.Error:  # a thread meets it again, and tells those who wait
+            return False
 
     def _began_at_once(self) -> bool:
         """Begin a transaction that writes; False if another connection has the file's one lock for that."""
         connection = self.connection
-        self._prepared()
-        self._settle_transaction()
-        connection.execute("PRAGMA busy_timeout=0").close()
         try:
-            connection.execute(_TO_WRITE)
-        except sqlite3.OperationalError:  # a thread waits for it, or meets the error again
+            connection.execute("PRAGMA busy_timeout=0").close()
+            try:
+                connection.execute(_TO_WRITE)
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={self._busy_ms}").close()
+        except sqlite3.Error:  # a thread waits for the lock, or meets the error again
             return False
-        finally:
-            connection.execute(f"PRAGMA busy_timeout={self._busy_ms}").close()
         self._has_begun = True
         return True
 
     def _drain(self, most: int | None = None) -> None:
         """Do all that waits, or so much of it, in order; saves that follow each other in one transaction."""
         taken: list[Work] = []
+        put_off: list[Write] = []
         try:
             while self._waiting and len(taken) != most:
                 taken.append(self._waiting.popleft())
             taken.sort(key=_is_read)  # who waits for a read has not seen anything of what is written meanwhile
             for is_write, several in groupby(taken, lambda work: isinstance(work, Write)):
                 if is_write:
-                    self._write_all(cast("list[Write]", [*several]))
+                    writes = cast("list[Write]", [*several])
+                    if not self._write_all(writes):
+                        put_off = writes
                     continue
                 for read in cast("Iterator[Read]", several):
                     self._read(read)
         finally:
+            self._waiting.extendleft(reversed(put_off))
             for work in taken:
-                if not work.is_done:
+                if not (work.is_done or work in put_off):
                     work.error = work.error or RuntimeError("The thread that was about to do this was interrupted")
                     work.end()
 
@@ -405,28 +424,14 @@ class Database:
             ((self._busy_ms,),) = self.connection.execute("PRAGMA busy_timeout").fetchall()
             # Else whoever commits moves the log into the file now and then.
             self.connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES if in_place is None else 0}").close()
+            self.connection.execute(f"PRAGMA journal_size_limit={-1 if in_place is None else MOST_BYTES}").close()
             self.in_place = in_place
 
-    def _write_all(self, writes: Sequence[Write]) -> None:
+    def _write_all(self, writes: Sequence[Write]) -> bool:
+        """Do what callers ask for, and tell them; False if it is left to a thread, as the event loop would wait."""
         try:
-            schema = self._prepared()[0]
-            # Encoding needs no lock of the file, so it comes before.
-            plans = self._plans(writes)
-            if self._begin(_TO_WRITE)[0] is not schema:
-                for write in writes:
-                    self._forget(write)
-                plans = self._plans(writes)
-            try:
-                if len(writes) == 1:
-                    self._write_alone(writes[0], plans[0])
-                elif not self._write_together(writes, plans):
-                    self._write_one_by_one(writes)
-                self.connection.commit()
-                if self.in_place is not None:
-                    self.in_place.written()
-            finally:
-                if self.connection.in_transaction:
-                    self.connection.rollback()
+            if not self._stored(writes):
+                return False
         except Exception as error:  # kept for the callers to raise
             sqlite_files.explain(error, self.path)
             for write in writes:
@@ -441,6 +446,34 @@ class Database:
             elif write.thread_id is not None:
                 self._known.bound(write.thread_id)
             write.end()
+        if self.in_place is not None:
+            self.in_place.written()
+        return True
+
+    def _stored(self, writes: Sequence[Write]) -> bool:
+        """Do what callers ask for in a transaction, and commit that; False if nothing was done, see `_write_all`."""
+        schema = self._prepared()[0]
+        # Encoding needs no lock of the file, so it comes before.
+        plans = self._plans(writes)
+        if self._begin(_TO_WRITE)[0] is not schema:
+            for write in writes:
+                self._forget(write)
+            plans = self._plans(writes)
+        try:
+            if len(writes) == 1:
+                self._write_alone(writes[0], plans[0])
+            elif not self._write_together(writes, plans):
+                if self._is_in_loop and not self._began_at_once():
+                    for write in writes:
+                        self._forget(write)
+                        write.error = None
+                    return False
+                self._write_one_by_one(writes)
+            self.connection.commit()
+        finally:
+            if self.connection.in_transaction:
+                self.connection.rollback()
+        return True
 
     def _settle_transaction(self) -> None:
         """Commit what the owner of the connection has begun with it."""

@@ -329,9 +329,11 @@ class SqliteSaver(Upkeep, BaseCheckpointSaver[str]):
 
         Args:
             move_log: Called from time to time, to have another thread move the write-ahead log into the file
-                (`PRAGMA wal_checkpoint`), as the event loop does not; returns at once. None: threads do everything.
+                (`PRAGMA wal_checkpoint`), as the event loop does not; returns at once, and never raises. None: threads
+                do everything.
         """
-        self._database.work_in_place(None if move_log is None else InPlace(move_log))
+        database = self._database
+        database.work_in_place(None if move_log is None else InPlace(move_log, database.path))
 
     def forget(self, thread_id: str) -> None:
         """Forget what is remembered of a thread."""

@@ -6,18 +6,22 @@ Rules
   runs of the process; each operation and each save in it succeeds or fails alone.
 * That happens in the event loop, unless it would have to wait: see `stategraph.savers.sqlite.in_place`.
 * Callers go on, and signals go out, once the transaction has been committed.
-* One that conflicts with another one is done once more by itself, as it may have to be tried several times.
+* One that conflicts with another one is done once more by itself, as it may have to be tried several times; so is one
+  that goes on after a transaction of it has failed: its part of the common one cannot be undone by itself.
+* Each operation sees the context variables of its caller.
 * Operations that may take their time, those of other threads, and those that have to be on the disk at once have
   transactions and connections of their own.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
@@ -29,6 +33,8 @@ from stategraph.workers.registry.port import ConflictError, StoreUnavailableErro
 from stategraph.workers.registry.sqlite import SqliteDatabase, SqliteSession
 
 T = TypeVar("T")
+
+logger = logging.getLogger("stategraph.workers")
 
 
 class GroupedSqlite(SqliteDatabase):
@@ -58,7 +64,8 @@ class GroupedSqlite(SqliteDatabase):
         """Store operations by themselves from now on: the saver is about to be closed."""
         saver, self._saver = self._saver, None
         if saver is not None:
-            saver.work_in_place(None)
+            with suppress(sqlite3.ProgrammingError):  # it is closed already
+                saver.work_in_place(None)
 
     async def perform(
         self, function: Callable[..., T], *arguments: object, write: bool = True, quick: bool = False
@@ -68,7 +75,8 @@ class GroupedSqlite(SqliteDatabase):
         if saver is None or not quick:
             return await super().perform(function, *arguments, write=write)
         stored: list[Callable[[], object]] = []
-        inside = partial(self._within, partial(function, *arguments), stored, write)
+        called = partial(copy_context().run, function, *arguments)
+        inside = partial(self._within, called, stored, write)
         try:
             with anyio.CancelScope(shield=True):  # what it has done is not lost to a caller that is cancelled
                 result = await saver.atransact(inside, writes=write, then=partial(_call_all, stored), quick=True)
@@ -96,7 +104,11 @@ class GroupedSqlite(SqliteDatabase):
         except (sqlite3.IntegrityError, ConflictError) as error:
             raise _DoneAloneError from error
         except sqlite3.OperationalError as error:
+            session.has_failed = True
             raise self._cannot_be_used(error) from error
+        except BaseException:
+            session.has_failed = True
+            raise
 
     def once_stored(self, call: Callable[[], object]) -> None:
         """Call something when the transactions of the operation have been committed; see `port.Database`."""
@@ -116,17 +128,21 @@ class GroupedSqlite(SqliteDatabase):
         connection: sqlite3.Connection,
     ) -> T:
         stored.clear()  # it may be done again
-        self._here.session = _Shared(connection, stored, writes=writes)
+        session = self._here.session = _Shared(connection, stored, writes=writes)
         try:
-            return function()
+            result = function()
         finally:
             self._here.session = None
+        if session.has_failed:
+            raise _DoneAloneError
+        return result
 
     # In other threads.
 
     def _move_log_soon(self) -> None:
         self._moves.append(None)
-        self._mover.begin(self._moves, self._move_log)
+        with suppress(RuntimeError):  # the system has no more threads: the next time
+            self._mover.begin(self._moves, self._move_log)
 
     def _move_log(self) -> None:
         self._moves.clear()
@@ -148,16 +164,23 @@ class _Shared(SqliteSession):
         connection: The connection.
         stored: Is given what is to be called when it has been committed.
         writes: Whether it may change anything.
+
+    Attributes:
+        has_failed: Whether an exception has left a block that was to be undone.
     """
 
-    __slots__ = ("stored", "writes")
+    __slots__ = ("has_failed", "stored", "writes")
 
     def __init__(self, connection: sqlite3.Connection, stored: list[Callable[[], object]], *, writes: bool) -> None:
         super().__init__(connection)
         self.stored = stored
         self.writes = writes
+        self.has_failed = False
 
 
 def _call_all(calls: list[Callable[[], object]]) -> None:
     for call in calls:
-        call()
+        try:
+            call()
+        except Exception:  # what was committed stays so; whoever waits for a signal looks by himself now and then
+            logger.exception("A signal about what was stored did not go out")

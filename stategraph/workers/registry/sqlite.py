@@ -109,13 +109,15 @@ class SqliteDatabase:
     def move_log(self) -> None:
         """Move the write-ahead log into the file as far as nobody reads it (https://sqlite.org/wal.html#ckpt).
 
+        It does nothing while no connection is open: this may come when all have been closed.
+
         Raises:
             StoreUnavailableError: The file cannot be used now.
         """
         connection = self._free.get()
         try:
-            connection = connection or self._connect()
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if connection is not None:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"The registry's database '{self.path}' cannot be used: {error}") from error
         finally:

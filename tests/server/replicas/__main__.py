@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 
 from tests import postgres
+from tests.server.replicas import alone
 from tests.server.replicas.readers import Reader, faults
 from tests.server.replicas.replicas import ReplicaError, Replicas
 from tests.server.replicas.script import STEPS, script
@@ -206,8 +207,11 @@ def main() -> int:
     parser.add_argument("--concurrency", type=int, default=10, help="runs at a time (default: %(default)s)")
     parser.add_argument("--kill-every", type=float, default=5.0, metavar="S", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of scripts, hops and kills (default: %(default)s)")
+    parser.add_argument("--alone", type=int, metavar="TRIALS", help="kill one server on SQLite so often instead")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the logs of the replicas in this new folder")
     arguments = parser.parse_args()
+    if arguments.alone:
+        return alone.main(arguments.alone, arguments.runs, arguments.seed)
     with contextlib.ExitStack() as stack:
         try:
             database = stack.enter_context(tempfile.TemporaryDirectory(prefix="stategraph-replicas-"))
