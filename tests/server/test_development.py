@@ -70,6 +70,7 @@ async def test_clients_of_langgraph_talk_to_the_graphs_beside_the_page(tmp_path:
             ]
             assert said(parts[-1]) == ["Hello", "First 1"]
             assert (await http.get("/api/info")).status_code == 200
+            assert (await http.get("/ok?check_db=1")).json() == {"ok": True}
             assert "support" in {each["graph_id"] for each in await client.assistants.search()}
             missing = await http.get("/threads/00000000-0000-4000-8000-000000000000")
             assert (missing.status_code, list(missing.json())) == (404, ["detail"])

@@ -15,7 +15,7 @@ from stategraph.dev import loading
 from stategraph.dev.application import application as of_page
 from stategraph.dev.target import Target
 from stategraph.resources import serving
-from stategraph.server import cors, errors, langgraph
+from stategraph.server import cors, errors, health, langgraph
 from stategraph.server.application import Served
 from stategraph.server.hosting import Hosting, opened
 from stategraph.server.service.graphs import environment
@@ -86,6 +86,7 @@ def application(
         app.exception_handlers.setdefault(kind, handler)
     for each in reversed(cors.middleware(origins)):
         app.add_middleware(each.cls, *each.args, **each.kwargs)
+    app.state.stopping = False
     app.router.lifespan_context = _with_api(app, hosting)
     return app
 
@@ -105,7 +106,7 @@ def _with_api(app: Starlette, hosting: Hosting) -> Any:
     async def lifespan(given: Starlette) -> AsyncIterator[None]:
         own = list(app.router.routes)
         async with of_page_alone(given), opened(hosting) as found:
-            app.router.routes[:] = [*own, *langgraph.routes(found.service)]
+            app.router.routes[:] = [*own, *health.routes(found.check), *langgraph.routes(found.service)]
             try:
                 yield
             finally:
