@@ -122,6 +122,35 @@ async def test_json_that_is_too_deep_is_refused(path: str, status: int):
         assert (await client.post(path, content=DEEP)).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/responses", '{"model": "agent", "input": "x", "metadata": {"a": "\\ud800"}}', 400),
+        ("/v1/responses", '{"model": "agent", "input": "\\ud800"}', 400),
+        ("/v1/chat/completions", '{"model": "agent", "messages": [{"role": "user", "content": "\\ud800"}]}', 400),
+        (
+            "/vercel/agent",
+            '{"id": "c", "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "\\ud800"}]}]}',
+            422,
+        ),
+    ],
+)
+async def test_half_of_a_character_is_refused(path: str, body: str, status: int):
+    service = FakeService({"agent": logs.looking_up().compile()}).service()
+    async with client_of(app_of(service, openai.routes, vercel.routes)) as client:
+        assert (await client.post(path, content=body)).status_code == status
+        assert (await client.post(path, content=body.replace("\\ud800", "\\ud83d\\ude00"))).status_code == 200
+
+
+async def test_half_of_a_character_is_refused_in_a_command(tmp_path: Path):
+    async with assembled(f"sqlite:///{tmp_path / 'threads.db'}", {"steps": steps}) as world, world.client() as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        command = '{"id": 1, "method": "run.start", "params": {"assistant_id": "steps", "input": {"a": "\\ud800"}}}'
+        answer = await client.post(f"/threads/{thread}/commands", content=command)
+        assert answer.status_code == 400
+        assert "Invalid JSON" in answer.text
+
+
 async def test_metadata_of_a_conversation_is_an_object():
     service = FakeService({"agent": logs.looking_up().compile()}).service()
     async with client_of(app_of(service, openai.routes)) as client:

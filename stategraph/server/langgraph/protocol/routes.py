@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 from uuid import uuid4
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -72,8 +72,8 @@ class ProtocolRoutes:
 
 async def _body(request: Request) -> Any:
     try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError):
+        return orjson.loads(await request.body())  # refuses half of a character, which is in no encoding
+    except ValueError:
         raise MalformedError("Invalid JSON body") from None
 
 
@@ -98,8 +98,8 @@ class _Connection:
     async def received(self, text: str) -> None:
         """Execute a command and answer it."""
         try:
-            command = json.loads(text)
-        except (ValueError, RecursionError):
+            command = orjson.loads(text)
+        except ValueError:
             command = None
         method = command.get("method") if isinstance(command, Mapping) else None
         if isinstance(command, Mapping) and method in ("subscription.subscribe", "subscription.unsubscribe"):
