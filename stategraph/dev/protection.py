@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.status import WS_1008_POLICY_VIOLATION
@@ -57,11 +57,19 @@ class Protection:
         app: The application.
         hosts: Names by which the server may be addressed, beside `localhost` and addresses.
         origins: Matches origins of other pages that may change something; None: there are none.
+        refuse: Makes the answer of a request that is refused, of its scope, the status and a sentence.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), origins: re.Pattern[str] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str] = (),
+        origins: re.Pattern[str] | None = None,
+        refuse: Callable[[Scope, int, str], ASGIApp] = lambda _, status, problem: refusal(status, problem),
+    ) -> None:
         self._app = app
         self._origins = origins
+        self._refuse = refuse
         self._hosts = frozenset(name.lower() for name in hosts) | {"localhost"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +85,7 @@ class Protection:
                 await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION})
             return
         problem = self._problem(scope["method"], headers)
-        app = self._app if problem is None else refusal(403, problem)
+        app = self._app if problem is None else self._refuse(scope, 403, problem)
 
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -92,7 +100,7 @@ class Protection:
         if not self._is_allowed(host):
             return (
                 f"The request is for the host {host!r:.80}, which is not this server; open it as 'localhost' or by its "
-                "address, or allow the name with allowed_hosts"
+                "address, or allow the name with --allowed-host (in a program: allowed_hosts)"
             )
         if method in _SAFE:
             return None

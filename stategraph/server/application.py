@@ -136,11 +136,12 @@ class Served:
 
     def told(self, address: str, token: str | None) -> list[str]:
         """Return what a person is told when the server has started."""
-        names = [*self.graph_ids(), *(["what is declared"] if self.resources is not None else [])]
-        name = self.target.name if self.target is not None else ", ".join(names)
+        declared = ["what is declared"] if self.resources is not None else []
+        names = [self.target.name] if self.target is not None else [*self.graph_ids(), *declared]
+        served = "is served" if len(names) == 1 else "are served"
         needs = "Requests need the token." if token else "Requests need credentials."
         free = "No token is needed: only this machine reaches it."
-        return [f"{name} is served at {address}", needs if self.is_secured(token) else free]
+        return [f"{', '.join(names)} {served} at {address}", needs if self.is_secured(token) else free]
 
     def graph_ids(self) -> list[str]:
         """Return the ids of the graphs that are named."""
@@ -364,7 +365,8 @@ def innermost(settings: Settings, token: str | None, allowed_hosts: Collection[s
     authenticators = authenticators_of(settings, token)
     if not authenticators:
         hosts = {*allowed_hosts, *settings.allowed_hosts}
-        return [Middleware(Protection, hosts=hosts, origins=cors.pattern_of(settings.cors))]
+        origins = cors.pattern_of(settings.cors)
+        return [Middleware(Protection, hosts=hosts, origins=origins, refuse=refusal)]
     door = Middleware(Door, authenticators=authenticators, refuse=refusal, open_paths=OPEN_PATHS)
     sockets = Middleware(cors.SocketOrigins, origins=cors.pattern_of(settings.cors))
     return [sockets, door, Middleware(Rates, limits=settings.limits)]

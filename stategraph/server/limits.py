@@ -3,6 +3,8 @@
 Rules
 -----
 * Sizes hold for everybody, and before a request is authenticated.
+* What is left of a body that is too large is read before the connection is closed, within bounds: a connection that is
+  closed with bytes of the client unread is reset, and the client may never see why it was refused.
 * Rates and streams are counted for each identity. Where the server knows no users they are not: it is reached by this
   machine alone, or by a backend that has the token and users of its own.
 * A bucket holds the requests of a minute; what is taken from it comes back evenly.
@@ -15,10 +17,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +33,10 @@ from stategraph.server.service.values import Caller
 _COUNTED: Final = 100_000
 
 _EVENT_STREAM: Final = "text/event-stream"
+
+#: How much of a body that is refused is read, as a multiple of the largest, and for how many seconds.
+_LEFT_READ: Final = 10
+_LEFT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +85,7 @@ class Sizes:
         if not length.isdecimal():
             await self._counted(scope, receive, send)
         elif int(length[:20]) > self._limits.body_bytes:
-            await self._too_large(scope)(scope, receive, send)
+            await self._refused(scope, receive, send)
         else:  # the server holds the body to what its header says
             await self._app(scope, receive, send)
 
@@ -103,9 +110,25 @@ class Sizes:
         with anyio.CancelScope() as handling:
             await self._app(scope, counting, noting)
         if handling.cancel_called and not began:
-            await self._too_large(scope)(scope, receive, send)
+            await self._refused(scope, receive, send)
 
-    def _too_large(self, scope: Scope) -> Any:
+    async def _refused(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the refusal of a body, and end it once the client has sent the rest, or enough of it."""
+
+        async def held(message: Message) -> None:
+            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+        await self._too_large(scope)(scope, receive, held)
+        left = self._limits.body_bytes * _LEFT_READ
+        with anyio.move_on_after(_LEFT_S):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body"):  # the end of the body, or the client has left
+                    break
+                left -= len(message.get("body", b""))
+        await send({"type": "http.response.body", "body": b""})
+
+    def _too_large(self, scope: Scope) -> Response:
         most = self._limits.body_bytes / 1024**2
         return refusal(scope, 413, f"The body of the request is larger than {most:g} MiB", {"Connection": "close"})
 

@@ -59,7 +59,7 @@ def ours(python: Path, folder: Path, graphs: Mapping[str, str], options: Sequenc
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     end = time.monotonic() + STARTING_S
     while time.monotonic() < end and process.poll() is None:
-        found = re.search(r"is served at (\S+)", log.read_text(encoding="utf-8", errors="replace"))
+        found = re.search(r"(?:is|are) served at (\S+)", log.read_text(encoding="utf-8", errors="replace"))
         if found and answers(found[1]):
             return found[1]
         time.sleep(0.05)

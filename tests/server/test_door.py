@@ -120,6 +120,48 @@ def test_bodies_and_headers_have_a_largest_size() -> None:
     assert app.get("/who", headers={"X": "x" * 1000}).status_code == 431
 
 
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "counted"])
+def test_the_rest_of_a_body_that_is_too_large_is_read_before_the_refusal_ends(declared: bool) -> None:
+    asyncio.run(_refused(declared, pieces=6, read=6))
+
+
+def test_a_body_without_an_end_is_not_read_to_its_end() -> None:
+    asyncio.run(_refused(declared=False, pieces=1000, read=23))  # 11 bytes, and ten times as many as are allowed
+
+
+async def _refused(declared: bool, pieces: int, read: int) -> None:
+    sent: list[Any] = []
+    left = pieces
+
+    async def receive() -> Any:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"x" * 5, "more_body": left > 0}
+
+    async def send(message: Any) -> None:
+        sent.append((message, pieces - left))
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    headers = [(b"content-length", str(5 * pieces).encode())] if declared else []
+    scope = {"type": "http", "method": "POST", "path": "/threads", "headers": headers}
+    await Sizes(reading, Limits(body_bytes=10))(scope, receive, send)
+    (start, _), (body, before), (end, after) = sent
+    assert start["status"] == 413
+    assert b"larger than" in body["body"]
+    assert before == (0 if declared else 3)
+    assert (body["more_body"], end["body"], after) == (True, b"", read)
+
+
+def test_refusals_of_hosts_and_pages_have_the_form_of_their_path() -> None:
+    app = TestClient(Starlette(middleware=[Middleware(Protection, refuse=refusal)]), base_url="http://evil.example")
+    assert "--allowed-host" in app.get("/threads").json()["detail"]
+    assert app.get("/v1/models").json()["error"]["type"] == "permission_error"
+    assert app.get("/agui/agent").json()["status"] == 403
+
+
 def test_requests_of_each_caller_are_counted_by_themselves() -> None:
     now = [0.0]
     app = client(Named(), limits=Limits(requests_per_minute=2), clock=lambda: now[0])

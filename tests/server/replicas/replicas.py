@@ -29,7 +29,7 @@ max_attempts = 50
 requests_per_minute = 0
 """
 
-_ADDRESS = re.compile(rb"is served at (http://\S+)")
+_ADDRESS = re.compile(rb"(?:is|are) served at (http://\S+)")
 
 
 class ReplicaError(Exception):
