@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import os
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_what_an_event_loop_left_behind_holds_up_no_other_loop(tmp_path: Path) -
         assert asyncio.run(submitted())
         database.leave()
     asyncio.run(registry.aclose())
+
+
+async def test_a_read_does_not_wait_for_a_lock_that_another_process_has(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (registry, database, saver):
+        known = await registry.submit("t", None, target=TARGET)
+        with closing(sqlite3.connect(database.path, isolation_level=None)) as other, anyio.fail_after(LIMIT_S):
+            other.execute("BEGIN IMMEDIATE")
+            submitting = asyncio.ensure_future(registry.submit("u", None, target=TARGET))
+            await asyncio.to_thread(_until_locked, saver.lock)
+            assert (await registry.labelled.get(known)).info.thread_id == "t"
+            assert not submitting.done()
+            other.execute("COMMIT")
+            await submitting
+
+
+def _until_locked(lock: threading.Lock) -> None:
+    while not lock.locked():
+        time.sleep(0.001)
 
 
 async def test_one_that_is_refused_does_not_have_the_loop_wait_for_the_lock(

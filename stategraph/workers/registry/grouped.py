@@ -10,7 +10,8 @@ Rules
   that goes on after a transaction of it has failed: its part of the common one cannot be undone by itself.
 * Each operation sees the context variables of its caller.
 * Operations that may take their time, those of other threads, and those that have to be on the disk at once have
-  transactions and connections of their own.
+  transactions and connections of their own; so have reads while a thread has the saver's connection, as it may wait
+  with that for the file's one lock for writing, for which reads need not wait.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class GroupedSqlite(SqliteDatabase):
     ) -> T:
         """Call a function that does operations; see `port.Database`."""
         saver = self._saver
-        if saver is None or not quick:
+        if saver is None or not quick or (not write and saver.lock.locked()):
             return await super().perform(function, *arguments, write=write)
         stored: list[Callable[[], object]] = []
         called = partial(copy_context().run, function, *arguments)
