@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
@@ -16,6 +17,30 @@ T = TypeVar("T")
 #: Pauses between tries, each of them shortened at random by up to a half, so that workers do not return all at once.
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
+
+#: Seconds for which an error that repeats is logged once: an outage, or a full disk, would fill the log otherwise.
+REPEATED_S: Final = 30.0
+
+
+class News:
+    """Tells errors that are new from those that repeat.
+
+    Args:
+        clock: Returns a time in seconds that goes on evenly.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told: dict[str, float] = {}
+
+    def has(self, text: str) -> bool:
+        """Return whether a text was not told within the last `REPEATED_S`; it counts as told from now on if so."""
+        now = self._clock()
+        self._told = {each: at for each, at in self._told.items() if now - at < REPEATED_S}
+        if text in self._told:
+            return False
+        self._told[text] = now
+        return True
 
 
 def is_outage(error: BaseException, database: Database) -> bool:

@@ -36,7 +36,7 @@ from stategraph.workers.hosted.sources import GraphSource
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger
-from stategraph.workers.outages import persist
+from stategraph.workers.outages import News, persist
 from stategraph.workers.references import Targets
 from stategraph.workers.registry.port import ConflictError, StoreUnavailableError
 from stategraph.workers.registry.roster import SEEN_EVERY_S
@@ -52,6 +52,9 @@ FOREIGN_S: Final = 5.0
 
 #: Time between two times that events are stored, unless a write stores them.
 FLUSH_S: Final = 0.05
+
+#: The longest pause, in seconds, after storing events failed: it doubles from `FLUSH_S`.
+LONGEST_FLUSH_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,7 @@ class Worker:
         self._lost = 0
         self._beaten_at = 0.0
         self._last_error: str | None = None
+        self._news = News()
         self._broken: str | None = None
         self._is_seen = False
 
@@ -379,6 +383,7 @@ class Worker:
     async def _flush_often(self, running: _Running, attempt: Attempt, over: asyncio.Event) -> None:
         # The first event, and one after a pause, is stored at once; in a stream of them, many at a time.
         some = attempt.events.some  # set at the end as well
+        pause_s = FLUSH_S
         while True:
             await some.wait()
             if over.is_set():
@@ -386,6 +391,7 @@ class Worker:
             some.clear()
             try:
                 await attempt.events.flush()
+                pause_s = FLUSH_S
             except LeaseLost:
                 running.lost = True
                 running.stop()
@@ -393,7 +399,8 @@ class Worker:
             except StoreUnavailableError as error:
                 some.set()
                 self._note(error)
-            with anyio.move_on_after(FLUSH_S):
+                pause_s = min(2 * pause_s, LONGEST_FLUSH_S)
+            with anyio.move_on_after(pause_s):
                 await over.wait()
 
     async def _report(self, running: _Running, attempt: Attempt, outcome: Outcome | None) -> None:
@@ -510,4 +517,5 @@ class Worker:
 
     def _note(self, error: Exception) -> None:
         self._last_error = f"{type(error).__name__}: {error}"
-        logger.warning("%s", self._last_error)
+        if self._news.has(self._last_error):
+            logger.warning("%s", self._last_error)

@@ -16,7 +16,7 @@ import pytest
 from stategraph.savers.urls import saver_at
 from stategraph.workers.eventlog import attach
 from stategraph.workers.leases import LeaseLost, LeaseSettings
-from stategraph.workers.outages import flat, is_outage, persist
+from stategraph.workers.outages import REPEATED_S, News, flat, is_outage, persist
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
@@ -157,6 +157,39 @@ class Flaky:
 def caused(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
+
+
+def test_an_error_that_repeats_is_news_once_in_a_while() -> None:
+    now = [0.0]
+    news = News(lambda: now[0])
+    assert [news.has(text) for text in ("away", "away", "full", "away")] == [True, False, True, False]
+    now[0] = REPEATED_S - 1
+    assert not news.has("away")
+    now[0] = REPEATED_S
+    assert [news.has("away"), news.has("away"), news.has("full")] == [True, False, True]
+
+
+async def test_an_outage_does_not_fill_the_log_of_a_worker(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = RunRegistry.from_url("sqlite:///:memory:")
+    claims = 0
+
+    async def claim(*_: Any, **__: Any) -> None:
+        nonlocal claims
+        claims += 1
+        raise StoreUnavailableError("The disk is full")
+
+    monkeypatch.setattr(registry, "claim", claim)
+    worker = Worker(registry, None, WorkerSettings(allow=["tests.workers"], poll_s=0.001))
+    with caplog.at_level(logging.WARNING, "stategraph.workers"):
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            await until(lambda: claims > 10)
+            worker.drain()
+    await registry.aclose()
+    assert [each.getMessage() for each in caplog.records] == ["StoreUnavailableError: The disk is full"]
+    assert worker.health().last_error == "StoreUnavailableError: The disk is full"
 
 
 async def test_a_call_is_tried_again_until_the_database_is_there() -> None:
