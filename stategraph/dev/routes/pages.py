@@ -49,7 +49,7 @@ async def info(request: Request) -> Response:
         "suggestions": [asdict(each) for each in target.suggestions],
         "note": target.note,
         "version": stategraph.__version__,
-        "resources": request.app.state.console is not None,
+        "resources": hasattr(request.app.state, "console") and request.app.state.console is not None,
     }
     return reply(told)
 

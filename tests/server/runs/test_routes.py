@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -309,6 +311,38 @@ async def test_all_runs_of_a_thread_are_followed(here: World) -> None:
     assert events[-1] == (queued.run_id, "run.end")
     assert (queued.run_id, "run.attempt") in events
     assert (waiting.run_id, "updates") not in events
+
+
+async def test_a_run_that_waits_for_its_turn_is_followed_from_its_first_event_on(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow reader gets it too: it has begun, and ended, when the reader is through with the run before."""
+    labelled, looked, wanted = here.runs.registry.labelled, anyio.Event(), list[str]()
+    last_seq = labelled.last_seq
+
+    async def look(run_id: str) -> int:
+        found = await last_seq(run_id)
+        if run_id in wanted:
+            looked.set()
+        return found
+
+    monkeypatch.setattr(labelled, "last_seq", look)
+    thread = await here.thread()
+    waiting = await begun(here, "stops", {"wait": True}, thread, stream_modes=["updates"])
+    await until_it_waits(here, waiting)
+    queued = await begun(here, "steps", {}, thread, stream_modes=["updates"])
+    wanted.append(queued.run_id)
+    with anyio.fail_after(LIMIT_S):
+        async with aclosing(here.runs.follow(wire.ANYONE, thread)) as events:
+            first = asyncio.ensure_future(anext(events))
+            await looked.wait()
+            await here.runs.cancel(wire.ANYONE, waiting.run_id)
+            found = [await first]
+            while found[-1][1].type != "run.end":
+                found.append(await anext(events))
+            await ended(here, queued)
+            run, event = await anext(events)
+    assert (run.run_id, event.type) == (queued.run_id, "run.attempt")
 
 
 async def test_a_thread_is_followed_from_an_event_on(client: httpx.AsyncClient, here: World) -> None:

@@ -57,9 +57,10 @@ async def followed(
         first = True
         while True:
             found = await _begun(registry, thread_id, known)
-            for run in reversed(found):
+            # Before any of them is read: the last one may have begun when the first one ends.
+            starts = [(run, await _start(registry, run, after, first)) for run in reversed(found)]
+            for run, start in starts:
                 known.add(run.info.run_id)
-                start = await _start(registry, run, after, first)
                 if start is None:
                     continue
                 async with aclosing(_events(registry, run, start)) as events:
