@@ -91,6 +91,16 @@ class AgentState(TypedDict):
     counts_3: NotRequired[Annotated[dict[str, dict[str, Any]] | None, _COUNTS]]
 
 
+class AgentInput(TypedDict):
+    """The part of the state that callers may give who are not the run's host: the new messages.
+
+    Attributes:
+        messages: The new messages.
+    """
+
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
 def is_synthetic(message: AnyMessage) -> bool:
     """Return whether a human message was added by the engine or the host, and not written by a person."""
     marks = message.additional_kwargs

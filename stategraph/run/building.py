@@ -27,12 +27,13 @@ _UNNAMED = "LangGraph"
 """The name of a graph that has been given none."""
 
 
-def graph_of(config: RunConfig, models: ModelRegistry | None) -> ExecutionGraph:
+def graph_of(config: RunConfig, models: ModelRegistry | None, *, public: bool = False) -> ExecutionGraph:
     """Build the graph of a run.
 
     Args:
         config: The run's configuration.
         models: Resolves the models of agents; None: models of the run's own.
+        public: Whether others than the run's host start it, who may give agents messages and nothing of their state.
 
     Raises:
         ConfigurationError: The configuration is incomplete, or names no graph.
@@ -46,7 +47,7 @@ def graph_of(config: RunConfig, models: ModelRegistry | None) -> ExecutionGraph:
         handlers = EventHandlerRegistry(handlers)
     if config.graph is not None:
         return hosted(config, saver, handlers)
-    return of_agents(config, saver, handlers, models)
+    return of_agents(config, saver, handlers, models, public=public)
 
 
 class _Ports(Settings):
@@ -69,7 +70,7 @@ def check_ports(models: object, log: object) -> None:
 
 
 def of_agents(
-    config: RunConfig, saver: Any, handlers: EventHandlerRegistry, models: ModelRegistry | None
+    config: RunConfig, saver: Any, handlers: EventHandlerRegistry, models: ModelRegistry | None, *, public: bool = False
 ) -> ExecutionGraph:
     """Build the graph of a run's agents.
 
@@ -78,10 +79,13 @@ def of_agents(
         saver: Keeps its thread; None: it is not kept.
         handlers: The handlers of the run's events.
         models: Resolves the models of agents; None: models of the run's own.
+        public: Whether others than the run's host start it.
     """
     several = config.graph_config.type == "multi-agent"
     edges = config.graph_config.edges if several else None
-    agents, builder = assemble.build(config.graph_config.agents, edges, models, sticky=config.sticky_agents)
+    agents, builder = assemble.build(
+        config.graph_config.agents, edges, models, sticky=config.sticky_agents, public=public
+    )
     options = config.graph_config.compile_options
     compiled = builder.compile(
         checkpointer=saver,

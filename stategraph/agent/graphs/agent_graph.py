@@ -12,7 +12,7 @@ The graph of a run with several agents is in `multi_agent`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage
 
@@ -29,7 +29,7 @@ from stategraph.constants import END, START
 from stategraph.graph.state import StateGraph
 
 #: The builder of a graph of agents.
-AgentGraph: TypeAlias = StateGraph[AgentState, AgentContext, AgentState, AgentState]
+AgentGraph: TypeAlias = StateGraph[AgentState, AgentContext, Any, AgentState]
 
 
 def agent_subgraph(agent: Agent) -> AgentGraph:
@@ -89,16 +89,17 @@ def _add_output(graph: AgentGraph, agent: Agent, output: OutputNode) -> OutputNo
     return output
 
 
-def single_agent_graph(agent: Agent) -> AgentGraph:
+def single_agent_graph(agent: Agent, input_schema: type[Any] = AgentState) -> AgentGraph:
     """Build the graph of a run with one agent.
 
     Args:
         agent: The agent.
+        input_schema: The part of the state that a run starts from.
 
     Returns:
         The builder.
     """
-    graph = StateGraph(AgentState, context_schema=AgentContext)
+    graph: AgentGraph = StateGraph(AgentState, context_schema=AgentContext, input_schema=input_schema)
     graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
     graph.add_node(done.NODE, done.node([agent.id]))
     graph.add_edge(START, agent.id)

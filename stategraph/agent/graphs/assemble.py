@@ -21,6 +21,7 @@ from stategraph.agent.output import texts
 from stategraph.agent.output.agent_output import AgentOutput
 from stategraph.agent.ports import ModelRegistry
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge, InitialSummary, ToolDefinition
+from stategraph.agent.state import AgentInput, AgentState
 from stategraph.agent.tools.toolset import ToolSet
 from stategraph.errors import ConfigurationError
 
@@ -31,6 +32,7 @@ def build(
     shared: ModelRegistry | None = None,
     *,
     sticky: bool = False,
+    public: bool = False,
 ) -> tuple[list[Agent], agent_graph.AgentGraph]:
     """Build the agents of a run and their graph.
 
@@ -39,6 +41,7 @@ def build(
         edges: The ways between them; None: only the first agent runs.
         shared: Resolves their models; None: models of their own.
         sticky: Whether a turn begins with the agent that was called last.
+        public: Whether others than the run's host start it, who may give messages and nothing of the agents' own state.
 
     Returns:
         The agents, and the builder of the graph.
@@ -47,13 +50,14 @@ def build(
         ConfigurationError: They make no sense.
         MissingPackageError: A model's package is not installed.
     """
+    input_schema = AgentInput if public else AgentState
     if edges is None:
         multi_agent.check_ids([inputs[0].agent_id])
         agent = make_agent(inputs[0], None, shared)
-        return [agent], agent_graph.single_agent_graph(agent)
+        return [agent], agent_graph.single_agent_graph(agent, input_schema)
     wiring = multi_agent.wire([(each.agent_id, each.label) for each in inputs], edges, sticky=sticky)
     agents = [make_agent(each, wiring, shared) for each in inputs]
-    return agents, multi_agent.several_agents_graph(agents, wiring)
+    return agents, multi_agent.several_agents_graph(agents, wiring, input_schema)
 
 
 def make_agent(

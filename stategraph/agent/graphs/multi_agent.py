@@ -239,17 +239,18 @@ def _groups(starts: Sequence[str], edges: Sequence[GraphEdge]) -> dict[str, int]
 # The graph.
 
 
-def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> AgentGraph:
+def several_agents_graph(agents: Sequence[Agent], wiring: Wiring, input_schema: type[Any] = AgentState) -> AgentGraph:
     """Build the graph of a run with several agents.
 
     Args:
         agents: The agents, each with its role.
         wiring: The ways between them.
+        input_schema: The part of the state that a run starts from.
 
     Returns:
         The builder.
     """
-    graph = StateGraph(AgentState, context_schema=AgentContext)
+    graph: AgentGraph = StateGraph(AgentState, context_schema=AgentContext, input_schema=input_schema)
     for agent in agents:
         graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
     prompted = {to: edge for edge in wiring.direct if edge.prompt for to in edge.to}

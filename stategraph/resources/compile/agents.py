@@ -59,7 +59,7 @@ class AgentPlan:
             ConfigurationError: Its settings make no sense.
             MissingPackageError: A model's package is not installed.
         """
-        _, graph = assemble.build(self.inputs, self.edges or None, self.models)
+        _, graph = assemble.build(self.inputs, self.edges or None, self.models, public=True)
         return graph if self.memory is None else remembering(graph, self.memory, self.name)
 
     def graph(self, checkpointer: Data = None, store: Data = None) -> Data:

@@ -151,11 +151,16 @@ async def test_agents_are_served_as_graphs() -> None:
     from stategraph import AgentInputs
     from stategraph.testing import ScriptedChatModel
 
-    desk = AgentInputs(agent_id="desk", name="Desk", model=ScriptedChatModel(replies=["Hello."] * 3))
-    graphs = ServedGraphs({"one": desk, "several": [desk], "settings": {"agents": [desk]}})
+    desk = AgentInputs(agent_id="desk", name="Desk", model=ScriptedChatModel(replies=["Hello."] * 4))
+    other = AgentInputs(agent_id="other", name="Other", model=ScriptedChatModel(replies=["Hello."] * 3))
+    agents = {"agents": [desk, other], "edges": [{"from": "desk", "to": "other"}]}
+    graphs = ServedGraphs({"one": desk, "several": [desk], "settings": {"agents": [desk]}, "edges": agents})
+    # The agents' own state is not for clients.
+    given = {"windows": {"desk": 5}, "halt_reason": "no", "active_agent": "nobody", "usage": 5, "counts_1": {"desk": 1}}
     for name in graphs.ids():
         async with graphs.open(name) as graph:
-            found = await graph.ainvoke({"messages": [("user", "Hi")]})
+            assert list(graph.get_input_jsonschema()["properties"]) == ["messages"]
+            found = await graph.ainvoke({"messages": [("user", "Hi")], **given})
             assert found["messages"][-1].text == "Hello."
     with pytest.raises(ConfigurationError, match="hooks"):
         ServedGraphs({"desk": {"agents": [desk], "hooks": None}})

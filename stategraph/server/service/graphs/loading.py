@@ -106,4 +106,4 @@ def _of_settings(settings: Mapping[str, Any], name: str) -> Any:
         return usable(settings["graph"], name)
     agents = [each if isinstance(each, AgentInputs) else AgentInputs(**each) for each in settings.get("agents") or ()]
     config = RunKeywords(run_id="served", **{**settings, "agents": agents}).config()
-    return building.graph_of(config, None).compiled
+    return building.graph_of(config, None, public=True).compiled
