@@ -6,14 +6,16 @@ that shares sessions, such as PgBouncer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from stategraph.governance import session as sessions
 from stategraph.governance.tenants.keys import label
 from stategraph.workers.registry.port import Database, Rows, Session
 from stategraph.workers.registry.sql import Sql
+
+T = TypeVar("T")
 
 TENANT_SETTING: Final = "stategraph.tenant"
 LABEL_SETTING: Final = "stategraph.tenant_label"
@@ -64,6 +66,16 @@ class TenantDatabase:
         with self._database.transaction(write=write, durable=durable) as session:
             bind(session, self.sql, tenant)
             yield session if self.sql.dialect.name == "sqlite" else _AppSession(session)
+
+    async def perform(
+        self, function: Callable[..., T], *arguments: object, write: bool = True, quick: bool = False
+    ) -> T:
+        """Call a function that does operations; see `stategraph.workers.registry.port.Database`."""
+        return await self._database.perform(function, *arguments, write=write, quick=quick)
+
+    def once_stored(self, call: Callable[[], object]) -> None:
+        """Call something when the transactions of this thread have been committed."""
+        self._database.once_stored(call)
 
     def is_away(self, error: BaseException) -> bool:
         """Return whether an error says that the database is away."""
