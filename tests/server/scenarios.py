@@ -296,6 +296,15 @@ async def runs_are_cancelled(s: Session) -> None:
     await s("runs.cancel", thread, UNKNOWN)
 
 
+async def until_the_error_is_stored(s: Session, thread: str) -> None:
+    """Wait for it for a while: LangGraph's server may store it after it has told the end of the run."""
+    for _ in range(50):
+        tasks = (await s.client.threads.get_state(thread))["tasks"]
+        if any(each.get("error") for each in tasks):
+            return
+        await asyncio.sleep(0.1)
+
+
 @scenario
 async def a_reader_leaves(s: Session) -> None:
     for choice in ("cancel", "continue"):
@@ -307,6 +316,7 @@ async def a_reader_leaves(s: Session) -> None:
         if choice == "continue":
             await s.client.runs.cancel(thread, run, wait=True)
         s.note(f"status after {choice}", await s.settled(thread, run))
+        await until_the_error_is_stored(s, thread)
         await s("threads.get_state", thread, note=choice)
 
 
