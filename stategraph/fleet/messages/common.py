@@ -9,7 +9,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-ROLES: Final = ("system", "user", "assistant", "tool")
+#: The roles of OpenAI's chat messages, which others took over.
+CHAT_ROLES: Final[Mapping[str, Role]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
 
 
 class MessageError(ValueError):

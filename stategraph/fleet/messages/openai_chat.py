@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from stategraph.fleet.messages.common import (
+    CHAT_ROLES,
     Data,
     File,
     Losses,
@@ -14,7 +15,6 @@ from stategraph.fleet.messages.common import (
     Notes,
     Part,
     Reasoning,
-    Role,
     Text,
     ToolCall,
     ToolResult,
@@ -36,14 +36,6 @@ LOSSES: Final[Losses] = {
     "parts beside a result": "the result of a tool is a message of its own, after the others",
 }
 
-_ROLES: Final[Mapping[str, Role]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
-
 
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages."""
@@ -56,7 +48,7 @@ def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
 
 
 def _read(data: Any, where: str) -> Message:
-    role = role_of(field_of(data, "role", str, where), _ROLES, where)
+    role = role_of(field_of(data, "role", str, where), CHAT_ROLES, where)
     content = field_of(data, "content", (str, list), where, "")
     name = field_of(data, "name", str, where, "")
     if role == "tool":

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from stategraph.fleet.messages.common import (
+    CHAT_ROLES,
     Data,
     File,
     Losses,
@@ -14,7 +15,6 @@ from stategraph.fleet.messages.common import (
     Notes,
     Part,
     Reasoning,
-    Role,
     Text,
     ToolCall,
     ToolResult,
@@ -32,14 +32,6 @@ LOSSES: Final[Losses] = {
     "file": "its name is left out; data without a media type are said to be `application/octet-stream`",
 }
 
-_ROLES: Final[Mapping[str, Role]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
-
 
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages."""
@@ -52,7 +44,7 @@ def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
 
 
 def _read(data: Any, where: str) -> Message:
-    role = role_of(field_of(data, "role", str, where), _ROLES, where)
+    role = role_of(field_of(data, "role", str, where), CHAT_ROLES, where)
     items = field_of(data, "items", list, where, [])
     metadata = field_of(data, "metadata", Mapping, where, {})
     parts = tuple(_part(each, f"{where}.items[{at}]") for at, each in enumerate(items))
