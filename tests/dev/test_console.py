@@ -17,28 +17,12 @@ pytest.importorskip("uvicorn")
 
 from stategraph.dev.console.console import Console
 from stategraph.resources.runtime import Runtime
+from tests.console_app import APP
 from tests.dev.serving import an_agent, serving
 
 pytestmark = pytest.mark.anyio
 LIMIT_S = 60
 
-APP = """
-apiVersion: stategraph.dev/v1
-kind: Workflow
-metadata: {name: greet}
-spec:
-  inputs: {name: {type: string}}
-  state: {greeting: {type: string}, mood: {type: string}}
-  steps:
-    - {id: say, set: {greeting: "${{ 'Hello, ' + input.name }}"}, next: ask}
-    - {id: ask, interrupt: {prompt: "How are you?"}, output: {mood: "${{ result.text }}"}}
----
-apiVersion: stategraph.dev/v1
-kind: Workflow
-metadata: {name: broken}
-spec:
-  steps: [{id: find, tool: finder}]
-"""
 GREET, BROKEN = "/api/resources/workflow/default/greet", "/api/resources/workflow/default/broken"
 
 

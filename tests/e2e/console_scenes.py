@@ -10,27 +10,10 @@ from playwright.sync_api import Page, expect
 
 from stategraph.dev.console.console import Console
 from stategraph.resources.runtime import Runtime
+from tests.console_app import APP
 from tests.e2e import axe
 from tests.e2e.inspector_scenes import marked
 from tests.e2e.stage import PHONE, Server, Stage, scene
-
-APP = """
-apiVersion: stategraph.dev/v1
-kind: Workflow
-metadata: {name: greet}
-spec:
-  inputs: {name: {type: string}}
-  state: {greeting: {type: string}, mood: {type: string}}
-  steps:
-    - {id: say, set: {greeting: "${{ 'Hello, ' + input.name }}"}, next: ask}
-    - {id: ask, interrupt: {prompt: "How are you?"}, output: {mood: "${{ result.text }}"}}
----
-apiVersion: stategraph.dev/v1
-kind: Workflow
-metadata: {name: broken}
-spec:
-  steps: [{id: find, tool: finder}]
-"""
 
 
 @contextmanager
