@@ -110,16 +110,16 @@ class RegistryRuns:
             tenant, session = await self._session(self._sessions, caller, request, assistant, ids)
         if request.thread_id is not None:
             await self._check_checkpoint(caller, request, ids.thread_id)
-        if request.webhook and self._webhooks is not None:
-            await self._webhooks.add(ids.run_id, request.webhook)
         config, context = requests.settings_of(request, assistant, caller, ids, metadata)
         of_run, submitted = config["metadata"], config
 
         def prepare(transaction: Session) -> Mapping[str, Any]:
-            """Look for the thread, and note its use, in the transaction that adds the run."""
+            """Look for the thread, note its use and whom to tell, in the transaction that adds the run."""
             nonlocal submitted
             if is_there is not None and not is_there(transaction):
                 raise NotFoundError("Thread or assistant not found.")
+            if request.webhook and self._webhooks is not None:
+                self._webhooks.add(transaction, ids.run_id, request.webhook)
             of_thread = self._threads.use(transaction, ids.thread_id, assistant, config)
             if request.thread_id is not None:
                 submitted = {**config, "metadata": {**of_thread, **of_run}}

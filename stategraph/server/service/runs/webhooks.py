@@ -2,8 +2,11 @@
 
 Rules
 -----
-* What is to be told is a row that is stored with the request, and goes when it was taken or given up. A process that
-  dies in between leaves it: another one tells it, so a receiver may hear of an end twice.
+* What is to be told is a row that is stored in the transaction that adds the run, so a row without a run says that the
+  run was deleted. It goes when the receiver has taken it, or was sent it in vain as often as is tried.
+* A row is held by the process that tells it. A process that dies leaves it, and another one tells it once the hold is
+  over; one that ends gives it back. So a receiver may hear of an end twice.
+* Whatever else fails is logged, and tried again after a pause that grows: nothing but a run that is gone is forgotten.
 * The body is the run with the values of its thread, and is signed if the server has a secret.
 """
 
@@ -11,16 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import anyio.to_thread
 
 from stategraph.server.service.outgoing import Outgoing
 from stategraph.server.service.plain import plain_json
-from stategraph.server.service.port import ANYONE, RunRecord, Runs, ServiceError
+from stategraph.server.service.port import ANYONE, NotFoundError, RunRecord, Runs
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.own_tables import OwnTables
 from stategraph.workers.registry.port import Session
@@ -33,8 +38,15 @@ LOOK_S: Final = 1.0
 #: How long a process has for one, in seconds, before another one tells it.
 HELD_S: Final = 120.0
 
+#: The pause after the first failure, in seconds; it doubles with each further one of the same end, up to `HELD_S`.
+AGAIN_S: Final = 2.0
+
 #: How many are told at a time.
 AT_ONCE: Final = 20
+
+#: Runs whose failures are remembered, and how many of one.
+_KNOWN: Final = 1_000
+_MOST_FAILURES: Final = 16
 
 _TABLES: Final = (
     """CREATE TABLE sg_webhook (
@@ -43,6 +55,9 @@ _TABLES: Final = (
         held_until {real} NOT NULL
     )""",
 )
+
+_ADD: Final = """INSERT INTO sg_webhook SELECT ?, ?, 0 WHERE NOT EXISTS (SELECT 1 FROM sg_run WHERE run_id = ?)
+    ON CONFLICT (run_id) DO NOTHING"""
 
 _DUE: Final = """SELECT w.run_id, w.url FROM sg_webhook AS w LEFT JOIN sg_run AS r ON r.run_id = w.run_id
     WHERE w.held_until < {now} AND (r.run_id IS NULL OR r.finished_at IS NOT NULL) LIMIT ?"""
@@ -65,7 +80,9 @@ class Webhooks:
         self._words = {"real": dialect.real, "now": dialect.now}
         self._parameter = dialect.parameter
         self._tables = OwnTables(self._database, [self._say(each) for each in _TABLES])
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        #: How often telling the ends of runs has failed here one time after the other.
+        self._failures: dict[str, int] = {}
 
     async def check(self, url: str) -> None:
         """Make sure that an address may be told.
@@ -75,10 +92,15 @@ class Webhooks:
         """
         await self._outgoing.check(url)
 
-    async def add(self, run_id: str, url: str) -> None:
-        """Have the end of a run told to an address that was checked."""
-        statement = self._say("INSERT INTO sg_webhook VALUES (?, ?, 0) ON CONFLICT (run_id) DO NOTHING")
-        await self._perform(lambda session: session.change(statement, (run_id, url)))
+    def add(self, session: Session, run_id: str, url: str) -> None:
+        """Have the end of a run told to an address that was checked; within the block of `telling`.
+
+        Args:
+            session: The transaction that adds the run.
+            run_id: The run; if it is there already, the request is repeated, and nothing is added.
+            url: The address.
+        """
+        session.change(self._say(_ADD), (run_id, url, run_id))
 
     @asynccontextmanager
     async def telling(self, runs: Runs, look_s: float = LOOK_S) -> AsyncIterator[None]:
@@ -87,46 +109,84 @@ class Webhooks:
         Args:
             runs: The runs.
             look_s: How often ends are looked for, in seconds.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
         """
+        await anyio.to_thread.run_sync(self._tables.set_up)
         task = asyncio.create_task(self._tell_often(runs, look_s))
         try:
             yield
         finally:
-            for each in (task, *self._sending):
+            sending = dict(self._sending)
+            for each in (task, *sending.values()):
                 each.cancel()
-            await asyncio.gather(task, *self._sending, return_exceptions=True)
+            await asyncio.gather(task, *sending.values(), return_exceptions=True)
             await self._outgoing.aclose()
+            await self._give_back(sending)
 
     async def _tell_often(self, runs: Runs, look_s: float) -> None:
         while True:
             try:
                 for run_id, url in await self._due():
-                    sending = asyncio.create_task(self._tell(runs, run_id, url))
-                    self._sending.add(sending)
-                    sending.add_done_callback(self._sending.discard)
+                    sending = self._sending[run_id] = asyncio.create_task(self._tell(runs, run_id, url))
+                    sending.add_done_callback(partial(self._told, run_id))
             except Exception:  # whatever the database says: it is tried again
                 logger.exception("Ends of runs were not told; it is tried again")
             await asyncio.sleep(look_s)
+
+    def _told(self, run_id: str, done: asyncio.Task[None]) -> None:
+        del self._sending[run_id]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            logger.error("The end of run '%s' is told again in %s s", run_id, HELD_S, exc_info=error)
 
     async def _due(self) -> list[tuple[str, str]]:
         """Hold some of the ends that nobody tells."""
         hold = self._say("UPDATE sg_webhook SET held_until = {now} + ? WHERE run_id = ? AND held_until < {now}")
 
         def claim(session: Session) -> list[tuple[str, str]]:
-            found = session.execute(self._say(_DUE), (AT_ONCE - len(self._sending),))
-            return [(run_id, url) for run_id, url in found if session.change(hold, (HELD_S, run_id))]
+            found = session.execute(self._say(_DUE), (AT_ONCE,))
+            free = ((run_id, url) for run_id, url in found if run_id not in telling)
+            return [each for each in islice(free, AT_ONCE - len(telling)) if session.change(hold, (HELD_S, each[0]))]
 
-        return await self._perform(claim) if len(self._sending) < AT_ONCE else []
+        telling = set(self._sending)
+        return await self._perform(claim) if len(telling) < AT_ONCE else []
 
     async def _tell(self, runs: Runs, run_id: str, url: str) -> None:
+        """Tell an end, and forget it; after a failure, hold it for a pause."""
+        try:
+            await self._send(runs, run_id, url)
+            forget = self._say("DELETE FROM sg_webhook WHERE run_id = ?")
+            await self._perform(lambda session: session.change(forget, (run_id,)))
+        except Exception:  # the database is away, the graph is not served here, the client of HTTP has a new error
+            failures = self._failures.pop(run_id, 0)
+            pause_s = min(AGAIN_S * 2**failures, HELD_S)
+            logger.exception("The end of run '%s' was not told; it is tried again in %s s", run_id, pause_s)
+            self._failures[run_id] = min(failures + 1, _MOST_FAILURES)
+            if len(self._failures) > _KNOWN:
+                del self._failures[next(iter(self._failures))]
+            hold = self._say("UPDATE sg_webhook SET held_until = {now} + ? WHERE run_id = ?")
+            await self._perform(lambda session: session.change(hold, (pause_s, run_id)))
+        else:
+            self._failures.pop(run_id, None)
+
+    async def _send(self, runs: Runs, run_id: str, url: str) -> None:
         try:
             run = await runs.get(ANYONE, run_id)
-            values = await runs.output(ANYONE, run_id)
-            await self._outgoing.post(url, plain_json(_body(run, values)).encode(), {}, secret=self._secret)
-        except ServiceError:  # it was deleted meanwhile
+        except NotFoundError:
             logger.debug("Run '%s' is gone, and its end is told nobody", run_id)
-        forget = self._say("DELETE FROM sg_webhook WHERE run_id = ?")
-        await self._perform(lambda session: session.change(forget, (run_id,)))
+            return
+        values = await runs.output(ANYONE, run_id)
+        await self._outgoing.post(url, plain_json(_body(run, values)).encode(), {}, secret=self._secret)
+
+    async def _give_back(self, run_ids: Iterable[str]) -> None:
+        """Let another process tell at once what this one no longer does."""
+        free = self._say("UPDATE sg_webhook SET held_until = 0 WHERE run_id = ?")
+        if several := [(each,) for each in run_ids]:
+            try:
+                await self._perform(lambda session: session.change_many(free, several))
+            except Exception:
+                logger.warning("Ends of runs are told by another process in %s s", HELD_S, exc_info=True)
 
     async def _perform(self, work: Callable[[Session], Any]) -> Any:
         def perform() -> Any:
