@@ -32,6 +32,12 @@ _COMMANDS: Final = (
     ("validate", "Check manifests beside each other, without a store.", "resources.validate"),
     ("explain", "Explain the fields of a kind.", "resources.explain"),
     ("fmt", "Rewrite references in manifests into the one spelling.", "resources.fmt"),
+    (
+        "convert",
+        "Turn manifests of kagent, CrewAI or Argo into resources, or say why not.",
+        "converting.convert",
+    ),
+    ("migrate", "Bring manifests of earlier versions into the present form.", "converting.migrate"),
     ("delete", "Delete resources, with what they own.", "resources.delete"),
     ("wait", "Wait until resources are ready, or gone.", "resources.wait"),
     ("console", "Look at resources in the terminal, as they change.", "console.command"),

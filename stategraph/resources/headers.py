@@ -28,7 +28,7 @@ _KEPT: Final = (
     "selfLink",
 )
 #: Kinds of other groups that are read as ours, in which a namespace was no border: they say so once they are ours.
-_WITHOUT_BORDERS: Final = frozenset({"Agent", "Model", "Network", "Tool", "Workflow"})
+WITHOUT_BORDERS: Final = frozenset({"Agent", "Model", "Network", "Tool", "Workflow"})
 _NAMES: Final = "small letters, digits, '-' and '.', as in 'recipe-finder'"
 
 
@@ -51,7 +51,7 @@ def to_resource(value: Any, source: Source, kinds: KindTable, problems: list[Pro
     if header.failed or kind is None or meta is None:
         return None
     if known is not None and known.group == GROUP:
-        if known.name in _WITHOUT_BORDERS and not api_version.startswith(f"{GROUP}/"):
+        if known.name in WITHOUT_BORDERS and not api_version.startswith(f"{GROUP}/"):
             spec.setdefault("allowedNamespaces", ["*"])
         api_version = API_VERSION
     return Resource(api_version, known.name if known else word, meta, spec, {}, source)

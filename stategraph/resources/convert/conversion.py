@@ -94,8 +94,19 @@ def convert(documents: Sequence[Document], format: str | None = None) -> list[Co
         if name is None:
             shown = document.get("apiVersion") or document.get("schema") or "nothing that tells"
             raise ResourceError(f"A document is of no known format: {shown!r}; expected one of {', '.join(FORMATS)}")
-        found += _converter(name)(document)
+        found += _of_form(document, name)
     return [_verified(each) for each in found]
+
+
+def _of_form(document: Document, format: str) -> list[Conversion]:
+    """Convert a document; one whose fields are not of the types that its format has is refused."""
+    try:
+        return list(_converter(format)(document))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        word = document.get("kind") or "Document"
+        refused = Conversion(f"{word} {name_of(document)}")
+        refused.refuse("form", "spec", f"its fields are not of the form that {format} has ({error})")
+        return [refused]
 
 
 def format_of(document: Document) -> str | None:

@@ -64,7 +64,7 @@ def _agent(into: Conversion, spec: Mapping[str, Any], name: str, namespace: str)
         made["modelRef"] = resource_name(str(declared["modelConfig"]))
     tools: list[dict[str, str]] = []
     for index, tool in enumerate(declared.get("tools") or ()):
-        tools += _tools(into, tool, f"{place}.tools[{index}]")
+        tools += _tools(into, tool, f"{place}.tools[{index}]", namespace)
     made |= {"tools": tools} if tools else {}
     if (declared.get("a2aConfig") or {}).get("skills"):
         made["expose"] = {"a2a": True}
@@ -90,7 +90,7 @@ def _refuse_of_agent(into: Conversion, spec: Mapping[str, Any], declared: Mappin
             into.notes.append(f"{place}.{field} is left to the deployment")
 
 
-def _tools(into: Conversion, tool: Mapping[str, Any], place: str) -> list[dict[str, str]]:
+def _tools(into: Conversion, tool: Mapping[str, Any], place: str, namespace: str) -> list[dict[str, str]]:
     if tool.get("type") == "Agent" or "agent" in tool:
         agent = tool.get("agent") or {}
         return [{"ref": f"agents/{resource_name(str(agent.get('name') or agent.get('ref')))}"}]
@@ -105,7 +105,7 @@ def _tools(into: Conversion, tool: Mapping[str, Any], place: str) -> list[dict[s
     name = resource_name(str(server.get("name") or server.get("toolServer")))
     chosen = [str(each) for each in server.get("toolNames") or ()]
     for each in chosen:
-        into.add("Tool", f"{name}-{each}", {"mcp": {"serverRef": name, "tool": each}})
+        into.add("Tool", f"{name}-{each}", {"mcp": {"serverRef": name, "tool": each}}, namespace)
     if not chosen:
         return [{"ref": f"mcpservers/{name}"}]
     return [{"name": each, "ref": resource_name(f"{name}-{each}")} for each in chosen]

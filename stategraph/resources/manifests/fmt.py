@@ -71,7 +71,7 @@ def formatted(text: str, file: str = "-", kinds: KindTable = KINDS) -> str:
         found = (edit for root, document in pairs for edit in _of_document(root, document, text, kinds))
         edits = list(dict.fromkeys(found))  # an alias leads to what is written once
         changed = applied(text, edits)
-        if edits and not _say_the_same(documents, list(yaml.safe_load_all(changed)), kinds):
+        if edits and not say_the_same(documents, list(yaml.safe_load_all(changed)), kinds):
             raise ManifestError(
                 [Problem("the references cannot be rewritten without changing what is said", source=Source(file, 1))]
             )
@@ -178,14 +178,14 @@ def _scalar(text: str) -> str:
     return text if _PLAIN.fullmatch(text) and text.lower() not in _WORDS else f'"{text}"'
 
 
-def _say_the_same(old: object, new: object, kinds: KindTable) -> bool:
+def say_the_same(old: object, new: object, kinds: KindTable) -> bool:
     """Return whether values are alike but for the spelling of references."""
     match old, new:
         case Mapping(), Mapping():
             renamed = {"ref" if key == "refName" and "refName" not in new else key: value for key, value in old.items()}
-            return set(renamed) == set(new) and all(_say_the_same(renamed[key], new[key], kinds) for key in new)
+            return set(renamed) == set(new) and all(say_the_same(renamed[key], new[key], kinds) for key in new)
         case list(), list():
-            return len(old) == len(new) and all(map(partial(_say_the_same, kinds=kinds), old, new))
+            return len(old) == len(new) and all(map(partial(say_the_same, kinds=kinds), old, new))
     return old == new or _are_spellings(old, new, kinds)
 
 
