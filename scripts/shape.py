@@ -18,6 +18,7 @@ What was over a limit when the guard came is in `KNOWN` with the figure it had, 
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import subprocess
 import sys
@@ -90,14 +91,12 @@ class Module:
     Attributes:
         name: Its dotted name.
         file: Where it is, from the root.
-        text: Its source.
-        tree: Its syntax.
+        source: Its text and syntax.
     """
 
     name: str
     file: Path
-    text: str
-    tree: ast.Module
+    source: twins.Source
 
     @property
     def is_package(self) -> bool:
@@ -136,11 +135,14 @@ class Report:
 
 
 def main() -> int:
+    gc.disable()  # the trees stay until the end, and looking through their nodes takes half of the time
     modules = list(modules_of(ROOT / PACKAGE)) + list(modules_of(ROOT / "compat"))
     own = [module for module in modules if module.name.partition(".")[0] == PACKAGE]
-    functions = [(f"{module.name}:{name}", node) for module in modules for name, node in functions_of(module.tree)]
+    functions = [
+        (f"{module.name}:{name}", node) for module in modules for name, node in functions_of(module.source.tree)
+    ]
     report = Report()
-    report.hold("lines of a file", ((module.name, module.text.count("\n")) for module in modules))
+    report.hold("lines of a file", ((module.name, module.source.text.count("\n")) for module in modules))
     report.hold("lines", ((name, length(node)) for name, node in functions))
     report.hold("complexity", ((name, complexity(node)) for name, node in functions))
     report.hold("parameters", ((name, parameters(node)) for name, node in functions if name not in PUBLIC))
@@ -148,7 +150,7 @@ def main() -> int:
     report.problems += circles(own)
     report.count("docstrings that begin with a question word", sum(map(questions, own)))
     report.count("docstrings not in the imperative", not_imperative())
-    report.count("lines that sync and async twins have in common", twins.common_lines({m.name: m.text for m in own}))
+    report.count("lines that sync and async twins have in common", twins.common_lines({m.name: m.source for m in own}))
     report.count("uses of Any per 1,000 lines of code", uses_of_any(own))
     print("".join(f"may be lowered in scripts/shape.py: {line}\n" for line in report.slack), end="")
     print("\n".join(report.problems) or f"the shape of {len(modules)} files holds: {figures()}")
@@ -165,7 +167,7 @@ def modules_of(folder: Path) -> Iterator[Module]:
         parts = file.relative_to(ROOT).with_suffix("").parts
         text = file.read_text(encoding="utf-8")
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield Module(name, file.relative_to(ROOT), text, ast.parse(text))
+        yield Module(name, file.relative_to(ROOT), twins.parse(text))
 
 
 def functions_of(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
@@ -225,7 +227,7 @@ def circles(modules: list[Module]) -> Iterator[str]:
 
 
 def imported(module: Module, names: set[str]) -> Iterator[str]:
-    for node in ast.walk(module.tree):
+    for node in module.source.nodes:
         match node:
             case ast.Import(names=aliases):
                 yield from (alias.name for alias in aliases if alias.name in names)
@@ -238,7 +240,7 @@ def imported(module: Module, names: set[str]) -> Iterator[str]:
 
 def questions(module: Module) -> int:
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    documented = (ast.get_docstring(node) for node in ast.walk(module.tree) if isinstance(node, kinds))
+    documented = (ast.get_docstring(node) for node in module.source.nodes if isinstance(node, kinds))
     return sum(1 for text in documented if text and QUESTION.match(text))
 
 
@@ -250,8 +252,8 @@ def not_imperative() -> int:
 
 
 def uses_of_any(modules: list[Module]) -> int:
-    uses = sum(isinstance(node, ast.Name) and node.id == "Any" for m in modules for node in ast.walk(m.tree))
-    return round(1000 * uses / sum(len(twins.code_lines(module.text)) for module in modules))
+    uses = sum(isinstance(node, ast.Name) and node.id == "Any" for m in modules for node in m.source.nodes)
+    return round(1000 * uses / sum(len(twins.code_lines(module.source)) for module in modules))
 
 
 if __name__ == "__main__":

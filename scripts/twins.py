@@ -11,6 +11,7 @@ import ast
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Place = tuple[str, str, str]
@@ -20,21 +21,41 @@ _DUNDERS = {"aenter": "enter", "aexit": "exit", "aiter": "iter", "anext": "next"
 _BRACKETS = frozenset((")", "]", "}", "else:", "try:", "pass", "..."))
 
 
-def common_lines(sources: Mapping[str, str]) -> int:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A module's text, parsed and walked once, which takes longer than all that is asked of it.
+
+    Attributes:
+        text: The text.
+        tree: The text, parsed.
+        nodes: All nodes of the tree.
+    """
+
+    text: str
+    tree: ast.Module
+    nodes: list[ast.AST]
+
+
+def parse(text: str) -> Source:
+    """Parse a module."""
+    tree = ast.parse(text)
+    return Source(text, tree, list(ast.walk(tree)))
+
+
+def common_lines(sources: Mapping[str, Source]) -> int:
     """Count the common lines of all twins.
 
     Args:
-        sources: The text of modules by name.
+        sources: Modules by name.
     """
-    trees = {name: ast.parse(text) for name, text in sources.items()}
-    known = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, Function)}
+    known = {node.name for source in sources.values() for node in source.nodes if isinstance(node, Function)}
     sync: dict[Place, list[str]] = {}
     twins: list[tuple[Place, list[str]]] = []
-    for module, tree in trees.items():
-        lines = sources[module].splitlines()
-        for owner, node in _functions(tree):
+    for module, source in sources.items():
+        lines = source.text.splitlines()
+        for owner, node in _functions(source.tree):
             body = [_plain(line, known) for line in _body(lines, node)]
-            place = (_sync_module(module, trees), _sync_class(owner), _sync_name(node.name, known))
+            place = (_sync_module(module, sources), _sync_class(owner), _sync_name(node.name, known))
             if place == (module, owner, node.name):
                 sync[place] = body
             else:
@@ -42,16 +63,16 @@ def common_lines(sources: Mapping[str, str]) -> int:
     return sum(_common(sync[place], body) for place, body in twins if place in sync)
 
 
-def code_lines(text: str) -> list[str]:
+def code_lines(source: Source) -> list[str]:
     """Return the lines of a source that are code: no blank ones, no comments, no docstrings."""
-    tree, documented = ast.parse(text), set[int]()
-    for node in ast.walk(tree):
+    documented = set[int]()
+    for node in source.nodes:
         match node:
             case ast.Module(body=[first, *_]) | ast.ClassDef(body=[first, *_]) | ast.FunctionDef(body=[first, *_]):
                 documented |= _docstring(first)
             case ast.AsyncFunctionDef(body=[first, *_]):
                 documented |= _docstring(first)
-    numbered = enumerate(text.splitlines(), 1)
+    numbered = enumerate(source.text.splitlines(), 1)
     return [line for at, line in numbered if at not in documented and line.strip() and line.strip()[0] != "#"]
 
 
@@ -98,7 +119,7 @@ def _sync_class(name: str) -> str:
     return re.sub(r"^(_?)Async(?=[A-Z])", r"\1", name)
 
 
-def _sync_module(name: str, modules: Mapping[str, ast.Module]) -> str:
+def _sync_module(name: str, modules: Mapping[str, Source]) -> str:
     package, _, last = name.rpartition(".")
     stem = f"{package}.{last[1:]}"
     return stem if last[:1] == "a" and stem in modules else name

@@ -24,8 +24,7 @@ def shape(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def module(shape: Any, name: str, text: str) -> Any:
-    text = dedent(text)
-    return shape.Module(name, Path(f"{name}.py"), text, ast.parse(text))
+    return shape.Module(name, Path(f"{name}.py"), shape.twins.parse(dedent(text)))
 
 
 def function(text: str) -> Any:
@@ -98,16 +97,16 @@ def test_question_words_are_counted_at_the_beginning_of_docstrings(shape: Any) -
 
 
 def test_lines_of_twins_are_compared_without_the_marks_of_async(shape: Any) -> None:
+    parse = shape.twins.parse
     sync = "def f(a):\n    b = g(a)\n    return b\ndef g(a):\n    return a\n"
     twin = "async def af(a):\n    b = await ag(a)\n    return b\nasync def ag(a):\n    return a + 1\n"
-    assert shape.twins.common_lines({"m": sync + twin}) == 2
+    assert shape.twins.common_lines({"m": parse(sync + twin)}) == 2
     classes = "class X:\n    def f(self):\n        return 1\nclass AsyncX:\n    async def f(self):\n        return 1\n"
-    assert shape.twins.common_lines({"m": classes}) == 1
-    assert (
-        shape.twins.common_lines({"p.run": sync, "p.arun": "async def f(a):\n    b = await g(a)\n    return b\n"}) == 2
-    )
+    assert shape.twins.common_lines({"m": parse(classes)}) == 1
+    arun = "async def f(a):\n    b = await g(a)\n    return b\n"
+    assert shape.twins.common_lines({"p.run": parse(sync), "p.arun": parse(arun)}) == 2
 
 
 def test_lines_of_code_are_neither_blank_nor_comments_nor_docstrings(shape: Any) -> None:
     text = '"""Text."""\n\n# why\nx = 1\ndef f():\n    """Text.\n\n    More.\n    """\n    return x\n'
-    assert shape.twins.code_lines(text) == ["x = 1", "def f():", "    return x"]
+    assert shape.twins.code_lines(shape.twins.parse(text)) == ["x = 1", "def f():", "    return x"]
