@@ -259,6 +259,13 @@ def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
         help="the database of runs and checkpoints: sqlite:///runs.db or postgresql://...; by default that in the "
         f"environment variable {STORE_VARIABLE}, which other users of the machine cannot read",
     )
+    add_nats(parser, again=again)
+    default = argparse.SUPPRESS if again else False
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
+
+
+def add_nats(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Add the option that names the NATS server, see `add_store`."""
     parser.add_argument(
         "--nats",
         metavar="URL",
@@ -266,8 +273,16 @@ def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
         help="the NATS server that wakes workers and readers: nats://127.0.0.1:4222 or tls://TOKEN@host; by default "
         f"that in the environment variable {NATS_VARIABLE}",
     )
-    default = argparse.SUPPRESS if again else False
-    parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
+
+
+def add_probes(parser: argparse.ArgumentParser) -> None:
+    """Add the option of processes that are watched."""
+    parser.add_argument(
+        "--probes",
+        metavar="HOST:PORT",
+        help="answer /live, /ready and /metrics there, without credentials: for Prometheus and Kubernetes alone "
+        "(default: nowhere)",
+    )
 
 
 def add_action(actions: Any, name: str, summary: str, *, of_thread: bool = False, **defaults: Any) -> Parser:

@@ -10,7 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from stategraph.cli.output import Output, add_threads_store, checked_store, plain_command, port, positive, write
+from stategraph.cli.output import (
+    Output,
+    add_nats,
+    add_probes,
+    add_threads_store,
+    checked_store,
+    plain_command,
+    port,
+    positive,
+    write,
+)
 from stategraph.cli.programs.targets import CONVERSING, imported
 from stategraph.cli.resources import declared
 
@@ -56,12 +66,19 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=port, default=_DEFAULT_PORT, help="port; 0: any free one (default: %(default)s)")
     add_threads_store(parser, otherwise="that of the settings, else .stategraph/threads.db; 'memory' forgets all")
+    add_nats(parser)
     parser.add_argument(
         "--workers",
         type=_workers,
         default=0,
         metavar="N",
         help="processes that execute the runs of the protocols; 0: the server does by itself (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--capacity",
+        type=_workers,
+        metavar="N",
+        help="runs that the server executes at a time; 0: other processes do, see 'stategraph worker' (default: 100)",
     )
     parser.add_argument("--files", metavar="TYPE", nargs="+", help="files that may be sent along, such as 'image/*'")
     parser.add_argument(
@@ -86,6 +103,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds that runs have to end when the server is told to stop (default: 30)",
     )
+    add_probes(parser)
     parser.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
     parser.add_argument(
         "--i-know-this-is-open", action="store_true", help="let other machines in without asking who they are"
@@ -119,11 +137,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _workers(text: str) -> int:
-    """Read an argument that is a number of processes, or 0."""
+    """Read an argument that is a number, 0 or more."""
     return 0 if text == "0" else positive(text)
 
 
 def _serve(arguments: argparse.Namespace, output: Output) -> int:
+    from stategraph.cli.operating.watching import measured
     from stategraph.errors import ConfigurationError
     from stategraph.server import serve
     from stategraph.server.serving import OpenServerError
@@ -143,21 +162,22 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     settings = _settings(arguments)
     target = imported(arguments.target).path if arguments.target else None
     try:
-        serve(
-            target,
-            config=config,
-            host=arguments.host,
-            port=arguments.port,
-            token=token,
-            store=arguments.store if arguments.store == "memory" else checked_store(arguments.store),
-            files=arguments.files,
-            drain_s=arguments.drain,
-            settings=settings,
-            is_open=arguments.i_know_this_is_open,
-            execution=_execution(arguments, config, target, settings),
-            resources=declared.resources_of(arguments),
-            say=write,
-        )
+        with measured(arguments.probes or settings.probes):
+            serve(
+                target,
+                config=config,
+                host=arguments.host,
+                port=arguments.port,
+                token=token,
+                store=arguments.store if arguments.store == "memory" else checked_store(arguments.store),
+                files=arguments.files,
+                drain_s=arguments.drain,
+                settings=settings,
+                is_open=arguments.i_know_this_is_open,
+                execution=_execution(arguments, config, target, settings),
+                resources=declared.resources_of(arguments),
+                say=write,
+            )
     except OpenServerError as error:
         raise ConfigurationError(
             f"Other machines reach '{arguments.host}': set the environment variable {TOKEN_VARIABLE}: {_TOKEN}; or "
@@ -166,14 +186,19 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _execution(
-    arguments: argparse.Namespace, config: str | None, target: str | None, settings: Settings
-) -> Execution | None:
+def _execution(arguments: argparse.Namespace, config: str | None, target: str | None, settings: Settings) -> Execution:
     """Return what executes the runs: processes of workers, if there are to be any."""
     from stategraph.server.serving import Execution
 
     if not arguments.workers:
-        return None
+        return Execution(capacity=arguments.capacity, bus=arguments.nats)
+    if arguments.capacity:
+        from stategraph.errors import ConfigurationError
+
+        raise ConfigurationError(
+            f"--workers {arguments.workers} execute the runs, so --capacity {arguments.capacity} would have no effect: "
+            "leave one of them out"
+        )
     from stategraph.cli.served import processes
 
     sessions = settings.sessions if isinstance(settings.sessions, str) else None
@@ -185,7 +210,7 @@ def _execution(
         sessions=sessions,
         resources=declared.words_of(arguments),
     )
-    return Execution(capacity=0, beside=beside)
+    return Execution(capacity=0, beside=beside, bus=arguments.nats)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -214,6 +239,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         cors=tuple(arguments.cors or settings.cors),
         allowed_hosts=(*settings.allowed_hosts, *arguments.allowed_host),
         access_log=settings.access_log or arguments.access_log,
+        probes=arguments.probes or settings.probes,
     )
 
 

@@ -66,10 +66,12 @@ def processes(
 
 async def work(arguments: argparse.Namespace, output: Output) -> int:
     """Execute runs of a server's graphs until told to stop, and return the exit code."""
+    from stategraph.cli.operating.watching import measured, observing, probed, watched
     from stategraph.server.application import Served, graphs_of, name_of, sessions_of
     from stategraph.server.hosting import executing
     from stategraph.server.settings import Settings
     from stategraph.workers.leases import LeaseSettings
+    from stategraph.workers.watching.watch import Watch
     from stategraph.workers.worker import WorkerSettings
 
     heartbeat_s = arguments.lease / 3 if arguments.heartbeat is None else arguments.heartbeat
@@ -80,6 +82,7 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
 
         loaded = loading.load(arguments.target)
     resources = declared.resources_of(arguments)
+    watch = Watch() if arguments.probes else None
     served = Served(loaded, graphs_of(arguments.config), name_of(arguments.target, loaded), Settings(), resources)
     hosting = served.hosting(
         store_of(arguments),
@@ -87,6 +90,8 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
         drain_s=arguments.drain,
         leases=leases,
         sessions=sessions_of(arguments.session_of),
+        bus=arguments.nats,
+        watch=watch,
     )
     if hosting is None:
         return 0
@@ -97,7 +102,8 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
             if arguments.drain_at_eof:
                 drain_at_eof(worker)
             progress.ready(worker.owner, WorkerSettings(allow=["graph"], capacity=arguments.capacity))
-            await worker.run()
+            await watched(worker, watch)
 
-    await executing(hosting, run, progress.of_run)
+    with measured(arguments.probes), probed(arguments.probes, watch, progress):
+        await executing(hosting, run, observing(progress, watch))
     return 0

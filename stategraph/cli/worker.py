@@ -16,13 +16,23 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stategraph.cli import served
 from stategraph.cli.jobs import work_on_jobs
-from stategraph.cli.output import NATS_VARIABLE, STORE_VARIABLE, Output, add_store, positive, run_command, store_of
+from stategraph.cli.output import (
+    NATS_VARIABLE,
+    STORE_VARIABLE,
+    Output,
+    add_probes,
+    add_store,
+    positive,
+    run_command,
+    store_of,
+)
 from stategraph.cli.progress import Progress
 from stategraph.cli.stopping import drain_at_eof, obeying_signals
 
@@ -35,7 +45,7 @@ if TYPE_CHECKING:
 DEFAULT_POLL_S: Final = 0.5
 DEFAULT_HEARTBEAT_S: Final = 5.0
 
-_OF_RUNS: Final = ("graph_version", "poll", "heartbeat", "session_of")
+_OF_RUNS: Final = ("graph_version", "poll", "heartbeat", "session_of", "probes")
 _OF_JOBS: Final = ("tenant", "pass_environment", "memory_limit", "max_jobs")
 
 
@@ -114,6 +124,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --nats and without --store: jobs after which a process is replaced",
     )
+    add_probes(parser)
     parser.add_argument("--drain-at-eof", action="store_true", help="drain when standard input ends, too")
     parser.epilog = (
         "SIGTERM or SIGINT drains, a second one gives the runs back and stops, a third one kills. Exit code: 0 stopped "
@@ -154,6 +165,11 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     heartbeat_s = DEFAULT_HEARTBEAT_S if arguments.heartbeat is None else arguments.heartbeat
     leases = LeaseSettings(lease_s=arguments.lease, heartbeat_s=heartbeat_s)
     _look_for_modules(arguments.allow, arguments.app_dir)
+    if arguments.probes and arguments.workers > 1:
+        raise ConfigurationError(
+            f"--probes are those of one process, and --workers {arguments.workers} are several: start each by itself, "
+            "with an address of its own"
+        )
     progress = Progress(output)
     registry = RunRegistry.from_url(url, settings=leases, bus=arguments.nats)
     try:
@@ -182,18 +198,22 @@ async def _work(
     url: str, registry: RunRegistry, settings: WorkerSettings, progress: Progress, arguments: argparse.Namespace
 ) -> int:
     """Execute runs in this process."""
+    from stategraph.cli.operating.watching import measured, observing, probed, watched
     from stategraph.savers.urls import saver_at
     from stategraph.workers.references import Targets
+    from stategraph.workers.watching.watch import Watch
     from stategraph.workers.worker import Worker
 
     session_of = None if arguments.session_of is None else Targets(settings.allow).load(arguments.session_of)
-    async with saver_at(url) as saver:
-        worker = Worker(registry, saver, settings, progress.of_run, session_of)
-        with obeying_signals(worker, progress):
-            if arguments.drain_at_eof:
-                drain_at_eof(worker)
-            progress.ready(worker.owner, settings)
-            await worker.run()
+    watch = Watch() if arguments.probes else None
+    with measured(arguments.probes), probed(arguments.probes, watch, progress):
+        async with saver_at(url) as saver, nullcontext() if watch is None else watch.watching(registry.operations):
+            worker = Worker(registry, saver, settings, observing(progress, watch), session_of)
+            with obeying_signals(worker, progress):
+                if arguments.drain_at_eof:
+                    drain_at_eof(worker)
+                progress.ready(worker.owner, settings)
+                await watched(worker, watch)
     health = worker.health()
     progress.tell("stopped", f"stopped: {health.finished} ended here, {health.lost} lost", **asdict(health))
     return 0

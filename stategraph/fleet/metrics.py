@@ -1,8 +1,9 @@
 """Metrics of a router, by OpenTelemetry: `Router(..., listener=RouterMetrics())`.
 
 `stategraph.fleet.first_byte` (histogram, s), `stategraph.fleet.failures`, `stategraph.fleet.retries` and
-`stategraph.fleet.breaker.opened` (counters), each with the agent and the address of the server. `observe` adds how many
-endpoints of each agent take requests, and how many requests are under way.
+`stategraph.fleet.breaker.opened` (counters), each with the agent and the address of the server. `observe` adds
+how many endpoints of each agent take requests, whether each is healthy and its breaker open, and how many requests are
+under way.
 """
 
 from __future__ import annotations
@@ -72,6 +73,21 @@ class RouterMetrics:
             for each in directory.endpoints():
                 yield Observation(each.outstanding, _named(each.endpoint))
 
+        def open_breakers(_: CallbackOptions) -> Iterable[Observation]:
+            now = directory.clock()
+            for each in directory.endpoints():
+                yield Observation(int(each.breaker(now) != "closed"), _named(each.endpoint))
+
+        def healthy(_: CallbackOptions) -> Iterable[Observation]:
+            for each in directory.endpoints():
+                yield Observation(int(each.healthy), _named(each.endpoint))
+
+        self._meter.create_observable_gauge(
+            "stategraph.fleet.breaker.open", [open_breakers], "", "1: the endpoint is left alone, or tried once"
+        )
+        self._meter.create_observable_gauge(
+            "stategraph.fleet.healthy", [healthy], "", "1: the endpoint answers its health checks"
+        )
         self._meter.create_observable_gauge(
             "stategraph.fleet.endpoints", [able], "{endpoint}", "Endpoints that take requests"
         )

@@ -41,6 +41,7 @@ from stategraph.server.service.graphs.loading import found_at, usable
 from stategraph.server.service.runs.sessions import Sessions
 from stategraph.server.settings import Settings
 from stategraph.server.streams import Endings, OpenStreams
+from stategraph.workers.watching.watch import Watch
 
 #: Paths that need no credentials.
 OPEN_PATHS: Final = (HEALTH, health.OK, "/.well-known/*")
@@ -192,11 +193,14 @@ def application(
         **options: As of `Hosting`.
     """
     settings, metrics = _with_handlers(served, studio=studio), Metrics()
+    watch = Watch(metrics.text)
+    metrics.more = watch.figures
     chosen = {
         "drain_s": settings.drain_s,
         "webhook_hosts": settings.webhook_hosts,
         "leases": settings.leases,
         "sessions": sessions_of(settings.sessions),
+        "watch": watch,
         **options,
     }
     hosting = served.hosting(store, **chosen)
@@ -212,11 +216,20 @@ def application(
     known = authenticators_of(settings, token)
     inner_faults = [Middleware(Faults), *inner]
     app = found.starlette(authenticators=known, middleware=inner_faults if program else [*outer, *inner_faults])
+    app.state.watch = watch
+    watch.ready = partial(_not_ready, app)
     if not program:
         return app
     assert isinstance(served.graphs, Configuration)
     guards = inner if served.http.get("enable_custom_route_auth") else []
     return _within(found_at(program, served.graphs.folder), app, [*outer, *guards])
+
+
+def _not_ready(app: Starlette) -> str:
+    """Return why a server takes no requests; an empty text: it does."""
+    if app.state.stopping:
+        return "it is stopping"
+    return "" if app.state.is_open else "it is starting"
 
 
 def _within(program: Any, app: Starlette, outer: Sequence[Middleware]) -> Starlette:
@@ -289,6 +302,7 @@ class _Application:
         )
         app.state.stopping, app.state.opened, app.state.failure = False, None, None
         app.state.streams = self._streams
+        app.state.is_open = False
         app.state.changes = self._conversations.changes if self._conversations is not None else Changes()
         app.state.conversations = self._conversations
         if self._conversations is not None:
@@ -330,9 +344,11 @@ class _Application:
                     raise
             if self._conversations is not None:
                 await stack.enter_async_context(self._conversations.runtime)
+            app.state.is_open = True
             try:
                 yield
             finally:
+                app.state.is_open = False
                 app.router.routes[:] = own
 
     def _close(self, app: Starlette) -> None:

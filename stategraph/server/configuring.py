@@ -62,7 +62,19 @@ if TYPE_CHECKING:
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
 _LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
-_KNOWN: Final = (*_LISTS, "a2a", "mcp", "limits", "auth", "drain_s", "access_log", "grpc", "leases", "sessions")
+_KNOWN: Final = (
+    *_LISTS,
+    "a2a",
+    "mcp",
+    "limits",
+    "auth",
+    "drain_s",
+    "access_log",
+    "grpc",
+    "probes",
+    "leases",
+    "sessions",
+)
 
 
 def read(path: str | Path) -> Settings:
@@ -113,6 +125,8 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
         settings = replace(settings, options={**settings.options, "mcp": _mcp(said["mcp"], folder)})
     if "grpc" in said:
         settings = replace(settings, grpc=_address(said["grpc"], "grpc"))
+    if "probes" in said:
+        settings = replace(settings, probes=_address(said["probes"], "probes"))
     if "sessions" in said:
         settings = replace(settings, sessions=_place(said["sessions"], folder))
     if "drain_s" in said:

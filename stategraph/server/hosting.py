@@ -28,6 +28,7 @@ from stategraph.server.service.threads import ThreadService
 from stategraph.server.service.values import Caller
 from stategraph.workers.leases import LeaseSettings
 from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.watching.watch import Watch
 from stategraph.workers.worker import RunNotice, Worker, WorkerSettings
 
 #: Has the secret that webhooks are signed with.
@@ -55,6 +56,8 @@ class Hosting:
         resources: Opens what is declared, with the address of the database, for as long as the server lives: graphs by
             their ids, beside the others.
         beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
+        bus: The address of the NATS server that wakes workers and readers; None: the database does.
+        watch: Figures and probes of this process; None: it has none.
     """
 
     graphs: Configuration | Mapping[str, Any]
@@ -66,6 +69,8 @@ class Hosting:
     sessions: Sessions | None = None
     webhook_hosts: Collection[str] = ()
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
+    bus: str | None = field(default=None, repr=False)
+    watch: Watch | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -130,6 +135,8 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
                     outgoing=Outgoing(hosting.webhook_hosts),
                     webhook_secret=os.environ.get(WEBHOOK_SECRET_VARIABLE, ""),
                     caller_of=caller_of_cron,
+                    bus=hosting.bus,
+                    watch=hosting.watch,
                 ),
             )
         )
@@ -138,6 +145,8 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
             service.service, check=lambda: asyncio.to_thread(registry.operations.waiting), worker=service.worker
         )
         await stack.enter_async_context(_beside(_looking(found, registry)))
+        if hosting.watch is not None:
+            await stack.enter_async_context(hosting.watch.watching(registry.operations))
         if hosting.beside is not None:
             await stack.enter_async_context(_beside(hosting.beside(url)))
         yield found
@@ -159,7 +168,7 @@ async def executing(
         ConfigurationError: A graph cannot be imported, or the database is none.
     """
     url = hosting.store or ""
-    registry = open_registry(url, leases=hosting.leases)
+    registry = open_registry(url, hosting.bus, hosting.leases)
     try:
         await registry.set_up()
         async with AsyncExitStack() as stack:
@@ -174,6 +183,8 @@ async def executing(
             graphs.erase = Erasing(registry, saver, threads).before
             settings = WorkerSettings(allow=[SCHEME], capacity=hosting.capacity, drain_s=hosting.drain_s)
             session_of = None if hosting.sessions is None else hosting.sessions.session_of
+            if hosting.watch is not None:
+                await stack.enter_async_context(hosting.watch.watching(registry.operations))
             await run(Worker(registry, saver, settings, observer, session_of, graphs))
     finally:
         await registry.aclose()

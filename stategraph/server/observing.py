@@ -59,12 +59,14 @@ class Metrics:
         active: Requests whose answers have not ended.
         streams: Event streams that are open.
         figures: Further figures, by their names, asked for when they are read.
+        more: Returns what else is shown in the route, as Prometheus reads it.
     """
 
     def __init__(self) -> None:
         self.active = 0
         self.streams = 0
         self.figures: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.more: Callable[[], str] = str
         self._requests: dict[_Labels, Histogram] = {}
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -106,7 +108,7 @@ class Metrics:
 
         async def metrics(request: Request) -> Response:
             del request
-            return PlainTextResponse(self.text(), headers={"Cache-Control": "no-store"})
+            return PlainTextResponse(self.text() + self.more(), headers={"Cache-Control": "no-store"})
 
         return Route(METRICS, metrics)
 

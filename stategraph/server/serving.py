@@ -45,14 +45,16 @@ class Execution:
     Attributes:
         capacity: Runs that the server's process executes at a time; 0: others do; None: the default.
         beside: Is called with the address of the database, and runs beside the server, such as processes of workers.
+        bus: The address of the NATS server that wakes workers and readers; None: the database does.
     """
 
     capacity: int | None = None
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
+    bus: str | None = field(default=None, repr=False)
 
     def options(self) -> dict[str, Any]:
         """Return the options of the application that say the same."""
-        given: dict[str, Any] = {"beside": self.beside}
+        given: dict[str, Any] = {"beside": self.beside, "bus": self.bus}
         return given if self.capacity is None else {**given, "capacity": self.capacity}
 
 
@@ -160,8 +162,21 @@ def serve(
         ws="websockets-sansio" if "langgraph" in chosen.protocols else "none",
         ws_max_size=chosen.limits.body_bytes,
     )
-    with opened, _ending_well(), _failing(app):
+    with opened, _ending_well(), _failing(app), _probed(app, chosen.probes, say):
         Server(configured).run([opened])
+
+
+@contextmanager
+def _probed(app: Starlette, address: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Answer probes for a block, if there is an address for them."""
+    if not address:
+        yield
+        return
+    from stategraph.workers.watching.listener import listening as answering
+
+    with answering(address, app.state.watch.answers()) as port:
+        say(f"Probes and metrics are at {listening.address_of(host_of(address), port)}")
+        yield
 
 
 def host_of(address: str) -> str:

@@ -37,6 +37,8 @@ class Settings:
             http.
         drain_s: Seconds that runs have to end when the server stops.
         grpc: Address of the gRPC server of A2A, `host:port`; empty: there is none.
+        probes: Address of the probes and of the figures for Prometheus, `host:port`, which need no credentials; empty:
+            there is none.
         leases: How long a process may be silent before others go on with its runs, and how often a run is tried.
         sessions: Says in which session runs of the protocols are executed, such as `GovernedSessions`, or where that
             is: `file.py:name` or `package.module:name`. None: runs have none.
@@ -53,6 +55,7 @@ class Settings:
     webhook_hosts: Sequence[str] = ()
     drain_s: float = DRAIN_S
     grpc: str = ""
+    probes: str = ""
     leases: LeaseSettings = field(default_factory=LeaseSettings)
     sessions: Sessions | str | None = None
     access_log: bool = False

@@ -32,6 +32,7 @@ from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError, TransferError
 from stategraph.workers import leases
 from stategraph.workers.attempts import STREAM_MODES, Attempt, Graphs, Outcome, SessionOf
+from stategraph.workers.eventlog import EventBuffer
 from stategraph.workers.hosted.sources import GraphSource
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import LeaseLost, RunStatus
@@ -107,6 +108,7 @@ class WorkerHealth:
         draining: Whether it claims nothing more.
         last_error: The last thing that went wrong with the worker itself; None if nothing did.
         bus: The bus that wakes it.
+        unsaved: How many events of its runs are not in the log yet.
     """
 
     owner: str
@@ -117,6 +119,7 @@ class WorkerHealth:
     draining: bool
     last_error: str | None
     bus: BusHealth
+    unsaved: int = 0
 
 
 NoticeKind: TypeAlias = Literal["claimed", "ended", "returned", "lost", "abandoned"]
@@ -135,6 +138,7 @@ class RunNotice:
         attempt: The number of the attempt.
         status: What it ended as; None if it did not end.
         error: Kind and message of what it failed with, or why it was given back; None if neither.
+        waited_s: Of a run that was claimed for the first time: for how many seconds it could have begun.
     """
 
     kind: NoticeKind
@@ -144,6 +148,7 @@ class RunNotice:
     attempt: int
     status: RunStatus | None = None
     error: str | None = None
+    waited_s: float | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -151,6 +156,7 @@ class _Running:
     """A run that is executed here."""
 
     claimed: Claimed
+    events: EventBuffer | None = None
     task: asyncio.Task[Outcome] | None = None
     importing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     stopped: bool = False
@@ -218,6 +224,7 @@ class Worker:
             draining=self._draining.is_set(),
             last_error=self._last_error,
             bus=self._registry.bus.health(),
+            unsaved=sum(len(each.events) for each in self._running.values() if each.events is not None),
         )
 
     def drain(self) -> None:
@@ -355,6 +362,7 @@ class Worker:
             hurry=self._stopping,
             session_of=self._session_of,
         )
+        running.events = attempt.events
         try:
             with self._ledger.of_run(claimed):
                 outcome = await self._attempt(running, attempt, graph)
@@ -508,8 +516,10 @@ class Worker:
     ) -> None:
         if self._observer is None:
             return
-        lease = claimed.lease
-        notice = RunNotice(kind, lease.run_id, lease.thread_id, claimed.target, claimed.attempt, status, error)
+        lease, waited_s = claimed.lease, claimed.waited_s if kind == "claimed" else None
+        notice = RunNotice(
+            kind, lease.run_id, lease.thread_id, claimed.target, claimed.attempt, status, error, waited_s
+        )
         try:
             self._observer(notice)
         except Exception:

@@ -45,6 +45,7 @@ from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.wakeups.bus import Bus
 from stategraph.workers.wakeups.buses import open_bus
 from stategraph.workers.wakeups.sqlite import SqliteBus
+from stategraph.workers.watching.watch import Watch
 from stategraph.workers.worker import Worker
 
 
@@ -80,6 +81,7 @@ class ServiceSettings:
         webhook_secret: Signs webhooks; empty: they are not signed.
         sessions: Say in which session each run is executed; None: runs have none.
         caller_of: Makes the caller of the runs of a schedule, see `CronService`; None: as it is stored.
+        watch: Counts what happens to runs that are executed here; None: nobody does.
     """
 
     bus: Bus | str | None = None
@@ -93,6 +95,7 @@ class ServiceSettings:
     webhook_secret: str = field(default="", repr=False)
     sessions: Sessions | None = None
     caller_of: Callable[[Mapping[str, Any]], Caller] | None = None
+    watch: Watch | None = None
 
 
 @asynccontextmanager
@@ -140,7 +143,13 @@ async def open_service(
         if chosen.works:
             session_of = None if chosen.sessions is None else chosen.sessions.session_of
             working = hosting.working(
-                registry, saver, graphs, capacity=chosen.capacity, drain_s=chosen.drain_s, session_of=session_of
+                registry,
+                saver,
+                graphs,
+                capacity=chosen.capacity,
+                drain_s=chosen.drain_s,
+                session_of=session_of,
+                watch=chosen.watch,
             )
             worker = await stack.enter_async_context(working)
         service = Service(graphs, runs, assistants, threads, StoreService(items), crons)

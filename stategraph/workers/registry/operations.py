@@ -344,6 +344,7 @@ class RegistryOperations:
             rollback=rollback,
             last_seq=change.last_seq,
             options={} if options is None else json.loads(options),
+            waited_s=max(0.0, work[-1] - row.available_at) if row.attempt == 1 else None,
         )
 
     def heartbeat(self, owner: str, held: Sequence[Lease], lease_s: float) -> Beat:

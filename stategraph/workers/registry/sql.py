@@ -404,6 +404,16 @@ class Sql:
         self.count_waiting = say(
             "SELECT count(*), COALESCE({now} - min(available_at), 0) FROM sg_run WHERE status = 'pending'"
         )
+        #: By queue: runs that may begin, runs whose time has not come, and for how long the first has been able to.
+        self.queues = say(
+            """SELECT queue, count(CASE WHEN available_at <= {now} THEN 1 END),
+                count(CASE WHEN available_at > {now} THEN 1 END), COALESCE({now} - min(available_at), 0)
+                FROM sg_run WHERE status = 'pending' GROUP BY queue ORDER BY queue"""
+        )
+        #: Runs that are executed, and those of them whose leases have run out.
+        self.held = say(
+            "SELECT count(*), count(CASE WHEN lease_until < {now} THEN 1 END) FROM sg_run WHERE status = 'running'"
+        )
 
     def _render_events(self) -> None:
         say = self._render

@@ -217,6 +217,7 @@ class Claimed:
         rollback: Where to begin instead of at the latest checkpoint; None: nowhere else.
         last_seq: The number of the newest event.
         options: How it is executed, as it was submitted with.
+        waited_s: For how many seconds it could have begun; None: it had been begun before.
     """
 
     lease: Lease
@@ -231,6 +232,7 @@ class Claimed:
     rollback: Base | None
     last_seq: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    waited_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

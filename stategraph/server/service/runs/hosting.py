@@ -12,6 +12,7 @@ from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
 from stategraph.server.service.runs.erasing import Erasing
 from stategraph.workers.attempts import SessionOf
 from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.watching.watch import Watch
 from stategraph.workers.worker import Worker, WorkerSettings
 
 logger = logging.getLogger("stategraph.server")
@@ -32,6 +33,7 @@ async def working(
     capacity: int = CAPACITY,
     drain_s: float = 30.0,
     session_of: SessionOf | None = None,
+    watch: Watch | None = None,
 ) -> AsyncIterator[Worker]:
     """Execute runs of the graphs in this event loop for a block.
 
@@ -44,9 +46,13 @@ async def working(
         capacity: How many runs at a time.
         drain_s: Seconds that runs have at the end.
         session_of: Makes the session of each run, as for `Worker`; None: they have none.
+        watch: Counts what happens to runs; None: nobody does.
     """
     settings = WorkerSettings(allow=[SCHEME], capacity=capacity, drain_s=drain_s)
-    worker = Worker(registry, saver, settings, session_of=session_of, graphs=graphs)
+    observer = None if watch is None else watch.runs
+    worker = Worker(registry, saver, settings, observer, session_of, graphs)
+    if watch is not None:
+        watch.runs.watch(worker)
     task = asyncio.create_task(worker.run())
     try:
         yield worker
