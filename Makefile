@@ -16,7 +16,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/resources/test_properties.py tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -174,9 +174,10 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in acs conformance dev chat e2e oldest bench docs instrumentation judges-ag-ui judges-schemathesis mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
+	cd requirements && for set in acs conformance dev chat e2e oldest bench deploy docs image instrumentation judges-ag-ui judges-schemathesis mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
+	cd requirements && $(subst 3.11,3.12,$(COMPILE)) helm.in --output-file helm.txt
 	cd requirements && for set in langchain runs; do \
 		$(COMPILE) --no-emit-package langgraph $$set.in --output-file $$set.txt || exit 1; done
 
@@ -188,6 +189,9 @@ wheel: release-env ## Wheel and sdist: built twice and compared, checked, instal
 
 kubernetes: dev-env ## Definitions of the kinds and what deploy/ has, held against Kubernetes' schemas; says what could not run (needs `kubectl`; HELM=/path/to/python with helm-sdkpy)
 	@$(DEV)/bin/python scripts/kubernetes.py $(if $(HELM),--helm $(HELM))
+
+deploy-check: dev-env deploy-env helm-env ## Chart, kustomize, compose and image held against the tools of others, and their commands started; says what could not run (ARGS=--quick)
+	@$(DEV)/bin/python -m tests.deploy $(ARGS)
 
 metadata: dev-env ## A wheel that says `langgraph` and holds no file, for packages that require it (see docs/drop-in.md)
 	cd scripts/langgraph-metadata && $(CURDIR)/$(DEV)/bin/python -m hatchling build -t wheel -d $(CURDIR)/dist
@@ -207,6 +211,16 @@ conformance-env: python
 
 docs-env: python
 	@$(ENVIRONMENT) .venv-docs requirements/docs.txt
+
+deploy-env: python
+	@$(ENVIRONMENT) .venv-deploy requirements/deploy.txt || echo "the tools of deploy-check cannot be installed here"
+
+# helm-sdkpy needs a Python from 3.12 on: the first one that is found, also where pyenv keeps it.
+helm-env: python
+	@for each in python3.12 python3.13 python3.14 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[2-4].*/bin/python; do \
+		if $$each -c 'import sys, pip, venv; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then \
+			$$each scripts/environment.py .venv-helm requirements/helm.txt && exit 0; fi; done; \
+		echo "helm-sdkpy cannot be installed here: it needs a Python from 3.12 on"
 
 release-env: python
 	@$(ENVIRONMENT) .venv-release requirements/release.txt
