@@ -62,6 +62,7 @@ _COMMANDS: Final = (
     ("audit", "Read, verify, export, erase from and archive the audit log of governed actions.", "governed.audit"),
     ("approvals", "List requests for approval of governed actions, approve and deny them.", "governed.approvals"),
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", "diagnosis"),
+    ("diagnose", "Look at everything that a deployment stands on, and say what is wrong.", "diagnose.command"),
     ("completion", "Have a shell complete commands and options.", "completion.command"),
 )
 

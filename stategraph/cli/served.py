@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from stategraph.cli.output import STORE_VARIABLE, Output, store_of
+from stategraph.cli.output import STORE_VARIABLE, Output, add_probes, store_of
 from stategraph.cli.progress import Progress
 from stategraph.cli.resources import declared
 from stategraph.cli.stopping import drain_at_eof, obeying_signals
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments that say where graphs are."""
+    """Describe the arguments that say where graphs are, and where the process is watched."""
     parser.add_argument("--app-dir", default=".", metavar="DIR", help="where those modules are (default: %(default)s)")
     parser.add_argument("--config", metavar="FILE", help="execute runs of a server's graphs, those of a langgraph.json")
     parser.add_argument("--target", metavar="TARGET", help="execute runs of a server's target, as 'serve' takes it")
     declared.add_resources(parser, allows=True)
+    add_probes(parser)
 
 
 def processes(

@@ -27,7 +27,6 @@ from stategraph.cli.output import (
     NATS_VARIABLE,
     STORE_VARIABLE,
     Output,
-    add_probes,
     add_store,
     positive,
     run_command,
@@ -124,7 +123,6 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --nats and without --store: jobs after which a process is replaced",
     )
-    add_probes(parser)
     parser.add_argument("--drain-at-eof", action="store_true", help="drain when standard input ends, too")
     parser.epilog = (
         "SIGTERM or SIGINT drains, a second one gives the runs back and stops, a third one kills. Exit code: 0 stopped "

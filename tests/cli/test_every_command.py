@@ -63,6 +63,7 @@ ELSEWHERE = {
             ("check", "a_new_plugin_passes_its_tests_and_starts"),
         )
     },
+    "diagnose": "tests/cli/test_diagnose.py::test_no_secret_is_in_the_output_or_the_report",
     "crds": "tests/cli/test_operating.py::test_definitions_are_printed",
     "operator": "tests/cli/test_operating.py::test_an_operator_follows_a_cluster_until_it_is_stopped",
     "policy check": "tests/cli/test_policy.py::test_files_are_checked",

@@ -18,6 +18,9 @@ from stategraph.workers.registry.port import ConflictError, Database, Rows
 
 T = TypeVar("T")
 
+#: The table.
+TABLE: Final = "sg_agent_endpoint"
+
 _CREATE: Final = """CREATE TABLE IF NOT EXISTS sg_agent_endpoint (
     endpoint_key TEXT PRIMARY KEY,
     document TEXT NOT NULL,
