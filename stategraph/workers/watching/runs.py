@@ -78,7 +78,7 @@ class WorkerMetrics:
             health = self._worker.health()
             yield gauge("stategraph_worker_capacity", "Runs that are executed here at a time.", health.capacity)
             yield gauge("stategraph_worker_busy", "Runs that are executed here.", health.busy)
-            yield gauge("stategraph_worker_draining", "1: nothing more is claimed here.", health.draining)
+            yield gauge("stategraph_worker_draining", "1: no more runs are claimed here.", health.draining)
             yield gauge(
                 "stategraph_worker_events_unsaved", "Events of these runs that are not in the log yet.", health.unsaved
             )
