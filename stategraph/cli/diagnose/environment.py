@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -41,7 +42,7 @@ def check(folder: Path) -> Iterator[Finding]:
     yield from _extras()
     yield from _files()
     yield from _disk(folder)
-    yield from _disk(Path(os.environ.get("TMPDIR", "/tmp")))
+    yield from _disk(Path(tempfile.gettempdir()))
     yield from _memory()
 
 
