@@ -39,7 +39,7 @@ from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger
 from stategraph.workers.outages import News, persist
 from stategraph.workers.references import Targets
-from stategraph.workers.registry.port import ConflictError, StoreUnavailableError
+from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.roster import SEEN_EVERY_S
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Lease
@@ -131,7 +131,7 @@ class RunNotice:
 
     Attributes:
         kind: `claimed`, `ended`, `returned` (given back, to be claimed again), `lost` (another owner has it), or
-            `abandoned` (left as it is, since the database is away).
+            `abandoned` (left as it is until its lease runs out, as it could not be given back).
         run_id: The run.
         thread_id: Its thread.
         target: Its graph, `package.module:attribute`.
@@ -294,14 +294,14 @@ class Worker:
         try:
             if anyio.current_time() - self._beaten_at > self._registry.settings.lease_s / 2:
                 await self._beat_once()
-        except StoreUnavailableError as error:
+        except Exception as error:
             self._note(error)
             return None
         for queue in self._settings.queues:
             try:
                 held = [lease.run_id for lease in self._running]
                 claimed = await self._registry.claim(self.owner, queue, version=self._settings.version, held=held)
-            except StoreUnavailableError as error:
+            except Exception as error:  # the database is away, or refuses something: it is tried again
                 self._note(error)
                 return None
             if claimed is not None:
@@ -337,9 +337,28 @@ class Worker:
         except StoreUnavailableError as error:
             self._note(error)  # the lease runs out, and another worker continues from the checkpoint
             self._tell(claimed, "abandoned", error=str(error))
+        except Exception as error:  # of this run alone: the others, and the worker, go on
+            logger.exception(
+                "Run '%s' is given back after an error that its worker did not expect", claimed.lease.run_id
+            )
+            self._note(error)
+            await self._give_back(claimed, error)
         finally:
             del self._running[claimed.lease]
             self._freed.set()
+
+    async def _give_back(self, claimed: Claimed, error: Exception) -> None:
+        """Give a run back after an error, which counts as one of its attempts; else its lease runs out."""
+        told = f"{type(error).__name__}: {error}"
+        delay_s = leases.backoff_s(claimed.attempt)
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._registry.release(claimed.lease, delay_s=delay_s, counts=True, error=told)
+        except Exception as again:
+            self._note(again)
+            self._tell(claimed, "abandoned", error=told)
+        else:
+            self._tell(claimed, "returned", error=told)
 
     async def _execute(self, running: _Running) -> None:
         claimed = running.claimed
@@ -404,7 +423,7 @@ class Worker:
                 running.lost = True
                 running.stop()
                 return
-            except StoreUnavailableError as error:
+            except Exception as error:  # the database is away, or refuses something: nothing is lost yet
                 some.set()
                 self._note(error)
                 pause_s = min(2 * pause_s, LONGEST_FLUSH_S)
@@ -451,7 +470,7 @@ class Worker:
                 await wakes.wait(self._registry.settings.heartbeat_s)
                 try:
                     await self._beat_once()
-                except StoreUnavailableError as error:
+                except Exception as error:  # a worker that ended with it would lose all its runs
                     self._note(error)
 
     async def _beat_once(self) -> None:
@@ -488,7 +507,7 @@ class Worker:
         """Change the rows of workers; returns whether that was possible."""
         try:
             await anyio.to_thread.run_sync(act, *arguments)
-        except (StoreUnavailableError, ConflictError) as error:
+        except Exception as error:
             self._note(error)
             return False
         return True

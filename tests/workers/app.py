@@ -74,6 +74,10 @@ def fails(state: State) -> dict[str, Any]:
     raise RuntimeError(f"no luck with {SECRET}")
 
 
+def raises_what_it_is_given(state: State) -> dict[str, Any]:
+    raise ValueError(state["done"][0].encode().decode("unicode_escape"))
+
+
 def asks_again(state: State) -> dict[str, Any]:
     return {"done": [f"second {interrupt('and now?')}"]}
 
@@ -136,6 +140,7 @@ async def unstorable(state: State) -> dict[str, Any]:
 steps = chain(one, two, three)
 asking = chain(one, asks, three)
 failing = chain(one, fails)
+raising = chain(raises_what_it_is_given)
 asking_twice = chain(asks, is_down, asks_again)
 asking_strictly = chain(checks_the_answer, asks_again)
 holding = chain(one, held, three)

@@ -270,7 +270,7 @@ class RegistryOperations:
 
     def cancel(self, run_id: str, reason: str) -> bool:
         """Ask a run to stop; return False if it has ended."""
-        return self._move(run_id, leases.RequestCancel(reason))
+        return self._move(run_id, leases.RequestCancel(_storable(reason) or ""))
 
     def requeue(self, run_id: str) -> bool:
         """Give a dead run new attempts; return False if it is not dead."""
@@ -371,7 +371,7 @@ class RegistryOperations:
         Raises:
             LeaseLost: Another owner has the run, or it has ended otherwise.
         """
-        self._owned(lease, leases.Finish(lease.token, status, error), events)
+        self._owned(lease, leases.Finish(lease.token, status, _storable(error)), events)
 
     def release(self, lease: Lease, *, delay_s: float = 0.0, counts: bool = False, error: str | None = None) -> None:
         """Give a run back; one that was given back by this lease stays as it is.
@@ -379,7 +379,7 @@ class RegistryOperations:
         Raises:
             LeaseLost: Another owner has the run, or it has ended.
         """
-        self._owned(lease, leases.Release(lease.token, delay_s, counts, error), ())
+        self._owned(lease, leases.Release(lease.token, delay_s, counts, _storable(error)), ())
 
     def _owned(self, lease: Lease, event: leases.Event, events: Sequence[tuple[int, Event]]) -> None:
         for tries in range(1, _TRIES + 1):
@@ -515,6 +515,11 @@ def lost(lease: ports.Lease) -> LeaseLost:
         run_id=lease.run_id,
         token=lease.token,
     )
+
+
+def _storable(text: str | None) -> str | None:
+    """Return a text of whatever signs, such as the message of an exception, as every database stores it."""
+    return None if text is None else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _unknown(run_id: str) -> UnknownRunError:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
@@ -54,11 +55,18 @@ async def working(
     if watch is not None:
         watch.runs.watch(worker)
     task = asyncio.create_task(worker.run())
+    task.add_done_callback(partial(_say_if_failed, worker))
     try:
         yield worker
     finally:
         worker.drain()
         await task
+
+
+def _say_if_failed(worker: Worker, done: asyncio.Task[None]) -> None:
+    """Log at once that a worker has failed: whoever awaits it does so at the end of the server."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        logger.error("Worker '%s' has ended: this process executes no more runs", worker.owner, exc_info=error)
 
 
 @asynccontextmanager
