@@ -6,7 +6,7 @@ gave, its secrets too, is one document, encrypted if there is a cipher, and leav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Final, Protocol, Self
@@ -43,6 +43,7 @@ _CLAIM: Final = """UPDATE sg_a2a_push SET holder = ?, held_until = {now} + ? WHE
         WHERE ended = 0 AND (holder IS NULL OR held_until < {now}) ORDER BY held_until LIMIT ?
     ) AND ended = 0 AND (holder IS NULL OR held_until < {now}) RETURNING task_id, push_id, document"""
 _HOLD: Final = "UPDATE sg_a2a_push SET held_until = {now} + ? WHERE holder = ? AND ended = 0 RETURNING task_id, push_id"
+_GIVE_BACK: Final = "UPDATE sg_a2a_push SET holder = NULL WHERE task_id = ? AND push_id = ? AND holder = ?"
 _END: Final = "UPDATE sg_a2a_push SET ended = 1 WHERE task_id = ? AND push_id = ? AND holder = ?"
 
 
@@ -84,6 +85,9 @@ class PushStore(Protocol):
     async def hold(self, holder: str) -> set[tuple[str, str]]:
         """Prolong all holds; return the keys of what is held."""
 
+    async def give_back(self, keys: Collection[tuple[str, str]], holder: str) -> None:
+        """Let whoever looks next take rows that the holder does not tell."""
+
     async def end(self, push: Push, holder: str) -> None:
         """Note that all was told."""
 
@@ -123,6 +127,12 @@ class MemoryPushStore:
     async def hold(self, holder: str) -> set[tuple[str, str]]:
         """Return the keys of what is held."""
         return {key for key, each in self._kept.items() if each.holder == holder and not each.ended}
+
+    async def give_back(self, keys: Collection[tuple[str, str]], holder: str) -> None:
+        """Let whoever looks next take rows, see `PushStore`."""
+        for each in map(self._kept.get, keys):
+            if each is not None and each.holder == holder:
+                each.holder = None
 
     async def end(self, push: Push, holder: str) -> None:
         """Note that all was told."""
@@ -179,6 +189,11 @@ class DatabasePushStore:
     async def hold(self, holder: str) -> set[tuple[str, str]]:
         """Prolong all holds; return the keys of what is held."""
         return {(row[0], row[1]) for row in await self._execute(_HOLD, (HOLD_S, holder))}
+
+    async def give_back(self, keys: Collection[tuple[str, str]], holder: str) -> None:
+        """Let whoever looks next take rows, see `PushStore`."""
+        for task_id, push_id in keys:
+            await self._execute(_GIVE_BACK, (task_id, push_id, holder))
 
     async def end(self, push: Push, holder: str) -> None:
         """Note that all was told."""

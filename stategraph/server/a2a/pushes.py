@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 import uuid
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -68,6 +68,7 @@ class Pushes:
         self._known: dict[tuple[str, str], TaskState] = {}
         self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._claiming = asyncio.Lock()
 
     def start(self) -> None:
         """Follow what nobody follows, from time to time; in the event loop that runs."""
@@ -82,6 +83,12 @@ class Pushes:
         if working:
             await asyncio.wait(working)
         await self._outgoing.aclose()
+        if self._watching is None:
+            return
+        try:
+            await self._store.give_back(await self._store.hold(self._holder), self._holder)
+        except Exception:
+            logger.warning("Tasks are told by another replica in %s s", HOLD_S, exc_info=True)
 
     async def check(self, config: TaskPushNotificationConfig) -> None:
         """Make sure that a client may be told there.
@@ -147,26 +154,30 @@ class Pushes:
     async def _watch(self) -> None:
         while True:
             try:
-                held = await self._store.hold(self._holder)
-                for key in set(self._following) - held:
-                    self._stop_following(key)
+                async with self._claiming:  # else what was just claimed would look as if nobody followed it
+                    held = await self._store.hold(self._holder)
+                    for key in set(self._following) - held:
+                        self._stop_following(key)
+                    if left := held - set(self._following):  # following them has failed
+                        await self._store.give_back(left, self._holder)
                 await self._claim()
             except Exception:
                 logger.warning("Tasks whose clients are to be told could not be looked at", exc_info=True)
             await asyncio.sleep(HOLD_S / 3)
 
     async def _claim(self) -> None:
-        for push in await self._store.claim(self._holder):
-            follower = asyncio.create_task(self._follow(push), name=f"a2a push of {push.task_id}")
-            self._following[push.key] = follower
-            follower.add_done_callback(partial(self._forget, push.key))
+        async with self._claiming:
+            for push in await self._store.claim(self._holder):
+                follower = asyncio.create_task(self._follow(push), name=f"a2a push of {push.task_id}")
+                self._following[push.key] = follower
+                follower.add_done_callback(partial(self._forget, push.key))
 
     def _forget(self, key: tuple[str, str], done: asyncio.Task[None]) -> None:
         if self._following.get(key) is done:
             del self._following[key]
         if not done.cancelled() and (error := done.exception()) is not None:
-            # The hold runs out, and the row is taken again by whoever looks next.
-            logger.warning("A client could not be told of task '%s': %s", key[0], type(error).__name__)
+            # The row is given back with the next look, and taken again by whoever looks first.
+            logger.error("A client could not be told of task '%s'; it is tried again", key[0], exc_info=error)
 
     def _stop_following(self, key: tuple[str, str]) -> None:
         if (follower := self._following.pop(key, None)) is not None:
@@ -174,8 +185,19 @@ class Pushes:
 
     async def _follow(self, push: Push) -> None:
         """Tell a client of a task until that has ended."""
-        with suppress(NotFoundError):  # deleted with its thread
-            task = await self._tasks.find(ANYONE, push.task_id)
+        if (task := await self._found(push)) is not None:
+            await self._tell(push, task)
+        await self._store.end(push, self._holder)
+
+    async def _found(self, push: Push) -> Task | None:
+        """Return the task of an address; None: it was deleted with its thread."""
+        try:
+            return await self._tasks.find(ANYONE, push.task_id)
+        except NotFoundError:
+            return None
+
+    async def _tell(self, push: Push, task: Task) -> None:
+        try:
             artifacts: dict[str, Artifact] = {}
             stream = self._views.stream(ANYONE, task, 0, to_the_end=not task.has_ended)
             async with aclosing(stream) as events:
@@ -186,7 +208,9 @@ class Pushes:
                 async for event in events:
                     if (told := _told(event, artifacts)) is not None:
                         await self._send(push, told)
-        await self._store.end(push, self._holder)
+        except NotFoundError:  # not there any more, or something that it needs is not served here
+            if await self._found(push) is not None:
+                raise
 
     async def _send(self, push: Push, told: StreamResponse) -> None:
         config = _config(push)

@@ -81,6 +81,9 @@ class Outgoing:
 
         Returns:
             Whether it was taken, which is logged if it was not.
+
+        Raises:
+            RuntimeError: It failed in a way that is none of a network's; the message names the host alone.
         """
         sent = {"Content-Type": "application/json", **headers}
         if secret:
@@ -99,6 +102,9 @@ class Outgoing:
             except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
                 problem = type(error).__name__
                 continue
+            except Exception as error:  # its message may show the address, or a header
+                said = f"A message to a client at '{urlsplit(url).hostname}' failed with {type(error).__name__}"
+                raise RuntimeError(said).with_traceback(error.__traceback__) from None
             if 200 <= status < 300:
                 return True
             problem = f"status {status}"

@@ -22,6 +22,8 @@ from stategraph.agent.mcp.oauth.files import opened, sealed
 from stategraph.errors import ConfigurationError
 from stategraph.server.a2a import A2aSettings, push_keys, push_store, pushes, routes
 from stategraph.server.a2a.push_store import DatabasePushStore, MemoryPushStore, Push
+from stategraph.server.a2a.views import Views
+from stategraph.server.service.port import NotFoundError, UnavailableError
 from tests.server.protocols.fake_service import FakeService
 from tests.server.protocols.live import listening
 from tests.server.protocols.serving import app_of
@@ -64,10 +66,14 @@ async def receiving() -> AsyncIterator[tuple[Receiver, str]]:
 
 
 @asynccontextmanager
-async def serving(service: Any, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(service: Any, ends: list[Any] | None = None, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve a service; `ends` gets what ends its tasks."""
     settings = A2aSettings(push_hosts=["127.0.0.1"], **options)
+    made = routes(service, settings)
+    if ends is not None:
+        ends += [each.endpoint.aclose for each in made if hasattr(getattr(each, "endpoint", None), "aclose")]
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(listening(app_of(service, lambda each: routes(each, settings))))
+        url = await stack.enter_async_context(listening(app_of(service, lambda _: made)))
         client = httpx.AsyncClient(base_url=f"{url}/a2a/chat", timeout=60, headers=VERSION)
         yield await stack.enter_async_context(client)
 
@@ -192,3 +198,65 @@ async def test_both_stores_hold_claim_and_end_alike(kind: str, tmp_path: Path) -
     await kept.aclose()
     if kind == "sqlite":
         assert SECRET.encode() not in file.read_bytes()
+
+
+async def test_a_task_that_could_not_be_told_is_told_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pushes, "HOLD_S", 0.05)
+    fake = FakeService(graphs())
+    async with receiving() as (receiver, url), serving(fake.service()) as http:
+        task = (await http.post("/message:send", json={"message": message("ask")})).json()["task"]
+        errors = [NotFoundError("the graph is not served here"), UnavailableError("away"), TypeError("planted")]
+        left = list(errors)
+        stream = Views.stream
+
+        def failing(self: Views, *arguments: Any, **named: Any) -> Any:
+            if left:
+                raise left.pop(0)
+            return stream(self, *arguments, **named)
+
+        monkeypatch.setattr(Views, "stream", failing)
+        await http.post(f"/tasks/{task['id']}/pushNotificationConfigs", json=config(url))
+        async with asyncio.timeout(60):
+            while left:  # noqa: ASYNC110 # a task of the server does it
+                await asyncio.sleep(0.01)
+        await http.post("/message:send", json={"message": message("blue", taskId=task["id"])})
+        await receiver.until("TASK_STATE_COMPLETED")
+    told = [record.exc_info[1] for record in caplog.records if record.exc_info and "is tried again" in record.msg]
+    assert told == errors
+    assert SECRET not in caplog.text
+
+
+async def test_a_task_that_was_deleted_is_told_nobody_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushes, "HOLD_S", 0.05)
+    fake, store = FakeService(graphs()), MemoryPushStore()
+    async with receiving() as (receiver, url), serving(fake.service(), push_store=store) as http:
+        task = (await http.post("/message:send", json={"message": message("ask")})).json()["task"]
+        fake._deleted.add(task["id"])
+        await store.put(Push(task["id"], "one", json.dumps({"id": "one", "url": url})), ended=False)
+        other = (await http.post("/message:send", json={"message": message("ask")})).json()["task"]
+        await http.post(f"/tasks/{other['id']}/pushNotificationConfigs", json=config("https://127.0.0.1/told"))
+        async with asyncio.timeout(60):
+            while not store._kept[task["id"], "one"].ended:  # noqa: ASYNC110 # a task of the server does it
+                await asyncio.sleep(0.01)
+    assert receiver.told == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_replica_that_ends_gives_back_what_it_tells(kind: str, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'pushes.db'}"
+    store: Any = MemoryPushStore() if kind == "memory" else DatabasePushStore.from_url(database)
+    ends: list[Any] = []
+    async with serving(FakeService(graphs()).service(), ends, push_store=store) as http:
+        task = (await http.post("/message:send", json={"message": message("ask")})).json()["task"]
+        await http.post(f"/tasks/{task['id']}/pushNotificationConfigs", json=config("https://127.0.0.1/told"))
+        assert await store.claim("another") == []
+    for end in ends:
+        await end()
+    after = store if kind == "memory" else DatabasePushStore.from_url(database)
+    assert [each.key for each in await after.claim("another")] == [(task["id"], "one")]
+    await after.give_back([(task["id"], "one")], "a third")  # which does not hold it
+    assert await after.claim("a third") == []
+    if kind == "sqlite":
+        await after.aclose()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -156,3 +157,17 @@ async def test_a_connection_goes_to_the_address_that_was_looked_at(monkeypatch: 
     assert not await sender.post("https://hooks.example/x", b"{}", {})
     await sender.aclose()
     assert connected == ["93.184.216.34"]
+
+
+async def test_an_error_that_is_none_of_a_network_says_nothing_of_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = Outgoing(["hooks.example"])
+
+    async def fail(url: str, *_: Any) -> int:
+        raise TypeError(f"no idea of {url}")
+
+    monkeypatch.setattr(sender, "_post", fail)
+    with pytest.raises(RuntimeError, match=r"at 'hooks\.example' failed with TypeError") as raised:
+        await sender.post("http://hooks.example/secret", b"{}", {})
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "no idea of http" not in shown
+    assert 'raise TypeError(f"no idea' in shown  # where it failed
