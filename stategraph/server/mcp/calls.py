@@ -37,6 +37,7 @@ from stategraph.server.service.port import (
     RunRequest,
     Service,
     ServiceError,
+    UnavailableError,
 )
 from stategraph.server.tasks.chains import Task, TaskState
 from stategraph.server.tasks.work import Tasks
@@ -205,6 +206,8 @@ class Calls:
         task_id, _, run_id = state.partition(".")
         try:
             task = await self._tasks.find(caller, task_id)
+        except UnavailableError:
+            raise  # the state may be valid, and the call is repeated
         except ServiceError:
             raise MCPError(wire.INVALID_PARAMS, "The requestState is not valid") from None
         ids = [each.run_id for each in task.runs]

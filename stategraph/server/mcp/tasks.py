@@ -17,7 +17,7 @@ from stategraph.server.mcp.calls import LEFT, Calls, base
 from stategraph.server.mcp.questions import DeclinedError, Question, UnfitError, answer_to, questions_of
 from stategraph.server.mcp.settings import McpSettings
 from stategraph.server.mcp.tools import Tools
-from stategraph.server.service.port import Caller, ConflictError, ServiceError
+from stategraph.server.service.port import Caller, ConflictError, ServiceError, UnavailableError
 from stategraph.server.tasks.chains import Task, TaskState
 from stategraph.server.tasks.work import Tasks
 
@@ -117,6 +117,8 @@ class TaskRequests:
         caller = caller_in(context)
         try:
             return caller, await self._tasks.find(caller, params.task_id)
+        except UnavailableError as error:  # a client that heard that there is no task would forget it
+            raise MCPError(wire.INTERNAL_ERROR, str(error)) from error
         except ServiceError as error:
             raise MCPError(wire.INVALID_PARAMS, f"There is no task '{params.task_id}'") from error
 

@@ -19,7 +19,9 @@ from typing_extensions import TypedDict
 from stategraph import START, MessagesState, StateGraph, get_stream_writer, interrupt
 from stategraph.server.access.door import KEY
 from stategraph.server.mcp import McpSettings, ToolSettings, routes
-from stategraph.server.service.port import Caller
+from stategraph.server.service.port import Caller, UnavailableError
+from stategraph.server.tasks.work import Tasks
+from tests.server.planted import Failing
 from tests.server.protocols.fake_service import FakeService
 from tests.server.protocols.live import listening
 from tests.server.protocols.serving import app_of
@@ -321,3 +323,31 @@ async def test_calls_tasks_and_sessions_are_only_their_callers() -> None:
         ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
         assert (await ada.post("/mcp", json=ping, headers=session)).status_code == 200
         assert (await bob.post("/mcp", json=ping, headers=session)).status_code == 404
+
+
+async def test_a_task_that_cannot_be_looked_at_now_is_none_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = Tasks.find
+    async with serving(task_after_s=0.0) as send:
+        task = await send.call("chat", {"message": "ask"}, knows=KNOWS_TASKS)
+        asked = {"taskId": task["taskId"]}
+        await send.task(task["taskId"], "input_required")
+        with monkeypatch.context() as patched:
+            patched.setattr(Tasks, "find", Failing(find, UnavailableError("The database is away")))
+            away = await send("tasks/get", asked, knows=KNOWS_TASKS)
+        gone = await send("tasks/get", {"taskId": "none"}, knows=KNOWS_TASKS)
+        assert (await send("tasks/get", asked, knows=KNOWS_TASKS))["result"]["status"] == "input_required"
+    assert (away["error"]["code"], away["error"]["message"]) == (wire.INTERNAL_ERROR, "The database is away")
+    assert gone["error"]["code"] == wire.INVALID_PARAMS
+
+
+async def test_a_state_that_cannot_be_looked_at_now_is_none_that_is_not_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as send:
+        asked = await send.call("chat", {"message": "ask"})
+        responses = {key: {"action": "accept", "content": {"answer": "red"}} for key in asked["inputRequests"]}
+        again = {"inputResponses": responses, "requestState": asked["requestState"]}
+        with monkeypatch.context() as patched:
+            patched.setattr(Tasks, "find", Failing(Tasks.find, UnavailableError("The database is away")))
+            away = await send.call("chat", {"message": "ask"}, **again)
+        done = await send.call("chat", {"message": "ask"}, **again)
+    assert (away["isError"], away["content"][0]["text"]) == (True, "The database is away")
+    assert done["structuredContent"]["text"] == "You like red"

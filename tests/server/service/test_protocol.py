@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from stategraph.server.langgraph import routes
 from stategraph.server.langgraph.protocol.events import Event, RunEvents
@@ -24,7 +26,8 @@ from stategraph.server.langgraph.protocol.numbering import number_of, run_of
 from stategraph.server.langgraph.protocol.reading import thread_events
 from stategraph.server.langgraph.protocol.wanted import CHANNELS, Wanted
 from stategraph.server.service.port import LoggedEvent
-from stategraph.server.service.values import ANYONE, MalformedError
+from stategraph.server.service.values import ANYONE, MalformedError, UnavailableError
+from tests.server.protocols.fake_service import FakeService
 from tests.server.service.assembly import Assembly, assembled
 from tests.server.service.conftest import steps
 
@@ -292,3 +295,25 @@ def test_a_websocket_has_commands_and_events(tmp_path: Path):
             assert socket.receive_json()["type"] == kind
         socket.send_json({"id": 4, "method": "subscription.subscribe", "params": {}})
         assert socket.receive_json()["error"] == "invalid_argument"
+
+
+def test_a_subscription_that_fails_ends_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(*_: Any) -> AsyncIterator[Any]:
+        raise UnavailableError("The database is away")
+        yield
+
+    module = import_module("stategraph.server.langgraph.protocol.routes")
+    monkeypatch.setattr(module, "thread_events", failing)
+    app = Starlette(routes=routes(FakeService({}).service()))
+    with (
+        TestClient(app) as client,
+        client.websocket_connect(f"/threads/{uuid4()}/stream/events") as socket,
+    ):
+        socket.send_json({"id": 1, "method": "subscription.subscribe", "params": {"channels": ["values"]}})
+        assert socket.receive_json()["type"] == "success"
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+    assert closed.value.code == 1011
+    assert "A subscription to thread" in caplog.text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import orjson
@@ -21,7 +22,12 @@ from stategraph.server.langgraph.protocol.wanted import Wanted
 from stategraph.server.langgraph.stream import FrameStream
 from stategraph.server.service.plain import plain_json
 from stategraph.server.service.port import Service
-from stategraph.server.service.values import MalformedError
+from stategraph.server.service.values import MalformedError, NotFoundError
+
+logger = logging.getLogger(__name__)
+
+#: The code with which a connection is closed after an error of the server (RFC 6455, section 7.4.1).
+_FAILED: Final = 1011
 
 
 def routes(service: Service) -> list[BaseRoute]:
@@ -126,9 +132,17 @@ class _Connection:
         return {**done, "result": {"subscription_id": name, "replayed_events": 0}}
 
     async def _tell(self, wanted: Wanted) -> None:
-        async with aclosing(thread_events(self._service, self._caller, self._thread_id, wanted)) as events:
-            async for event in events:
-                await self._send(event)
+        try:
+            async with aclosing(thread_events(self._service, self._caller, self._thread_id, wanted)) as events:
+                async for event in events:
+                    await self._send(event)
+        except (RuntimeError, WebSocketDisconnect):
+            raise  # the client has closed the connection
+        except NotFoundError:
+            raise  # nothing is told of a thread that the caller may not see
+        except Exception:  # a client that is told nothing would wait for ever; one that comes back reads on
+            logger.exception("A subscription to thread '%s' has failed", self._thread_id)
+            await self._socket.close(_FAILED, "The server failed: connect again")
 
     async def _send(self, value: Mapping[str, Any]) -> None:
         async with self._sending:
