@@ -42,6 +42,9 @@ from stategraph.workers.registry.port import Rows, Session
 #: Seconds after which another process may begin the run of a schedule.
 CLAIM_S: Final = 60.0
 
+#: Pause before a schedule that failed is tried again, in seconds.
+AGAIN_S: Final = 5.0
+
 #: Schedules that are begun at a time.
 _AT_ONCE: Final = 50
 
@@ -296,14 +299,37 @@ class CronService:
         begun = 0
         for cron, caller in claimed:
             try:
-                await self._begin(cron, caller)
-                begun += 1
-            except UnavailableError:
-                raise
-            except ServiceError as error:
-                _log.warning("Schedule '%s' began no run: %s", cron.cron_id, error)
-            await self._advance(cron)
+                begun += await self._try(cron, caller)
+            except UnavailableError as error:
+                _log.warning("Schedule '%s' is tried again in %s s: %s", cron.cron_id, AGAIN_S, error)
+                await self._give_back(cron)
+            except Exception:  # of this schedule alone: those behind it are not held up
+                _log.exception("Schedule '%s' is tried again in %s s", cron.cron_id, AGAIN_S)
+                await self._give_back(cron)
         return begun
+
+    async def _try(self, cron: Cron, caller: Mapping[str, Any]) -> bool:
+        """Begin the run of a schedule; False if it is refused, which a later try would not change."""
+        begun = True
+        try:
+            await self._begin(cron, caller)
+        except UnavailableError:
+            raise
+        except ServiceError as error:
+            _log.warning("Schedule '%s' began no run: %s", cron.cron_id, error)
+            begun = False
+        await self._advance(cron)
+        return begun
+
+    async def _give_back(self, cron: Cron) -> None:
+        """Let any process try a schedule again after a pause."""
+        statement = self._tables.say(
+            "UPDATE sg_cron SET claimed_until = {now} + ? WHERE cron_id = ? AND claimed_until > {now}"
+        )
+        try:
+            await self._tables.write(lambda session: session.change(statement, (AGAIN_S, cron.cron_id)))
+        except Exception as error:
+            _log.warning("Schedule '%s' is tried again in %s s: %s", cron.cron_id, CLAIM_S, error)
 
     def _claim(self, session: Session) -> list[tuple[Cron, Mapping[str, Any]]]:
         where = Condition("enabled = 1 AND next_run_at <= {now} AND claimed_until < {now}")

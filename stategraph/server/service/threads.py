@@ -435,6 +435,8 @@ class ThreadService:
                     await self._tables.write(lambda session, name=thread_id: self._rows.keep(session, name))  # type: ignore[misc]
             except ServiceError as error:
                 _log.warning("Thread '%s' has expired, and is left for the next time: %s", thread_id, error)
+            except Exception:  # of this thread alone: the others are not held up
+                _log.exception("Thread '%s' has expired, and is left for the next time", thread_id)
         return len(expired)
 
     # States.

@@ -60,12 +60,17 @@ class Erasing:
     async def tidy(self) -> None:
         """Erase what others have left."""
         for run in await self._registry.labelled.left(ROLLED_BACK):
-            await self._erase(run.info.thread_id, [run])
+            try:
+                await self._erase(run.info.thread_id, [run])
+            except Exception:  # of this run alone: the others are not held up
+                logger.exception("Run '%s' was not erased; it is tried again", run.info.run_id)
         for thread_id in await self._registry.labelled.temporary_threads():
             try:
                 await self._threads.delete(ANYONE, thread_id)
             except (NotFoundError, ConfigurationError):  # another process was faster, or a run was begun there
                 continue
+            except Exception:
+                logger.exception("Thread '%s' was not deleted; it is tried again", thread_id)
 
     async def aclose(self) -> None:
         """Wait for what is being erased, for a moment."""
