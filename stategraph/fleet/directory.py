@@ -168,6 +168,8 @@ class Directory:
                     await self._registrable().register(endpoint, ttl_s)
                 except ConnectionError as error:
                     logger.warning("The endpoint '%s' could not be kept registered: %s", endpoint.key, error)
+                except Exception:
+                    logger.exception("The endpoint '%s' could not be kept registered", endpoint.key)
 
         staying = asyncio.create_task(stay(), name=f"stategraph agent {endpoint.agent}")
         try:
@@ -180,9 +182,15 @@ class Directory:
 
     async def refresh(self) -> None:
         """Read all sources now."""
+        failed: Exception | None = None
         for source in self._sources:
-            await self._read(source)
+            try:
+                await self._read(source)
+            except Exception as error:  # the other sources are read all the same
+                failed = failed or error
         self._rebuild()
+        if failed is not None:
+            raise failed
 
     def learn(self, key: str, capabilities: Iterable[str]) -> None:
         """Note what the card of an endpoint says that it can do."""
@@ -194,7 +202,10 @@ class Directory:
     async def _keep_refreshing(self) -> None:
         while True:
             await asyncio.sleep(self._refresh_s)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # of whatever source: agents are read again
+                logger.exception("Agents were not read; they are read again")
 
     async def _read(self, source: Source) -> None:
         try:

@@ -67,7 +67,9 @@ class HealthChecks:
         endpoint = standing.endpoint
         try:
             card = await self._cards.get(endpoint.card_url, fresh=True)
-        except EndpointError as error:
+        except Exception as error:  # whatever a card has done: the checks of the others go on
+            if not isinstance(error, EndpointError):
+                logger.exception("The card of '%s' could not be read", endpoint.key)
             self._misses[standing] = misses = self._misses.get(standing, 0) + 1
             if misses >= MOST_MISSES and standing.healthy:
                 standing.healthy = False
@@ -82,5 +84,8 @@ class HealthChecks:
 
     async def _keep_checking(self) -> None:
         while True:
-            await self.check()
+            try:
+                await self.check()
+            except Exception:
+                logger.exception("Endpoints were not checked; they are checked again")
             await asyncio.sleep(self._every_s * random.uniform(0.9, 1.1))

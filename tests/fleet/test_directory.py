@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -292,3 +294,75 @@ async def test_health_checks_go_on_until_the_block_ends() -> None:
         seen = agent.cards
         await asyncio.sleep(0.1)
         assert agent.cards == seen
+
+
+class _Odd(StaticSource):
+    """A source that raises what no source should, some times."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__([OTHER])
+        self.left = list(errors)
+
+    async def read(self) -> Sequence[AgentEndpoint]:
+        if self.left:
+            raise self.left.pop(0)
+        return await super().read()
+
+
+async def test_agents_are_read_again_after_whatever_error_of_a_source(caplog: pytest.LogCaptureFixture) -> None:
+    odd = _Odd()
+    async with Directory(odd, StaticSource([ONE]), refresh_s=0.01) as directory:
+        odd.left = [TypeError("planted"), KeyError("planted")]
+        await until(lambda: not odd.left and known(directory) == [ONE.key, OTHER.key])
+    logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert [type(each) for each in logged] == [TypeError, KeyError]
+
+
+async def test_the_other_sources_are_read_where_one_fails() -> None:
+    odd = _Odd()
+    more = StaticSource([ONE])
+    async with Directory(odd, more, refresh_s=LIMIT_S) as directory:
+        odd.left = [TypeError("planted")]
+        await more.register(AgentEndpoint(agent="third", url="http://third.example"))
+        with pytest.raises(TypeError):
+            await directory.refresh()
+        assert len(known(directory)) == 3
+
+
+async def test_health_checks_go_on_after_whatever_a_card_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving("one", "other") as agents, httpx.AsyncClient() as client:
+        source = StaticSource(AgentEndpoint(agent=each.name, url=each.url) for each in agents)
+        cards = CardCache(client)
+        get = cards.get
+
+        async def odd(url: str, **options: Any) -> Any:
+            if url.startswith(agents[0].url):
+                raise TypeError("planted")
+            return await get(url, **options)
+
+        monkeypatch.setattr(cards, "get", odd)
+        async with Directory(source) as directory, HealthChecks(directory, cards, every_s=0.01):
+            await until(lambda: agents[1].cards >= 4)
+            assert {each.endpoint.agent: each.healthy for each in directory.endpoints()} == {
+                "one": False,
+                "other": True,
+            }
+    assert "could not be read" in caplog.text
+
+
+async def test_an_endpoint_stays_present_after_whatever_error_of_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source = DatabaseSource.from_url(f"sqlite:///{folder}/agents.db")
+        async with Directory(source) as directory, directory.present(ONE, ttl_s=0.03):
+            register, calls = source.register, []
+
+            async def odd(*arguments: Any) -> None:
+                calls.append(arguments)
+                if len(calls) == 1:
+                    raise TypeError("planted")
+                await register(*arguments)
+
+            monkeypatch.setattr(source, "register", odd)
+            await until(lambda: len(calls) >= 3)
