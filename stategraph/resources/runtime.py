@@ -361,7 +361,9 @@ class Runtime:
                         if _has(found, condition):
                             return _known(found or last, key)
         except TimeoutError:
-            raise TimeoutError(_not_yet(found, key, condition, timeout)) from None
+            # Its time may be over before the first answer of the store: how the resource stands is then not known yet.
+            stands = found if found is not None else await self.store.get(key)
+            raise TimeoutError(_not_yet(stands, key, condition, timeout)) from None
         raise ResourceError("The store is closed")
 
     # What resources became.

@@ -24,7 +24,10 @@ from stategraph.resources import (
     UnknownResource,
     load_text,
 )
+from stategraph.resources.errors import ConflictError
 from stategraph.resources.runtime import Runtime
+from stategraph.resources.store.port import WatchGapError
+from stategraph.workers.registry.port import StoreUnavailableError
 from tests.resources.kit import PART, Parts, PartSpec, part
 
 pytestmark = pytest.mark.anyio
@@ -496,3 +499,52 @@ async def test_waiting_for_what_does_not_come_says_how_it_stands(started: Made) 
         await runtime.wait("part/a", timeout=0.01)
     with pytest.raises(TimeoutError, match=r"part/default/b was not there after 0\.01 s"):
         await runtime.wait("part/b", timeout=0.01)
+
+
+@pytest.mark.parametrize("error", [KeyError("planted"), StoreUnavailableError("away"), ConflictError("faster")])
+async def test_changes_are_followed_after_whatever_error_of_the_store(
+    started: Made, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("stategraph.resources.loop.loop._AWAY_S", 0.001)
+    runtime = await started()
+    store = runtime.store
+    get_many, snapshot = store.get_many, store.snapshot
+    failures = [error, error, WatchGapError("planted"), error]
+
+    async def fails_at_first(keys: Any) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return await get_many(keys)
+
+    async def lists(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return await snapshot(*arguments)
+
+    monkeypatch.setattr(store, "get_many", fails_at_first)
+    monkeypatch.setattr(store, "snapshot", lists)
+    await runtime.apply([part("a", value=1)])
+    with anyio.fail_after(60):
+        while failures:  # noqa: ASYNC110 # the loop meets them
+            await asyncio.sleep(0.001)
+    await runtime.wait("part/a", timeout=60)
+    assert runtime.compiled("part/a") == [1]
+
+
+async def test_a_leader_outlives_whatever_error_of_its_lease(
+    started: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = await started(settings=LoopSettings(lease_s=0.03))
+    take, renewed = runtime.store.take_lease, asyncio.Event()
+    failures: list[Exception] = [TypeError("planted"), StoreUnavailableError("away")]
+
+    async def odd(*arguments: Any, **named: Any) -> Any:
+        if failures:
+            raise failures.pop(0)
+        renewed.set()
+        return await take(*arguments, **named)
+
+    monkeypatch.setattr(runtime.store, "take_lease", odd)
+    with anyio.fail_after(60):
+        await renewed.wait()
+    assert "cannot be renewed" in caplog.text

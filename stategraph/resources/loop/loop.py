@@ -173,12 +173,18 @@ class Loop:
             except (StoreUnavailableError, ConflictError) as error:
                 logger.warning("The store of resources is away: %s", error)
                 await asyncio.sleep(_AWAY_S)
+            except Exception:  # a loop that stopped here would never hear of a change again
+                logger.exception("The log of resources could not be followed; it is followed again")
+                await asyncio.sleep(_AWAY_S)
 
     async def _again(self, work: Callable[[], Any]) -> None:
         try:
             await work()
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, ConflictError) as error:
             logger.warning("The store of resources is away: %s", error)
+            await asyncio.sleep(_AWAY_S)
+        except Exception:
+            logger.exception("Resources could not be listed; they are listed again")
             await asyncio.sleep(_AWAY_S)
 
     async def _take_all(self, changes: Sequence[Change]) -> None:
@@ -256,7 +262,9 @@ class Loop:
             try:
                 await self._leadership.renew()
                 held_at = clock()
-            except StoreUnavailableError as error:
+            except Exception as error:
+                if not isinstance(error, StoreUnavailableError):
+                    logger.exception("The lease of the leader cannot be renewed")
                 logger.debug("The lease of the leader cannot be renewed: %s", error)
                 if clock() - held_at > self._settings.lease_s:
                     self._leadership.leads = False

@@ -104,6 +104,7 @@ class Operator:
         self._known: dict[ResourceKey, _Known] = {}
         self._locks: dict[ResourceKey, asyncio.Lock] = {}
         self._cluster: Cluster | None = None
+        self._pushing: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event | None = None, ready: asyncio.Event | None = None) -> None:
         """Follow the cluster until told to stop.
@@ -223,9 +224,24 @@ class Operator:
     # From the runtime to the cluster.
 
     async def _write_statuses(self) -> None:
-        async for change in self._runtime.watch():
-            if change.op != "deleted":
-                await self._push(change.key)
+        while True:
+            try:
+                async for change in self._runtime.watch():
+                    if change.op != "deleted":
+                        await self._push_or_again(change.key)
+            except Exception:  # the store is away, or its log has lost what came meanwhile
+                _log.exception("Resources are not watched, and their statuses not written; it is tried again")
+            await asyncio.sleep(_RETRY_S)
+            for key in list(self._known):
+                await self._push_or_again(key)
+
+    async def _push_or_again(self, key: ResourceKey) -> None:
+        """Write the status of a resource, after a pause if that fails now."""
+        try:
+            await self._push(key)
+        except Exception:
+            _log.exception("The status of %s was not written; it is tried again", key)
+            asyncio.get_running_loop().call_later(_RETRY_S, self._again, key)
 
     async def _push(self, key: ResourceKey) -> None:
         """Write the status of a resource, as far as it differs from that in the cluster."""
@@ -251,8 +267,9 @@ class Operator:
         known.status = status
 
     def _again(self, key: ResourceKey) -> None:
-        task = asyncio.ensure_future(self._push(key))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task = asyncio.ensure_future(self._push_or_again(key))
+        self._pushing.add(task)
+        task.add_done_callback(self._pushing.discard)
 
 
 def _resource(kind: Kind, body: Mapping[str, Any]) -> Resource:

@@ -19,6 +19,7 @@ from stategraph.resources.operator.cluster import Cluster
 from stategraph.resources.operator.mirror import Operator, OperatorSettings
 from stategraph.resources.operator.workloads import PodSettings, path_of, workloads_of
 from stategraph.resources.runtime import Runtime
+from stategraph.workers.registry.port import StoreUnavailableError
 from tests.resources.kubernetes.api_server import ApiServer, serving
 
 pytestmark = [
@@ -227,3 +228,22 @@ async def test_workloads_are_made_and_go_with_their_reason() -> None:
         await running.server.put(key, {**before, "metadata": dict(before["metadata"]), "spec": spec}, before)
         await eventually(lambda: running.server.objects[deployment]["spec"].get("replicas") == 2)
         await eventually(lambda: scaler not in running.server.objects)
+
+
+async def test_statuses_are_written_after_whatever_error_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stategraph.resources.operator.mirror._RETRY_S", 0.001)
+    async with operating() as running:
+        runtime = running.operator._runtime
+        get = runtime.get
+        failures = [StoreUnavailableError("away"), TypeError("planted")]
+
+        async def fails_at_first(name: Any) -> Any:
+            if failures:
+                raise failures.pop(0)
+            return await get(name)
+
+        monkeypatch.setattr(runtime, "get", fails_at_first)
+        await runtime.apply([Resource(f"{GROUP}/v1", "Secret", Metadata("other"), {"valueFrom": {"env": "TOKEN"}})])
+        await eventually(lambda: not failures)
+        await running.create("Secret", "token", {"valueFrom": {"env": "TOKEN"}})
+        await eventually(lambda: running.status("Secret", "token").get("phase") == "Ready")
