@@ -40,6 +40,12 @@ _COMMANDS: Final = (
     ("migrate", "Bring manifests of earlier versions into the present form.", "converting.migrate"),
     ("delete", "Delete resources, with what they own.", "resources.delete"),
     ("wait", "Wait until resources are ready, or gone.", "resources.wait"),
+    ("logs", "Print what the runs of a resource told, and follow them.", "observing.logs"),
+    (
+        "top",
+        "Show what a database does now: runs, queues, workers, graphs, plug-ins, budgets.",
+        "observing.top",
+    ),
     ("console", "Look at resources in the terminal, as they change.", "console.command"),
     ("plugin", "List plug-ins, begin a project of one, and check that one starts.", "operating.plugins"),
     ("crds", "Print the kinds as CustomResourceDefinitions of Kubernetes.", "operating.crds"),

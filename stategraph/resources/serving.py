@@ -23,11 +23,12 @@ KINDS: Final = ("workflow", "network", "agent")
 def graph_ids(keys: Iterable[ResourceKey]) -> dict[str, ResourceKey]:
     """Return the resources that have a graph, by the ids of these."""
     served = sorted(key for key in keys if key.kind in KINDS)
-    names = Counter(map(_name, served))
-    return {_name(key) if names[_name(key)] == 1 else f"{key.kind}.{_name(key)}": key for key in served}
+    names = Counter(map(name_of, served))
+    return {name_of(key) if names[name_of(key)] == 1 else f"{key.kind}.{name_of(key)}": key for key in served}
 
 
-def _name(key: ResourceKey) -> str:
+def name_of(key: ResourceKey) -> str:
+    """Return the id of a resource's graph where no other one has the same."""
     return key.name if key.namespace == DEFAULT_NAMESPACE else f"{key.namespace}.{key.name}"
 
 

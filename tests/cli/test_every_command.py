@@ -83,6 +83,8 @@ ELSEWHERE = {
     "wait": "tests/cli/resources/test_reading.py::test_wait_ends_when_it_is_so_and_says_what_is_not",
     "validate": "tests/cli/resources/test_faults.py::test_a_folder_is_checked_by_a_process",
     "console": "tests/cli/resources/test_console.py::test_without_a_terminal_it_says_what_follows_resources_elsewhere",
+    "logs": "tests/cli/resources/test_looking.py::test_the_logs_of_a_workflow_are_what_its_runs_told",
+    "top": "tests/cli/resources/test_looking.py::test_top_shows_what_a_database_does",
     "convert": "tests/cli/resources/test_convert.py::test_resources_on_standard_output_can_be_applied_from_there",
     "migrate": "tests/cli/resources/test_migrate.py::test_a_dry_run_shows_the_difference_and_changes_nothing",
     "completion install": "tests/cli/test_commands.py::test_completion_is_installed_once_and_completes",

@@ -6,9 +6,11 @@ From a pipe each line is a message, or the answer to a question, in the order in
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from stategraph.cli.output import STORE_VARIABLE, Output, add_threads_store, checked_store, plain_command
 from stategraph.cli.programs.targets import CONVERSING, Imported, imported, is_graph
+from stategraph.cli.resources import declared
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +19,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "target",
         nargs="?",
         metavar="TARGET",
-        help=f"{CONVERSING}; other graphs: 'stategraph run' (default: the embedded demo, which needs no key)",
+        help=f"{CONVERSING}; or an agent or a network that is declared, agent/NAME; other graphs: 'stategraph run' "
+        "(default: the embedded demo, which needs no key)",
     )
+    declared.prepare(parser)
     add_threads_store(parser, otherwise="they last as long as the chat")
     parser.add_argument("--thread", metavar="ID", help="go on with this thread")
     parser.add_argument("--web", action="store_true", help="talk in the browser instead: the same as 'stategraph dev'")
@@ -37,10 +41,32 @@ def run(arguments: argparse.Namespace) -> int:
         from stategraph.cli import dev
 
         return dev.serve_page(arguments.target, store=arguments.store, open_browser=True)
+    if arguments.target and declared.is_named(arguments.target):
+        declared.place(arguments)
+        return plain_command(_chat_declared, arguments, as_json=arguments.json)
     return plain_command(_chat, arguments, as_json=arguments.json)
 
 
+def _chat_declared(arguments: argparse.Namespace, output: Output) -> int:
+    """Talk to a resource."""
+    from stategraph.resources.errors import ResourceError
+
+    try:
+        with declared.conversing(arguments) as given:
+            return _talk(given, arguments, output)
+    except ResourceError as error:
+        return output.fail(error)
+
+
 def _chat(arguments: argparse.Namespace, output: Output) -> int:
+    found = imported(arguments.target) if arguments.target else None
+    if found is not None:
+        _check_conversing(found)
+    return _talk(found.path if found else None, arguments, output)
+
+
+def _talk(given: Any, arguments: argparse.Namespace, output: Output) -> int:
+    """Talk to a target, see `loading.load`."""
     from stategraph.cli.chat.markdown import is_available
     from stategraph.cli.chat.person import Person
     from stategraph.cli.chat.screen import Screen
@@ -50,10 +76,7 @@ def _chat(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.errors import ConfigurationError
 
     store = checked_store(arguments.store)
-    found = imported(arguments.target) if arguments.target else None
-    if found is not None:
-        _check_conversing(found)
-    target = loading.load(found.path if found else None)
+    target = loading.load(given)
     person = Person(quiet=arguments.json)
     screen = Screen(plain=arguments.plain, names=target.agents)
     if arguments.thread and not store and "checkpointer" not in target.settings and target.graph is None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.cli.output import Output, plain_command, write, write_file
 from stategraph.cli.programs.targets import FORM
+from stategraph.cli.resources import declared
+from stategraph.cli.resources.opening import add_store, run_on_resources
 
 if TYPE_CHECKING:
     from stategraph.drawing.picture import Picture
@@ -27,7 +29,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="draw a graph", description="Draw a graph.")
-    show.add_argument("target", metavar="TARGET", help=f"the graph: {FORM}")
+    show.add_argument("target", metavar="TARGET", help=f"the graph: {FORM}; or a resource: workflow/NAME")
+    declared.prepare(show)
+    add_store(show)
     show.add_argument(
         "--format",
         choices=_FORMATS,
@@ -45,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw a graph and return the exit code."""
     arguments.has_format = arguments.format is not None
     arguments.format = arguments.format or _of_file(arguments.output)
+    if declared.is_named(arguments.target):
+        return run_on_resources(_show_declared, arguments, as_json=arguments.format == "json")
     return plain_command(_show, arguments, as_json=arguments.format == "json")
 
 
@@ -55,18 +61,39 @@ def _of_file(file: str | None) -> str:
 
 def _show(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.cli.programs.targets import load_graph
-    from stategraph.errors import ConfigurationError
 
     del output
+    _check_ending(arguments)
+    target = load_graph(arguments.target)
+    return _draw(target.graph, arguments, target.path)
+
+
+def _check_ending(arguments: argparse.Namespace) -> None:
+    """Check that a file of its name can be written.
+
+    Raises:
+        ConfigurationError: It would be a picture of points.
+    """
+    from stategraph.errors import ConfigurationError
+
     ending = Path(arguments.output or "").suffix.lower()
     if ending in _PICTURES and not arguments.has_format:
         raise ConfigurationError(
             f"No {ending} is drawn here: write an SVG, as in -o {Path(arguments.output).with_suffix('.svg')}, which "
             "browsers show and print"
         )
-    target = load_graph(arguments.target)
-    graph = target.graph.get_graph(xray=arguments.xray)
-    drawn = _drawn(graph, arguments, target.path)
+
+
+async def _show_declared(arguments: argparse.Namespace, output: Output) -> int:
+    """Draw the graph of a resource."""
+    del output
+    _check_ending(arguments)
+    async with declared.graph(arguments) as graph:
+        return _draw(graph, arguments, arguments.target)
+
+
+def _draw(graph: Any, arguments: argparse.Namespace, title: str) -> int:
+    drawn = _drawn(graph.get_graph(xray=arguments.xray), arguments, title)
     if arguments.output:
         write_file(arguments.output, drawn)
         write(f"Written to {arguments.output}.")

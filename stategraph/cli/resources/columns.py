@@ -13,6 +13,12 @@ from stategraph.cli.style import Style, harmless
 #: Characters that take two columns of a terminal (Unicode Standard Annex 11).
 _WIDE: Final = frozenset("WF")
 
+#: Ends a text whose end is left out.
+_LEFT_OUT: Final = "..."
+
+#: A column is not made narrower than this.
+_NARROWEST: Final = 7
+
 
 def width(text: str) -> int:
     """Return how many columns of a terminal a text takes."""
@@ -28,16 +34,34 @@ def padded(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
-def columns(titles: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+def fitted(text: str, room: int) -> str:
+    """Return a text of at most so many columns; the end of a longer one is left out."""
+    if width(text) <= room:
+        return text
+    kept, taken = [], 0
+    for each in text:
+        taken += width(each)
+        if taken > room - len(_LEFT_OUT):
+            break
+        kept.append(each)
+    return "".join(kept).rstrip() + _LEFT_OUT
+
+
+def columns(titles: Sequence[str], rows: Sequence[Sequence[str]], style: Style, room: int | None = None) -> str:
     """Return rows under their titles; the column `READY` is coloured where a person reads it.
 
     Args:
         titles: The titles.
         rows: The rows, each with a cell for each title.
         style: Colours texts, or does not.
+        room: Columns of the terminal: the widest cells are shortened to fit; None: nothing is.
     """
     shown = [[harmless(" ".join(cell.split())) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(titles, *shown, strict=True)]
+    if room is not None:
+        widths = _narrowed(widths, room, [width(each) for each in titles])
+        shown = [[fitted(cell, size) for cell, size in zip(row, widths, strict=True)] for row in shown]
+        titles = [fitted(title, size) for title, size in zip(titles, widths, strict=True)]
     lines = [" ".join(padded(title, size + 1) for title, size in zip(titles, widths, strict=True)).rstrip()]
     for row in shown:
         cells = [padded(cell, size + 1) for cell, size in zip(row, widths, strict=True)]
@@ -46,6 +70,17 @@ def columns(titles: Sequence[str], rows: Sequence[Sequence[str]], style: Style) 
             cells[at] = coloured(row[at], cells[at], style)
         lines.append(" ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _narrowed(widths: list[int], room: int, least: Sequence[int]) -> list[int]:
+    """Return widths of columns that fit beside each other, with two spaces between them, as far as that is possible."""
+    widths = list(widths)
+    while sum(widths) + 2 * (len(widths) - 1) > room:
+        rest = [index for index, size in enumerate(widths) if size > max(least[index], _NARROWEST)]
+        if not rest:
+            break
+        widths[max(rest, key=lambda index: widths[index])] -= 1
+    return widths
 
 
 def coloured(status: str, text: str, style: Style) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -124,6 +124,28 @@ async def graph(arguments: argparse.Namespace) -> AsyncIterator[Any]:
         if arguments.files:
             await _apply(runtime, arguments)
         yield await _ready(runtime, key)
+
+
+@contextmanager
+def conversing(arguments: argparse.Namespace) -> Iterator[Mapping[str, Any]]:
+    """Yield a resource as settings of a chat, for a block in which it is reconciled in the background.
+
+    Raises:
+        ConfigurationError: There is none, or it is not ready; the message says why.
+    """
+    from stategraph.resources.blocking import BlockingRuntime
+    from stategraph.resources.runtime import Runtime
+    from stategraph.run import background_loop
+
+    key = key_of(arguments.target, arguments.namespace)
+    url = "memory:" if arguments.files else check_there(arguments)
+    runtime = Runtime.from_url(url, allow=arguments.allow, **services_of(arguments))
+    with BlockingRuntime(runtime):
+        loop = background_loop.current()
+        if arguments.files:
+            loop.run(lambda: _apply(runtime, arguments))
+        graph = loop.run(lambda: _ready(runtime, key))
+        yield runtime.agent(key).settings() if key.kind == "agent" else {"graph": graph}
 
 
 async def _apply(runtime: Runtime, arguments: argparse.Namespace) -> None:

@@ -5,11 +5,12 @@ References are found in specs as they are stored, so that what is said is true a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stategraph.resources.kind_table import KINDS, KindTable
 from stategraph.resources.model import Resource, ResourceKey
+from stategraph.resources.places import Path
 
 
 def state_of(resource: Resource) -> tuple[str, str, str]:
@@ -45,13 +46,20 @@ class Around:
     def __init__(self, resources: Sequence[Resource], kinds: KindTable = KINDS) -> None:
         self._by_key = {each.key: each for each in resources}
         self._kinds = kinds
-        self._used: dict[ResourceKey, list[ResourceKey]] = {each.key: self._keys(each) for each in resources}
+        self._paths = {each.key: list(self._found(each)) for each in resources}
+        self._used = {key: list(dict.fromkeys(used for used, _ in found)) for key, found in self._paths.items()}
 
-    def _keys(self, resource: Resource) -> list[ResourceKey]:
+    def _found(self, resource: Resource) -> Iterator[tuple[ResourceKey, Path]]:
         from stategraph.resources.references import references  # models of kinds: pydantic
 
-        found = (each.key(resource.namespace, self._kinds) for each in references(resource, self._kinds))
-        return list(dict.fromkeys(key for key in found if key is not None))
+        for each in references(resource, self._kinds):
+            key = each.key(resource.namespace, self._kinds)
+            if key is not None:
+                yield key, each.path
+
+    def places(self, resource: Resource, key: ResourceKey) -> list[Path]:
+        """Return the fields of a resource that refer to another one."""
+        return [path for used, path in self._paths[resource.key] if used == key]
 
     def used(self, resource: Resource) -> list[tuple[ResourceKey, Resource | None]]:
         """Return what a resource refers to, and what that is; None: it is not there."""

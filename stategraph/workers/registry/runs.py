@@ -25,6 +25,7 @@ from stategraph.workers.registry import erasing
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.labelled import LabelledRuns
 from stategraph.workers.registry.operations import Prepare, RegistryOperations
+from stategraph.workers.registry.overview import Overview
 from stategraph.workers.registry.pruning import PAUSE_S, Pruned, Pruning
 from stategraph.workers.registry.roster import Roster
 from stategraph.workers.registry.values import (
@@ -68,6 +69,7 @@ class RunRegistry:
         self.operations = operations
         self.roster = Roster(operations)
         self.labelled = LabelledRuns(operations)
+        self.overview = Overview(operations)
         #: The newest events of runs that this process executes, for its readers; None: they read from the database.
         self.tails: Tails | None = None
         self.settings = settings or LeaseSettings()

@@ -222,7 +222,7 @@ _LIFE: Final = (
 )
 
 #: Columns that hosts are shown of a run: no input, no context.
-_SHOWN: Final = (
+SHOWN: Final = (
     "run_id, thread_id, queue, priority, status, target, attempt, owner, cancel_requested, error, tenant, created_at, "
     "finished_at, lease_until"
 )
@@ -365,13 +365,13 @@ class Sql:
     def _render_views(self) -> None:
         """Render the statements that read runs and change nothing."""
         say = self._render
-        self.show = say(f"SELECT {_SHOWN} FROM sg_run WHERE run_id = ?")
+        self.show = say(f"SELECT {SHOWN} FROM sg_run WHERE run_id = ?")
         self.list = say(
-            f"""SELECT {_SHOWN} FROM sg_run WHERE (CAST(? AS TEXT) IS NULL OR status = ?)
+            f"""SELECT {SHOWN} FROM sg_run WHERE (CAST(? AS TEXT) IS NULL OR status = ?)
                 AND (CAST(? AS TEXT) IS NULL OR thread_id = ?) AND (CAST(? AS TEXT) IS NULL OR tenant = ?)
                 ORDER BY position DESC LIMIT ?"""
         )
-        labelled = f"""SELECT labels, input, config, context, COALESCE(finished_at, heartbeat_at, created_at), {_SHOWN}
+        labelled = f"""SELECT labels, input, config, context, COALESCE(finished_at, heartbeat_at, created_at), {SHOWN}
             FROM sg_run"""
         self.labelled = say(f"{labelled} WHERE run_id = ?")
         self.labelled_of_thread = say(
