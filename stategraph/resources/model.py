@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from stategraph.resources.errors import ResourceError
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE, KINDS, KindTable
-from stategraph.resources.places import Path, Source
+from stategraph.resources.places import Path, Source, dotted
 
 #: What names may be, as in Kubernetes (RFC 1123), and how long.
 NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -225,6 +225,14 @@ class Resource:
     def place(self, path: Path = ()) -> str:
         """Return `file:line:column` of a field, or the resource's key where no file is known."""
         return str(self.key) if self.source is None else self.source.place(path)
+
+    def about(self, path: Path, message: object) -> str:
+        """Return a message with the place and the name of the field that it is about; empty path: it is about none."""
+        if not path:
+            return str(message)
+        place = f"{self.place(path)}: " if self.source is not None else ""
+        text = str(message)
+        return f"{place}{text}" if text.startswith(dotted(path)) else f"{place}{dotted(path)}: {text}"
 
     def with_metadata(self, **changes: Any) -> Resource:
         """Return it with other metadata."""

@@ -338,7 +338,7 @@ async def test_the_value_of_a_secret_is_in_no_status_event_log_or_store(
     found = {each.name: each for each in await runtime.list()}
     assert found["token"].status["keys"] == ["value"]
     assert found["pair"].status["keys"] == ["gone", "here"]
-    assert condition(found["pair"], "Ready").message == "gone: secret/default/pair: the variable NONE is not set"
+    assert condition(found["pair"], "Ready").message.endswith("spec.values.gone: the variable NONE is not set")
     assert condition(found["b"], "Ready").message == "RuntimeError: boom [secret]"
     listening.cancel()
     assert any("part.reconciled" in each for each in events)

@@ -37,6 +37,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Talk, and return the exit code."""
+    if arguments.web and arguments.target and declared.is_named(arguments.target):
+        return plain_command(_refuse_page, arguments, as_json=arguments.json)
     if arguments.web:
         from stategraph.cli import dev
 
@@ -45,6 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
         declared.place(arguments)
         return plain_command(_chat_declared, arguments, as_json=arguments.json)
     return plain_command(_chat, arguments, as_json=arguments.json)
+
+
+def _refuse_page(arguments: argparse.Namespace, output: Output) -> int:
+    """Say where what is declared is in the browser."""
+    from stategraph.errors import ConfigurationError
+
+    del arguments, output
+    raise ConfigurationError("--web is for code: 'stategraph dev --resources' has what is declared in the browser")
 
 
 def _chat_declared(arguments: argparse.Namespace, output: Output) -> int:

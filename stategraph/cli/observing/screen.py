@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stategraph.cli.observing.figures import AgentFigures, BudgetFigures, Doing, Figures, GraphFigures
+from stategraph.cli.observing.figures import AgentFigures, BudgetFigures, Doing, Figures, GraphFigures, PluginFigures
 from stategraph.cli.output import counted, since
 from stategraph.cli.resources.columns import columns, fitted
 from stategraph.cli.style import Style
+
+if TYPE_CHECKING:
+    from stategraph.workers.registry.overview import QueueInfo
 
 #: Rows of a table of which there may be many.
 _ROWS: Final = 15
@@ -32,34 +35,35 @@ def lines_of(figures: Figures, where: str, style: Style, room: int = WIDE) -> li
 
 def _sections(figures: Figures, where: str, style: Style, room: int) -> Iterator[str]:
     yield "\n".join(_head(figures, where, style, room))
-    if figures.queues:
-        rows = [
-            (e.queue, str(e.waiting), str(e.later), str(e.running), since(e.oldest_s) if e.waiting else "-")
-            for e in figures.queues
-        ]
-        yield _table(("QUEUE", "WAITING", "LATER", "RUNNING", "OLDEST"), rows, style, room)
-    if figures.workers:
-        yield _table(("WORKER", "RUNS", "SEEN", "STATE", "DOES"), _workers(figures), style, room)
-    if figures.pools:
-        rows = [(name, str(r), str(b), str(q), ready) for name, r, b, q, ready in figures.pools]
-        yield _table(("POOL", "WORKERS", "BUSY", "QUEUED", "READY"), rows, style, room)
-    if figures.graphs:
-        titles = ("GRAPH", "READY", "ENDED", "NOW", "ERRORS", "P50", "P95", "TOKENS")
-        yield _table(titles, [_graph(each) for each in figures.graphs[:_ROWS]], style, room)
-        if more := len(figures.graphs) - _ROWS:
-            yield from ([f"and {counted(more, 'graph')} more; --json has all"] if more > 0 else [])
-    if figures.plugins:
-        rows = [
-            (e.name, e.state, "-" if e.pid is None else str(e.pid), str(e.restarts), e.isolation, e.ready)
-            for e in figures.plugins
-        ]
-        yield _table(("PLUG-IN", "STATE", "PID", "RESTARTS", "ISOLATION", "READY"), rows, style, room)
-    if figures.budgets:
-        titles = ("BUDGET OF RUN", "TENANT", "UNIT", "SPENT", "HELD", "CAP", "USED")
-        yield _table(titles, [_budget(each) for each in figures.budgets[:_ROWS]], style, room)
-    if figures.agents:
-        titles = ("AGENT", "URL", "WEIGHT", "STATE", "CAPABILITIES")
-        yield _table(titles, [_agent(each) for each in figures.agents[:_ROWS]], style, room)
+    for titles, rows in _tables(figures):
+        if rows:
+            yield columns(titles, rows[:_ROWS], style, room)
+        if len(rows) > _ROWS:
+            yield f"and {counted(len(rows) - _ROWS, 'row')} more; --json has all"
+
+
+def _tables(figures: Figures) -> Iterator[tuple[Sequence[str], Sequence[Sequence[str]]]]:
+    """Yield the tables: their titles and rows."""
+    yield ("QUEUE", "WAITING", "LATER", "RUNNING", "OLDEST"), [_queue(each) for each in figures.queues]
+    yield ("WORKER", "RUNS", "SEEN", "STATE", "DOES"), _workers(figures)
+    yield ("POOL", "WORKERS", "BUSY", "QUEUED", "READY"), [tuple(map(str, each)) for each in figures.pools]
+    titles = ("GRAPH", "READY", "ENDED", "NOW", "ERRORS", "P50", "P95", "TOKENS")
+    yield titles, [_graph(each) for each in figures.graphs]
+    plugins = ("PLUG-IN", "STATE", "PID", "RESTARTS", "ISOLATION", "READY")
+    yield plugins, [_plugin(each) for each in figures.plugins]
+    budgets = ("BUDGET OF RUN", "TENANT", "UNIT", "SPENT", "HELD", "CAP", "USED")
+    yield budgets, [_budget(each) for each in figures.budgets]
+    yield ("AGENT", "URL", "WEIGHT", "STATE", "CAPABILITIES"), [_agent(each) for each in figures.agents]
+
+
+def _queue(each: QueueInfo) -> tuple[str, ...]:
+    oldest = since(each.oldest_s) if each.waiting else "-"
+    return each.queue, str(each.waiting), str(each.later), str(each.running), oldest
+
+
+def _plugin(each: PluginFigures) -> tuple[str, ...]:
+    pid = "-" if each.pid is None else str(each.pid)
+    return each.name, each.state, pid, str(each.restarts), each.isolation, each.ready
 
 
 def _head(figures: Figures, where: str, style: Style, room: int) -> Iterator[str]:
@@ -121,7 +125,3 @@ def _amount(value: float | None) -> str:
 
 def _part(spent: float, cap: float | None) -> str:
     return "-" if not cap else f"{100 * spent / cap:.0f} %"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], style: Style, room: int) -> str:
-    return columns(titles, rows, style, room)

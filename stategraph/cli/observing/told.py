@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 _INTERRUPT: Final = "__interrupt__"
 
+#: The field of agents' states that counts tokens, which messages show too.
+_USAGE: Final = "usage"
+
+#: Characters of a value, where the terminal does not decide.
+_LONGEST: Final = 2_000
+
 #: Characters of a run's id that tell it from others: ids begin with the time.
 ID: Final = 6
 
@@ -45,6 +51,23 @@ class Told:
     resource: ResourceKey
     event: LoggedEvent
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line before it is dressed.
+
+    Attributes:
+        who: The node, or what happened.
+        text: What is said.
+        mood: How it is dressed.
+        message: The message that it shows; None: it shows none.
+    """
+
+    who: str
+    text: str
+    mood: str = ""
+    message: Any = None
 
 
 @dataclass(slots=True)
@@ -72,71 +95,60 @@ class Lines:
 
     def of(self, told: Told) -> Iterator[str]:
         """Yield the lines of an event; none for one that others say too, or that is not about the selection."""
-        about_tool = bool(self.selection.tools)
-        for who, text, mood in self._told(told):
-            if about_tool and not self._is_about(who, told, mood):
-                continue
-            yield self._line(told, who, self.redactor.text(text), mood)
+        for each in self._said(told):
+            if not self.selection.tools or self._is_about(each):
+                yield self._line(told, each)
 
-    def _told(self, told: Told) -> Iterator[tuple[str, str, str]]:
-        """Yield who tells, what, and how it is dressed."""
+    def _said(self, told: Told) -> Iterator[_Line]:
+        """Yield what an event says."""
         event, run = told.event, told.run.run_id
         match event.type:
             case _ if event.type == ATTEMPT_EVENT:
                 self._begun[run] = told.at
                 again = "" if event.data.get("reason") == "first" else f", {event.data.get('reason')}"
                 place = f"run {run}, thread {told.run.thread_id}"
-                yield "begins", f"{place}, attempt {event.data.get('attempt')}{again}", "bold"
+                yield _Line("begins", f"{place}, attempt {event.data.get('attempt')}{again}", "bold")
             case _ if event.type == END_EVENT:
                 if run not in self._updated and run in self._values:
-                    yield from _of_update("values", self._values[run])
+                    yield from _of_update("state", self._values[run])
                 yield self._end(told)
             case "updates":
                 self._updated.add(run)
                 for node, update in event.data.items() if isinstance(event.data, Mapping) else ():
                     if node == _INTERRUPT:
-                        yield from (("asks", in_a_line(_question(each), 2_000), "asked") for each in update)
+                        yield from (_Line("asks", in_a_line(_question(each), _LONGEST), "asked") for each in update)
                     elif not node.startswith("__"):
                         yield from _of_update(node, update)
             case "values":
                 self._values[run] = event.data
             case "custom":
-                yield "custom", in_a_line(event.data, 2_000), ""
+                yield _Line("custom", in_a_line(event.data, _LONGEST))
             case "run.oversize":
-                yield event.type, f"an event of {event.data.get('bytes', 0):,} bytes was not stored", "dim"
+                yield _Line(event.type, f"an event of {event.data.get('bytes', 0):,} bytes was not stored", "dim")
 
-    def _end(self, told: Told) -> tuple[str, str, str]:
+    def _end(self, told: Told) -> _Line:
         status = str(told.event.data.get("status"))
         began = self._begun.get(told.run.run_id)
         text = status if began is None else f"{status} after {_lasted(told.at - began)}"
-        if error := told.run.error if status in ("error", "dead", "timeout") else None:
-            text += f": {error}"
-        moods = {"success": "added", "interrupted": "asked"}
-        return "ends", text, moods.get(status, "removed")
+        if told.run.error is not None and status in ("error", "dead", "timeout"):
+            text += f": {told.run.error}"
+        return _Line("ends", text, {"success": "added", "interrupted": "asked"}.get(status, "removed"))
 
-    def _is_about(self, who: str, told: Told, mood: str) -> bool:
+    def _is_about(self, line: _Line) -> bool:
         """Return whether a line is about the tools of the selection."""
-        del mood
-        data = told.event.data
-        if who in self.selection.nodes:
-            return True
-        if told.event.type == END_EVENT or not isinstance(data, Mapping):
-            return False
-        update = data.get(who)
-        messages = update.get("messages", ()) if isinstance(update, Mapping) else ()
-        return any(_is_call(each, self.selection.tools) for each in messages if isinstance(messages, list))
+        return line.who in self.selection.nodes or _is_call(line.message, self.selection.tools)
 
-    def _line(self, told: Told, who: str, text: str, mood: str) -> str:
+    def _line(self, told: Told, line: _Line) -> str:
         dressed = {"bold": self.style.bold, "added": self.style.added, "removed": self.style.removed}
         dressed |= {"asked": self.style.asked, "dim": self.style.dim}
         at = datetime.fromtimestamp(told.at)
         when = at.strftime(_TIME if at.date() == self.today else _LONG_AGO)
         name = f"{told.resource.kind}/{told.resource.name}  " if self.names else ""
-        start = f"{when}  {told.run.run_id[-ID:]}  {name}"
-        head = f"{who}  "
+        start, head = f"{when}  {told.run.run_id[-ID:]}  {name}", f"{line.who}  "
+        text = self.redactor.text(line.text)
         if self.room is not None:
             text = in_a_line(text, max(20, self.room - len(start) - len(head)))
-        return f"{self.style.dim(start)}{self.style.bold(head)}{dressed.get(mood, str)(text)}"
+        return f"{self.style.dim(start)}{self.style.bold(head)}{dressed.get(line.mood, str)(text)}"
 
     def as_json(self, told: Told) -> dict[str, Any]:
         """Return an event as JSON, without secrets."""
@@ -157,27 +169,27 @@ class Lines:
         return not self.selection.tools or any(True for _ in self.of(told))
 
 
-def _of_update(node: str, update: Any) -> Iterator[tuple[str, str, str]]:
+def _of_update(node: str, update: Any) -> Iterator[_Line]:
     """Yield what a node wrote: each message, and each field of the state."""
     for each in update if isinstance(update, list) else [update]:
         if not isinstance(each, Mapping):
-            yield node, in_a_line(each, 2_000), ""
+            yield _Line(node, in_a_line(each, _LONGEST))
             continue
         for key, value in each.items():
             if key == "messages" and isinstance(value, list):
-                yield from ((node, line, "") for message in value if (line := _said(message)))
-            elif value not in ({}, [], None):
-                yield node, f"{key}: {in_a_line(value, 2_000)}", ""
+                yield from (_Line(node, text, message=message) for message in value if (text := _said(message)))
+            elif value not in ({}, [], None) and key != _USAGE:
+                yield _Line(node, f"{key}: {in_a_line(value, _LONGEST)}")
         if not each:
-            yield node, "wrote nothing", "dim"
+            yield _Line(node, "wrote nothing", "dim")
 
 
 def _said(message: Any) -> str:
     """Return a message for people."""
     if not hasattr(message, "type"):
-        return in_a_line(message, 2_000)
+        return in_a_line(message, _LONGEST)
     calls = [f"{each['name']}({in_a_line(each['args'], 400)})" for each in getattr(message, "tool_calls", ())]
-    text = in_a_line(str(message.text), 2_000)
+    text = in_a_line(str(message.text), _LONGEST)
     if message.type == "tool":
         failed = " (error)" if getattr(message, "status", "") == "error" else ""
         return f"{message.name or 'tool'} -> {text}{failed}"

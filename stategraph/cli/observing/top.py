@@ -137,7 +137,7 @@ async def _collector(arguments: argparse.Namespace) -> AsyncIterator[Collector]:
         if arguments.agents or figures.AGENTS in tables:
             agents = DatabaseSource.from_url(arguments.agents or plain)
             stack.push_async_callback(agents.close)
-        if registry is store is agents is None:
+        if registry is None and store is None and agents is None:
             raise ConfigurationError(
                 f"'{masked(url)}' has neither runs nor resources nor agents: name another database with --store"
             )

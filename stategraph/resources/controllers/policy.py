@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, cast
 
 from stategraph.governance.context import Budget
 from stategraph.governance.errors import PolicyError
@@ -14,6 +16,10 @@ from stategraph.resources.errors import InvalidResource
 from stategraph.resources.kind_table import API_VERSION
 from stategraph.resources.kinds.budget import BudgetSpec
 from stategraph.resources.model import Resource
+from stategraph.resources.places import Path
+
+#: The rule that an error names, and its field.
+_RULE: Final = re.compile(r"rule '([^']+)'(?:: (\w+))?")
 
 
 class PolicyController(common.Base):
@@ -32,8 +38,17 @@ class PolicyController(common.Base):
             document = schema.document_of(content, str(resource.key))
             policy = RulePolicy(document, redact=None if redactor is None else redactor.redact)
         except PolicyError as error:
-            raise InvalidResource(str(error), path=("spec",)) from None
+            raise InvalidResource(str(error), path=_path(str(error), spec)) from None
         return ReconcileResult(status={"digest": document.digest, "rules": len(document.rules)}, compiled=policy)
+
+
+def _path(message: str, spec: Mapping[str, Any]) -> Path:
+    """Return the field that an error of a policy is about: that of the rule that it names, else the spec."""
+    named = _RULE.search(message)
+    for index, rule in enumerate(spec.get("rules") or ()):
+        if named is not None and isinstance(rule, Mapping) and rule.get("name") == named[1]:
+            return ("spec", "rules", index, named[2]) if named[2] in rule else ("spec", "rules", index)
+    return ("spec",)
 
 
 class BudgetController(common.Base):

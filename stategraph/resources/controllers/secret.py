@@ -28,8 +28,9 @@ class SecretController(Reconciler):
             try:
                 await ctx.secret({"name": resource.name, "namespace": resource.namespace}, name)
             except NotReady as error:
-                missing.append(f"{name}: {error.message}")
-        conditions = []
+                path = ("spec", "values", name) if name in spec.values else ("spec", "valueFrom")
+                missing.append(resource.about(path, error.message.removeprefix(f"{resource.key}: ")))
+        found = []
         if missing:
-            conditions.append(Condition("Ready", "False", "SecretNotFound", "; ".join(missing)))
-        return ReconcileResult(conditions, {"keys": names}, requeue_after=LOOK_S if not missing else 10.0)
+            found.append(Condition("Ready", "False", "SecretNotFound", "; ".join(missing)))
+        return ReconcileResult(found, {"keys": names}, requeue_after=LOOK_S if not missing else 10.0)

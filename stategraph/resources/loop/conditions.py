@@ -20,7 +20,6 @@ from typing import Any, Final
 from stategraph.resources.controller import ReconcileResult
 from stategraph.resources.errors import InvalidResource, NotReady, UnresolvedReference
 from stategraph.resources.model import Condition, Resource
-from stategraph.resources.places import dotted
 
 _OWN: Final = ("conditions", "observedGeneration", "phase")
 _WAITING: Final = frozenset({"DependencyNotReady", "Progressing", "DependencyCycle"})
@@ -51,11 +50,11 @@ def failed(error: BaseException, resource: Resource) -> list[Condition]:
                 Condition("Ready", "False", "Invalid", message),
             ]
         case UnresolvedReference():
-            message = _told(resource, error.path, error.message)
+            message = resource.about(error.path, error.message)
             unresolved = Condition("ReferencesResolved", "False", error.reason, message)
             return [valid, unresolved, Condition("Ready", "False", "ReferencesUnresolved", message)]
         case NotReady():
-            message = _told(resource, error.path, error.message)
+            message = resource.about(error.path, error.message)
             resolved = Condition("ReferencesResolved", "True", "Resolved", "every reference leads to a resource")
             return [valid, resolved, Condition("Ready", "False", error.reason, message)]
         case TimeoutError():
@@ -64,15 +63,6 @@ def failed(error: BaseException, resource: Resource) -> list[Condition]:
             reason, message = "ReconcileFailed", f"{type(error).__name__}: {error}"
     unknown = Condition("ReferencesResolved", "Unknown", reason, "the controller did not come to an end")
     return [valid, unknown, Condition("Ready", "False", reason, message)]
-
-
-def _told(resource: Resource, path: tuple[str | int, ...], message: object) -> str:
-    """Return a message with the place of its field, if it is about one."""
-    if not path:
-        return str(message)
-    place = f"{resource.place(path)}: " if resource.source is not None else ""
-    text = str(message)
-    return f"{place}{text}" if text.startswith(dotted(path)) else f"{place}{dotted(path)}: {text}"
 
 
 def status_of(

@@ -124,7 +124,10 @@ class Overview:
     async def queues(self) -> list[QueueInfo]:
         """Return the queues in which runs wait or are executed, by name."""
         rows = await self._read(self._own.queues, HELD)
-        return [QueueInfo(name, *map(int, counts), max(0.0, oldest)) for name, *counts, oldest in rows]
+        return [
+            QueueInfo(name, int(waiting), int(later), int(running), max(0.0, oldest))
+            for name, waiting, later, running, oldest in rows
+        ]
 
     async def events(self, run_id: str, after_seq: int = 0, limit: int = 500) -> list[TimedRow]:
         """Return the events of a run after a number, with their times."""
