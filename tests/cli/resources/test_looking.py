@@ -196,14 +196,14 @@ def test_the_logs_of_an_agent_and_of_a_tool(folder: Path, ids: dict[str, str]) -
     lines = said(folder, "logs", "agent/chef")
     assert [line.removeprefix(f"{chef}  ") for line in lines[1:-1]] == [
         "chef  human: What are leeks?",
-        'chef  ai: price({"item": "leek"})',
+        'chef  ai: price({"item": "leek"})  (15 tokens)',
         "chef  price -> leek costs 3",
-        "chef  ai: Leeks cost 3.",
+        "chef  ai: Leeks cost 3.  (25 tokens)",
     ]
     tool = said(folder, "logs", "tool/price")
     assert tool == [
         f"{ids['waits'][-6:]}  workflow/dinner  look  price: leek costs 3, key [redacted]",
-        f'{chef}  agent/chef  chef  ai: price({{"item": "leek"}})',
+        f'{chef}  agent/chef  chef  ai: price({{"item": "leek"}})  (15 tokens)',
         f"{chef}  agent/chef  chef  price -> leek costs 3",
     ]
 
