@@ -17,7 +17,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from stategraph.constants import MISSING, NS_END, NS_SEP, NULL_TASK_ID, PULL, PUSH, TASKS
+from stategraph.constants import ERROR_SOURCE_NODE, MISSING, NS_END, NS_SEP, NULL_TASK_ID, PULL, PUSH, TASKS
 from stategraph.core import explain, status
 from stategraph.core.program import Mapper, Node
 from stategraph.core.state import State
@@ -289,6 +289,16 @@ class Planner:
         task.input = failed.input
         task.error = error
         return task
+
+    def recorded_handler(self, failed: Task, writes: Sequence[Write]) -> Task | None:
+        """Plan the task that handles a failure which is recorded; None if there is none, or no node for it."""
+        name = failed.node.error_handler if failed.node is not None else None
+        if not name or not any(channel == ERROR_SOURCE_NODE for channel, _ in writes):
+            return None
+        error, node = status.of(writes).error, self.state.program.nodes.get(name)
+        if error is None or node is None:
+            return None
+        return self.handler(failed, node, NodeError(node=failed.name, error=error))
 
     def _task(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.dataflow.flow_kit import THREAD, Model, Plan, Program, Recorder, TooLong, plans
@@ -38,7 +38,19 @@ def test_a_run_comes_to_what_the_model_says_whatever_ends_first(plan: Plan, seed
     assert len(program.ran) == len(expected)
 
 
+#: Each of two packets starts a node by itself: it begins while the other packet runs, also in a run that goes on.
+EACH_ARRIVAL = Plan(
+    3,
+    edges=((-1, 0), (0, 1)),
+    routes={0: ((), ()), 2: ((0, 1), ())},
+    sends={1: (2, 2)},
+    any=frozenset({1}),
+)
+
+
 @given(plan=plans(), seed=st.integers(0, 999), cut=st.floats(0, 1))
+@example(plan=EACH_ARRIVAL, seed=0, cut=0.5)
+@example(plan=EACH_ARRIVAL, seed=0, cut=1.0)
 @settings(max_examples=100)
 def test_a_run_that_was_killed_goes_on_to_the_same_and_repeats_nothing_that_was_stored(
     plan: Plan, seed: int, cut: float

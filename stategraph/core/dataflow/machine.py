@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 
 from stategraph.constants import ERROR_SOURCE_NODE, NULL_TASK_ID
@@ -174,43 +175,60 @@ class FlowMachine(Machine):
         self._sync_planner()
         stops = self._stops_at if self.settings.interrupt_before or self.settings.interrupt_after else None
         waiting: list[Task] = []
-        while tasks := window.advance(stops, self.stop):
-            if self.settings.watch.planned:
+        restored: deque[Task] = deque()
+        while True:
+            tasks = window.advance(stops, self.stop)
+            if tasks and self.settings.watch.planned:
                 self.outbox.append(TasksPlanned(tuple(tasks)))
             for task in tasks:
-                waiting += self._begin_task(window, task)
+                self._tasks[task.id] = task
+                if not self.leaves_records:
+                    self._restore(task)
+                if task.writes or self._is_handled(task):
+                    restored.append(task)
+                else:
+                    self._open.add(task.id)
+                    waiting.append(task)
+            if not restored:
+                return waiting
+            # One after the other, as when they ran: what one of them starts may begin while others have not ended.
+            waiting += self._end_restored(window, restored)
             if window.is_over:
-                break
-        return waiting
+                return waiting
 
-    def _begin_task(self, window: Window, task: Task) -> list[Task]:
-        self._tasks[task.id] = task
-        if not self.leaves_records:
-            self._restore(task)
+    def _end_restored(self, window: Window, restored: deque[Task]) -> list[Task]:
+        """End the first of the tasks whose ends were recorded; returns what has to run in its place."""
+        task = restored.popleft()
         if task.writes:
             window.end(task)
-            self.outcomes.tell(TaskSettled(task, task.writes, True))
+            if task.error is None:
+                self.outcomes.tell(TaskSettled(task, task.writes, True))
             return []
-        if not self.leaves_records and (handler := self._handler_of(task)) is not None:
-            window.hand_over(task, handler)
-            if not handler.writes:
-                return [handler]
-            window.end(handler)
-            return []
-        self._open.add(task.id)
-        return [task]
+        handler = self._handler_of(task)
+        assert handler is not None
+        window.hand_over(task, handler)
+        if not handler.writes:
+            return [handler]
+        restored.append(handler)
+        return []
+
+    def _is_handled(self, task: Task) -> bool:
+        """Return whether a failure of a task is recorded that another node handles."""
+        handler = None if task.node is None else self.program.nodes.get(task.node.error_handler or "")
+        if self.leaves_records or handler is None or not handler.runs:
+            return False
+        writes = self._records.pending.get(task.id, ())
+        has_error = status.of(writes).error is not None
+        return has_error and any(channel == ERROR_SOURCE_NODE for channel, _ in writes)
 
     def _restore(self, task: Task) -> None:
         task.writes.extend(status.of(recorded_output(self._records.pending, task.id)).output)
 
     def _handler_of(self, task: Task) -> Task | None:
-        """Return the task that handles the failure that was recorded for another one; None if there is none."""
+        """Return the task that handles the failure that was recorded for another one; None if it cannot be planned."""
         writes = self._records.pending.get(task.id, ())
-        if not any(channel == ERROR_SOURCE_NODE for channel, _ in writes):
-            return None
         error = status.of(writes).error
-        if error is None or task.node is None or not task.node.error_handler:
-            return None
+        assert error is not None
         task.writes.extend(write for write in writes if write[0] in status.CONTROL)
         return self._handle(task, error)
 

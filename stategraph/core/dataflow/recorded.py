@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
 
 from stategraph.core import status
@@ -25,14 +26,32 @@ def opened(state: State, planner: Planner, tasks: Sequence[Task], pending: statu
     flow = state.program.flow
     assert flow is not None
     window = Window(flow, planner, state, tasks, planner.step)
-    while begun := window.advance():
-        for task in begun:
+    ended: deque[Task] = deque()
+    while True:
+        for task in window.advance():
             task.writes.extend(status.of(recorded_output(pending, task.id)).output)
-            if task.writes:
-                window.end(task)
+            if task.writes or planner.recorded_handler(task, pending.get(task.id, ())) is not None:
+                ended.append(task)
+        if not ended:
+            return window
+        # One after the other, as when they ran: what one of them starts may begin while others have not ended.
+        _end(window, planner, ended, pending)
         if window.is_over:
-            break
-    return window
+            return window
+
+
+def _end(window: Window, planner: Planner, ended: deque[Task], pending: status.Pending) -> None:
+    task = ended.popleft()
+    if task.writes:
+        window.end(task)
+        return
+    handler = planner.recorded_handler(task, pending.get(task.id, ()))
+    assert handler is not None
+    task.writes.extend(write for write in pending[task.id] if write[0] in status.CONTROL)
+    window.hand_over(task, handler)
+    handler.writes.extend(status.of(recorded_output(pending, handler.id)).output)
+    if handler.writes:
+        ended.append(handler)
 
 
 def tasks_of(window: Window) -> list[Task]:
