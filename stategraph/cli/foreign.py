@@ -13,11 +13,11 @@ from typing import Any, Final
 import ormsgpack
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
-from stategraph.engine.checkpoints.serializer import Address, StrictSerializer, address_of
+from stategraph.engine.checkpoints.serializer import Address, StrictSerializer, address_of, unpacked
+from stategraph.engine.checkpoints.serializer import fields_of as fields_of
 
 #: Codes of values that are stored as a class and what it is made of; of all others no class is looked for.
 _OF_CLASSES: Final = frozenset({0, 1, 2, 4, 5})
-_KEYS: Final = ormsgpack.OPT_NON_STR_KEYS
 
 
 class KeepingSerializer(StrictSerializer):
@@ -30,7 +30,7 @@ class KeepingSerializer(StrictSerializer):
 
     def _rebuild(self, code: int, data: bytes) -> Any:
         if code in _OF_CLASSES:
-            module, name = _unpacked(data)[:2]
+            module, name = unpacked(data)[:2]
             if self._allowed_class(module, name) is None:
                 return ormsgpack.Ext(code, data)
         return super()._rebuild(code, data)
@@ -41,12 +41,3 @@ def keeping(saver: Saver) -> Saver:
     saver.serde = KeepingSerializer()
     kept: Saver = saver.with_allowlist(())
     return kept
-
-
-def fields_of(value: ormsgpack.Ext) -> Any:
-    """Return what a value that was kept is made of: a mapping of fields, or a plain value."""
-    return ormsgpack.unpackb(ormsgpack.packb(value), ext_hook=lambda _, data: _unpacked(data)[2], option=_KEYS)
-
-
-def _unpacked(data: bytes) -> Any:
-    return ormsgpack.unpackb(data, ext_hook=lambda _, inner: _unpacked(inner)[2], option=_KEYS)

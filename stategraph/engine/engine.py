@@ -24,6 +24,8 @@ from stategraph.typing import ContextT, InputT, OutputT, StateT
 if TYPE_CHECKING:
     from langchain_core.runnables.schema import StreamEvent
 
+    from stategraph.engine.state.account.comparing import Comparison
+    from stategraph.engine.state.account.facts import Explanation
     from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
 
 Modes = StreamMode | Sequence[StreamMode]
@@ -354,6 +356,69 @@ class StateGraphEngine(
     ) -> RunnableConfig:
         """Like :meth:`bulk_update_state`."""
         return await editing.abulk_update_state(self, config, supersteps)
+
+    # -- accounts ----------------------------------------------------------------
+
+    def explain(
+        self,
+        thread: RunnableConfig | str,
+        *,
+        steps: int = 100,
+        subgraphs: bool = True,
+        redact: Callable[[str], str] | None = None,
+    ) -> Explanation:
+        """Say why each node ran, waits or did not run, and who wrote what, from what is stored of a thread.
+
+        Args:
+            thread: The config or the id of a thread; a config may name a checkpoint, or the namespace of a subgraph.
+            steps: The most steps of the run that are looked at, the newest; also of each graph inside.
+            subgraphs: Whether the graphs inside of tasks are accounted for as well.
+            redact: Given a text that is to be shown, returns it without what must not be; beside what is always hidden.
+
+        Raises:
+            ValueError: If the graph has no saver.
+        """
+        from stategraph.engine.state.account import asking  # loaded only when somebody asks
+
+        return asking.explain(self, thread, steps=steps, subgraphs=subgraphs, redact=redact)
+
+    async def aexplain(
+        self,
+        thread: RunnableConfig | str,
+        *,
+        steps: int = 100,
+        subgraphs: bool = True,
+        redact: Callable[[str], str] | None = None,
+    ) -> Explanation:
+        """Like :meth:`explain`."""
+        from stategraph.engine.state.account import asking  # loaded only when somebody asks
+
+        return await asking.aexplain(self, thread, steps=steps, subgraphs=subgraphs, redact=redact)
+
+    def diff(
+        self, one: RunnableConfig | str, other: RunnableConfig | str, *, redact: Callable[[str], str] | None = None
+    ) -> Comparison:
+        """Say how two checkpoints differ, or two runs, also of two threads: values, nodes, and where they first part.
+
+        Args:
+            one: The config or the id of a thread; a config may name a checkpoint.
+            other: The one that it is compared with.
+            redact: As for :meth:`explain`.
+
+        Raises:
+            ValueError: If the graph has no saver, or nothing is stored of one of them.
+        """
+        from stategraph.engine.state.account import asking  # loaded only when somebody asks
+
+        return asking.diff(self, one, other, redact=redact)
+
+    async def adiff(
+        self, one: RunnableConfig | str, other: RunnableConfig | str, *, redact: Callable[[str], str] | None = None
+    ) -> Comparison:
+        """Like :meth:`diff`."""
+        from stategraph.engine.state.account import asking  # loaded only when somebody asks
+
+        return await asking.adiff(self, one, other, redact=redact)
 
     # -- events ------------------------------------------------------------------
 

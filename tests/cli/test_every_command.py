@@ -96,6 +96,7 @@ THREADS, RUNS = ("--store", "sqlite:///threads.db"), ("--store", "sqlite:///runs
 HERE = {
     "thread history": (["order", *THREADS], 0, "kind, notes  (waits)"),
     "thread fork": (["order", "--new-id", "copy", *THREADS], 0, "Thread 'copy' is a copy, which waits for an answer"),
+    "thread explain": (["order", "--graph", "desk:graph", *THREADS], 0, "waits: it asked"),
     "thread check": (["--graph", "desk:graph", *THREADS], 0, "as they are"),
     "runs list": (RUNS, 0, "r1   one     pending"),
     "runs show": (["r1", *RUNS], 0, "status       pending"),

@@ -41,6 +41,28 @@ def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     return capsys.readouterr().out
 
 
+def test_a_thread_is_explained(store: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    alone = said(capsys, "explain", "order")
+    assert "waits: it asked" in alone
+    assert "The graph is not given" in alone
+    told = json.loads(said(capsys, "explain", "order", "--graph", "desk:graph", "--json", "--svg", "way.svg"))
+    assert told["steps"][-1]["changes"][0]["writers"][0]["node"] == told["steps"][-1]["tasks"][0]["node"]
+    assert "data-node" in (tmp_path / "way.svg").read_text(encoding="utf-8")
+    waiting = told["upcoming"][0]["node"]
+    assert said(capsys, "explain", "order", "--graph", "desk:graph", "--node", waiting).startswith(f"{waiting} waits")
+    for words, code in (
+        (["explain", "nobody"], 2),
+        (["explain", "order", "--node", "nothing"], 2),
+        (["explain", "order", "--checkpoint", "none"], 2),
+        (["explain", "order", "--svg", "way.svg"], 2),
+    ):
+        said(capsys, *words, code=code)
+    steps = said(capsys, "diff", "order", "--steps", "--graph", "desk:graph")
+    assert "They part at step 1" in steps
+    facts = json.loads(said(capsys, "diff", "order", "--steps", "--json"))
+    assert facts["parting"]["kind"] == "ends"
+
+
 def test_a_thread_is_read_and_compared(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "show", "order")
     assert '"number": 12' in shown

@@ -28,16 +28,14 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urluns
 
 from pydantic import SecretBytes, SecretStr
 
-HIDDEN: Final = "[redacted]"
+from stategraph.engine.config.hidden import HIDDEN as HIDDEN
+from stategraph.engine.config.hidden import without_logins as without_logins
 
 SHORTEST: Final = 6
 """Characters of the shortest text that is replaced."""
 
 _CUTS: Final = ("...", "\u2026")
 """Marks with which other libraries shorten a text; pydantic does so in its errors."""
-
-_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)")
-"""The password of an address within a text."""
 
 _OF_BODIES = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Headers that say how a body was sent."""
@@ -386,11 +384,6 @@ def shown_address(address: str) -> str:
     except ValueError:
         return "an address that cannot be read"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def without_logins(text: str) -> str:
-    """Return a text with the passwords of the addresses in it hidden, whoever gave them."""
-    return _PASSWORD.sub(rf"\1{HIDDEN}", text) if "://" in text else text
 
 
 def in_options(options: Mapping[Any, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from stategraph.cli.output import (
     table,
 )
 from stategraph.cli.style import Style
-from stategraph.cli.thread import checking, deltas, exchange
+from stategraph.cli.thread import checking, deltas, exchange, explaining
 from stategraph.cli.thread.opened import Opened, opened
 from stategraph.cli.values import in_a_line, plain
 
@@ -63,6 +63,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     diff.add_argument("--to", dest="new", metavar="ID", help="the checkpoint that is compared (default: the newest)")
     diff.add_argument("--with", dest="other", metavar="THREAD", help="compare with the state of another thread")
+
+    diff.add_argument("--steps", action="store_true", help="also say which nodes ran, and where the two first part")
+    diff.add_argument("--graph", metavar="TARGET", help="the graph, MODULE:NAME or FILE:NAME, which knows its edges")
+
+    explaining.prepare(
+        add("explain", "Say why each node ran, waits or did not run.", act=explaining.explain, of_thread=True)
+    )
 
     fork = add("fork", "Copy a thread; both go on separately.", act=_fork, of_thread=True)
     fork.add_argument("--checkpoint", metavar="ID", help="copy this state (default: the newest)")
@@ -234,7 +241,7 @@ def _is_shown(name: str) -> bool:
 
 
 async def _diff(opened: Opened, arguments: argparse.Namespace, output: Output) -> int:
-    from stategraph.cli.thread.differences import as_text, differences
+    from stategraph.cli.thread.differences import as_json, as_text, differences
 
     new = await opened.threads.get(arguments.thread_id, checkpoint_id=arguments.new)
     if arguments.other is not None:
@@ -246,14 +253,16 @@ async def _diff(opened: Opened, arguments: argparse.Namespace, output: Output) -
         old = await opened.threads.get(arguments.thread_id, checkpoint_id=before)
     found = differences(plain(old.values), plain(new.values))
     missing = sorted({*await deltas.not_shown(opened, old), *await deltas.not_shown(opened, new)})
+    steps, told = await explaining.steps_between(opened, arguments, old, new)
     facts = {
         "from": {"thread_id": old.thread.id, "checkpoint_id": old.checkpoint_id},
         "to": {"thread_id": new.thread.id, "checkpoint_id": new.checkpoint_id},
-        "differences": [each.to_json() for each in found],
+        "differences": as_json(found),
+        **steps,
         "not_shown": missing,
     }
     title = f"from {old.thread.id} {old.checkpoint_id}\nto   {new.thread.id} {new.checkpoint_id}\n"
-    text = f"{title}\n{as_text(found, Style(sys.stdout)) or 'No difference.'}"
+    text = f"{title}\n{told}{as_text(found, Style(sys.stdout)) or 'No difference.'}"
     output.show(facts, f"{text}\n\n{deltas.told(missing)}" if missing else text)
     return 0 if found else NOTHING_DONE
 

@@ -17,6 +17,7 @@ from stategraph.dev.inspector.values import Json
 from stategraph.dev.target import Target
 from stategraph.drawing.picture import Drawable, Node, Picture, picture_of
 from stategraph.drawing.svg import as_svg
+from stategraph.engine.state.account.drawn import path_of as path_of
 from stategraph.run.runtime import AgentRuntime
 from stategraph.run.threads.conversation import thread_config
 from stategraph.types import StateSnapshot
@@ -121,11 +122,6 @@ def _labelled(node: Node) -> Node:
         return node
     ends = {"__start__": f"{outer.rpartition(':')[2]} begins", "__end__": f"{outer.rpartition(':')[2]} ends"}
     return Node(node.id, ends.get(inner, inner), node.kind)
-
-
-def path_of(namespace: str) -> str:
-    """Return the nodes that a namespace leads through, as in ids of a picture: `outer:inner`."""
-    return ":".join(part.partition(":")[0] for part in namespace.split("|") if part and not part.isdecimal())
 
 
 def nested_in(graph: Graph, namespace: str) -> Graph | None:

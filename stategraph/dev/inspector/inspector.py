@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from langchain_core.runnables import RunnableConfig
 
 from stategraph.dev.conversations import Conversations
-from stategraph.dev.inspector import comparing, editing, graphs, paths, steps, values
+from stategraph.dev.inspector import comparing, editing, explaining, graphs, paths, steps, values
 from stategraph.dev.inspector.graphs import Graph, Graphs, Place
 from stategraph.dev.inspector.listing import Listing
 from stategraph.dev.inspector.steps import Step
 from stategraph.dev.inspector.values import Json
 from stategraph.dev.replies import RefusedError
 from stategraph.drawing.picture import Picture
+from stategraph.engine.state.account import asking
+from stategraph.engine.state.account.comparing import step_lines
+from stategraph.engine.state.account.facts import Explanation
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.run.threads.values import Thread
 
@@ -105,9 +110,26 @@ class Inspector:
         Raises:
             RefusedError: There is no such step.
         """
+        return paths.taken(await self._account(place, checkpoint_id), await self._drawn())
+
+    async def explanation(self, place: Place, checkpoint_id: str) -> Json:
+        """Return why each node of a turn ran, waits or did not run, up to a step, and who wrote what.
+
+        Raises:
+            RefusedError: There is no such step.
+        """
+        return explaining.told(await self._account(place, checkpoint_id))
+
+    async def _account(self, place: Place, checkpoint_id: str) -> Explanation:
         graph = await self._reader(place)
-        step = await steps.at(graph, place, checkpoint_id)
-        return (await paths.taken(graph, step, await self._drawn())).to_json()
+        await steps.at(graph, place, checkpoint_id)
+        nested = graphs.nested_in(graph, place.namespace)
+        return await asking.aexplain_stored(
+            getattr(graph, "checkpointer", None),
+            cast("RunnableConfig", place.config(checkpoint_id)),
+            graph=nested,
+            errors=self._tells_errors,
+        )
 
     async def value(self, place: Place, checkpoint_id: str, name: str) -> Json:
         """Return a value of a state in full, as the text of its JSON, and why it cannot be set, if so.
@@ -153,7 +175,9 @@ class Inspector:
             if found is None:
                 raise RefusedError(404, f"Thread '{place.thread_id}' has no steps yet")
             ends.append(await steps.at(graph, place, found))
-        return await comparing.compared(graph, ends[0], ends[1])
+        one_end, other_end = (cast("RunnableConfig", each.place.config(each.id)) for each in ends)
+        told = await asking.adiff_stored(getattr(graph, "checkpointer", None), one_end, other_end, graph=graph)
+        return {**await comparing.compared(graph, ends[0], ends[1]), "words": list(step_lines(told))}
 
     # Changes.
 

@@ -62,6 +62,11 @@ async def path(request: Request) -> Response:
     return reply(await inspector_of(request).path(_place(request), request.path_params["step"]))
 
 
+async def explanation(request: Request) -> Response:
+    """Return why each node of a turn ran, waits or did not run, up to a step."""
+    return reply(await inspector_of(request).explanation(_place(request), request.path_params["step"]))
+
+
 async def value(request: Request) -> Response:
     """Return a value in full."""
     asked = request.path_params
@@ -128,6 +133,7 @@ routes: list[Any] = [
     ThreadRoute(f"{_THREAD}/steps", steps),
     ThreadRoute(_STEP, step),
     ThreadRoute(f"{_STEP}/path", path),
+    ThreadRoute(f"{_STEP}/explanation", explanation),
     ThreadRoute(f"{_STEP}/values/{{name:path}}", value),
     ThreadRoute(f"{_STEP}/messages/{{name:path}}", messages),
     ThreadRoute(f"{_THREAD}/branches", branched, methods=["POST"]),

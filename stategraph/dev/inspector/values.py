@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from langchain_core import messages
 from langchain_core.messages import BaseMessage
 
-from stategraph.agent.settings.secrets import HIDDEN, without_logins
+from stategraph.engine.config.hidden import HIDDEN, is_secret, without_logins
 from stategraph.run.json_safe import to_json
 
 Json: TypeAlias = dict[str, Any]
@@ -41,10 +40,6 @@ _FIRST: Final = ("type", "id", "name", "content", "tool_calls", "tool_call_id", 
 
 #: The engine's own names among those of a state.
 _OWN: Final = ("__", "branch:", "join:")
-
-_SECRET = re.compile(
-    r"api_?key|(^|_)(password|passwd|secret|authorization|(access|auth|bearer|refresh)_?token)$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +195,6 @@ def _without_secrets(value: Any) -> Any:
             return [_without_secrets(each) for each in value]
         case dict():
             return {
-                name: HIDDEN if _SECRET.search(name) and each else _without_secrets(each)
-                for name, each in value.items()
+                name: HIDDEN if is_secret(name) and each else _without_secrets(each) for name, each in value.items()
             }
     return value

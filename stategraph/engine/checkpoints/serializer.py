@@ -211,3 +211,15 @@ def _of_datetime(moment: datetime) -> dict[str, object]:
 
 
 _SAFE: Final = jsonplus.JsonPlusSerializer(allowed_msgpack_modules=None)._unpack_ext_hook
+
+
+def fields_of(value: ormsgpack.Ext) -> Any:
+    """Return what a value that was kept as it is stored is made of: a mapping of fields, or a plain value."""
+    return ormsgpack.unpackb(
+        ormsgpack.packb(value), ext_hook=lambda _, data: unpacked(data)[2], option=ormsgpack.OPT_NON_STR_KEYS
+    )
+
+
+def unpacked(data: bytes) -> Any:
+    """Return what is stored of a value of a class: its module, its name, and what it is made of."""
+    return ormsgpack.unpackb(data, ext_hook=lambda _, inner: unpacked(inner)[2], option=ormsgpack.OPT_NON_STR_KEYS)

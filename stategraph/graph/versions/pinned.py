@@ -28,6 +28,8 @@ from stategraph.engine.checkpoints import pump
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.checkpoints.saver_interfaces import CheckpointTuple
 from stategraph.engine.config.runnable_config import ensure_config, patch_configurable
+from stategraph.engine.state.account import asking
+from stategraph.engine.state.account.facts import Explanation
 from stategraph.errors import ConfigurationError
 from stategraph.graph.compiled import AnyStateGraph, CompiledStateGraph
 from stategraph.graph.versions.bringing import GraphVersions, version_of
@@ -186,6 +188,18 @@ class PinnedStateGraph(
     ahas_work_left = _of_loop("ahas_work_left")
     bulk_update_state = _sync("bulk_update_state")
     abulk_update_state = _of_loop("abulk_update_state")
+
+    def explain(self, thread: RunnableConfig | str, **options: Any) -> Explanation:
+        """Explain a thread by the graph that it goes on with; see the engine."""
+        found = pump.run(self._choose("explain", (asking.config_of(thread),)))
+        return super().explain(thread, **options) if found is None else found[0].explain(found[1], **options)
+
+    async def aexplain(self, thread: RunnableConfig | str, **options: Any) -> Explanation:
+        """Like `explain`."""
+        found = await pump.arun(self._choose("aexplain", (asking.config_of(thread),)))
+        if found is None:
+            return await super().aexplain(thread, **options)
+        return await found[0].aexplain(found[1], **options)
 
 
 _Pinned: TypeAlias = PinnedStateGraph[Any, Any, Any, Any]

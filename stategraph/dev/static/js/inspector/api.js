@@ -24,6 +24,7 @@ export const inspect = {
   steps: (id, namespace, before) => call("GET", `${thread(id)}/steps${query({ namespace, before })}`),
   step: (id, stepId, namespace) => call("GET", step(id, stepId, namespace)),
   path: (id, stepId, namespace) => call("GET", step(id, stepId, namespace, "/path")),
+  explanation: (id, stepId, namespace) => call("GET", step(id, stepId, namespace, "/explanation")),
   value: (id, stepId, namespace, name) => call("GET", step(id, stepId, namespace, `/values/${encodeURIComponent(name)}`)),
   messages: (id, stepId, namespace, name, end) =>
     call("GET", `${thread(id)}/steps/${encodeURIComponent(stepId)}/messages/${encodeURIComponent(name)}${query({ namespace, end })}`),

@@ -70,6 +70,7 @@ function pairsView(found, thread, other) {
         : "They have no step in common: each is shown from the input of its last turn on."}
       ${found.cut ? "Only the newest steps are compared." : nothing}
     </p>
+    ${(found.words ?? []).map((sentence) => html`<p>${sentence}</p>`)}
     ${found.pairs.length === 0 ? html`<p>They are the same.</p>` : nothing}
     <ol class="pairs">
       ${grouped(found.pairs).map((group) => (group.length > FOLDED ? foldedView(group, thread, other) : group.map((pair) => pairView(pair, found, thread, other))))}

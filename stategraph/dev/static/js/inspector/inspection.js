@@ -18,6 +18,7 @@ export class Inspection {
     this.chosen = null; // the step in the address
     this.details = new Map(); // by the steps' ids: details, or null while they are loaded
     this.paths = new Map();
+    this.accounts = new Map(); // why nodes ran or did not, by the steps' ids
     this.full = new Map(); // values that are shown in full, by step and name
     this.panel = "changes";
     this.edits = null; // see edit.js
@@ -74,6 +75,7 @@ export class Inspection {
     if (known) this.stale = { id, detail: known };
     this.details.delete(id);
     this.paths.delete(id);
+    this.accounts.delete(id);
   }
 
   async more() {
@@ -106,6 +108,7 @@ export class Inspection {
       const [oldest] = this.details.keys();
       this.details.delete(oldest);
       this.paths.delete(oldest);
+      this.accounts.delete(oldest);
     }
     inspect.step(this.threadId, id, this.namespace).then(
       (detail) => this.got(this.details, id, detail),
@@ -115,6 +118,19 @@ export class Inspection {
       (path) => this.got(this.paths, id, path),
       () => this.got(this.paths, id, null),
     );
+  }
+
+  // Asks for the account of the step that is shown, once its panel is open.
+  account() {
+    const id = this.shown;
+    if (id && !this.accounts.has(id)) {
+      this.accounts.set(id, null);
+      inspect.explanation(this.threadId, id, this.namespace).then(
+        (account) => this.got(this.accounts, id, account),
+        (error) => this.got(this.accounts, id, { problem: error.message }),
+      );
+    }
+    return this.accounts.get(id) ?? null;
   }
 
   got(place, id, value) {

@@ -17,6 +17,7 @@ register({
 
 register({ id: "state", title: "State", count: ({ step }) => step.values.length, view: stateView });
 register({ id: "tasks", title: "Tasks", count: ({ step }) => step.tasks.length + step.upcoming.length, view: tasksView });
+register({ id: "why", title: "Why", view: whyView });
 register({ id: "details", title: "Details", view: detailsView });
 
 function stateView(context) {
@@ -78,6 +79,24 @@ function taskView(task, step, inspection, isNext) {
     )}
     ${task.result ? html`<p class="faint">${isNext ? "Wrote, in a step that came after this one:" : "Wrote:"}</p>${valueView(task.result)}` : nothing}
   </section>`;
+}
+
+// Whether each node of the turn ran, waits or did not run up to this step, and why; in the server's words.
+function whyView({ inspection }) {
+  const account = inspection.account();
+  if (!account) return html`<p class="faint">Loading …</p>`;
+  if (account.problem) return html`<p class="note failed" role="alert">${account.problem}</p>`;
+  const list = (title, sentences) =>
+    sentences.length ? html`<h3>${title}</h3><ul class="why">${sentences.map((sentence) => html`<li>${sentence}</li>`)}</ul>` : nothing;
+  return html`${list("This step", account.made)} ${list("Who wrote what", account.changes)}
+    ${list("Behind it", account.upcoming)}
+    <h3>Nodes</h3>
+    <ul class="why">
+      ${account.nodes.map(
+        (each) => html`<li>${each.status === "waits" ? html`<span class="badge waits">waits</span>` : nothing} ${each.text}</li>`,
+      )}
+    </ul>
+    ${list("Not known", account.unknown)}`;
 }
 
 function detailsView({ step, inspection }) {
