@@ -196,6 +196,30 @@ PICTURES = {
         frozenset({"goes on"}),
         (215, 92),
     ),
+    "explain": Picture(
+        "Checkpoints, what is recorded on them, and the graph become one account; all that is shown is made of it",
+        {
+            "checkpoints|versions, and who has seen them": (0, 0.3),
+            "records|writes, questions, errors": (0, 1.2),
+            "graph|edges, routers, rules": (0, 2.1),
+            "account|facts": (1.3, 1.2),
+            "words|str, JSON": (2.6, 0),
+            "drawing|the way that was taken": (2.6, 0.8),
+            "inspector|Why": (2.6, 1.6),
+            "command|thread explain, diff": (2.6, 2.4),
+        },
+        [
+            Arrow("checkpoints", "account"),
+            Arrow("records", "account"),
+            Arrow("graph", "account", "", dashed=True),
+            Arrow("account", "words"),
+            Arrow("account", "drawing"),
+            Arrow("account", "inspector"),
+            Arrow("account", "command"),
+        ],
+        frozenset({"account"}),
+        (230, 84),
+    ),
     "a-step": Picture(
         "One step: nodes read one state and run side by side; reducers merge what they write",
         {
