@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables.schema import StreamEvent
 
     from stategraph.engine.state.account.comparing import Comparison
-    from stategraph.engine.state.account.facts import Explanation
+    from stategraph.engine.state.account.explanation import Explanation
     from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
 
 Modes = StreamMode | Sequence[StreamMode]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from stategraph.dev.inspector.values import Json
 from stategraph.engine.state.account import words
-from stategraph.engine.state.account.facts import Explanation
+from stategraph.engine.state.account.facts import Account
 
 
-def told(explanation: Explanation) -> Json:
+def told(explanation: Account) -> Json:
     """Return an account as JSON: `nodes`, `made` and `changes` of the step, `upcoming`, `unknown`, each in words.
 
     Args:

@@ -19,7 +19,7 @@ from stategraph.dev.replies import RefusedError
 from stategraph.drawing.picture import Picture
 from stategraph.engine.state.account import asking
 from stategraph.engine.state.account.comparing import step_lines
-from stategraph.engine.state.account.facts import Explanation
+from stategraph.engine.state.account.explanation import Explanation
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.run.threads.values import Thread
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from stategraph.dev.inspector.values import Json
 from stategraph.drawing.picture import Picture
 from stategraph.engine.state.account import drawn
-from stategraph.engine.state.account.facts import Explanation
+from stategraph.engine.state.account.facts import Account
 
 
-def taken(explanation: Explanation, picture: Picture) -> Json:
+def taken(explanation: Account, picture: Picture) -> Json:
     """Return the way that a turn took up to a step as JSON: `visits`, `edges`, `current`, `upcoming`, `cut`.
 
     Args:

@@ -29,7 +29,7 @@ from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.checkpoints.saver_interfaces import CheckpointTuple
 from stategraph.engine.config.runnable_config import ensure_config, patch_configurable
 from stategraph.engine.state.account import asking
-from stategraph.engine.state.account.facts import Explanation
+from stategraph.engine.state.account.explanation import Explanation
 from stategraph.errors import ConfigurationError
 from stategraph.graph.compiled import AnyStateGraph, CompiledStateGraph
 from stategraph.graph.versions.bringing import GraphVersions, version_of

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from stategraph import START
 from stategraph.engine.state.account import asking
-from stategraph.engine.state.account.facts import Explanation, TaskAccount
+from stategraph.engine.state.account.explanation import Explanation
+from stategraph.engine.state.account.facts import TaskAccount
 from stategraph.errors import GraphRecursionError
 from stategraph.graph.edges.flows import JoinWarning
 from tests.dataflow.flow_kit import Plan, Program, Recorder, plans

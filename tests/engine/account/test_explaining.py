@@ -12,7 +12,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from stategraph import START, Command, Migration, Send, StateGraph, interrupt
 from stategraph.engine.config.hidden import HIDDEN
 from stategraph.engine.state.account import asking
-from stategraph.engine.state.account.facts import Explanation, TaskAccount
+from stategraph.engine.state.account.explanation import Explanation
+from stategraph.engine.state.account.facts import TaskAccount
 from stategraph.errors import ConfigurationError, InvalidUpdateError
 from stategraph.graph.func import entrypoint, task
 from stategraph.savers import SqliteSaver

@@ -10,6 +10,9 @@
     differences.py  two values beside each other
     comparing.py    two checkpoints, threads or runs beside each other
     words.py        sentences
+    drawn.py        what is marked in the drawing of the graph
+    explanation.py  the account with its words and its drawing
+    asking.py       what callers ask for
     shown.py        values shortened, and secrets hidden
 
 Everything is told from checkpoints and what is recorded on them, with the graph if there is one. So it is the same for

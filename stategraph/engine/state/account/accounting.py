@@ -20,9 +20,9 @@ from stategraph.engine.config.limits import KIND
 from stategraph.engine.state.account import behind, outline, reading, verdicts
 from stategraph.engine.state.account.behind import Behind, Planned
 from stategraph.engine.state.account.causes import Ledger, leads_to
+from stategraph.engine.state.account.explanation import Explanation
 from stategraph.engine.state.account.facts import (
     Change,
-    Explanation,
     Question,
     Status,
     StepAccount,

@@ -17,7 +17,7 @@ from stategraph.engine.state import snapshots
 from stategraph.engine.state.account import accounting, comparing, reading
 from stategraph.engine.state.account.accounting import STEPS, Asked
 from stategraph.engine.state.account.comparing import Comparison
-from stategraph.engine.state.account.facts import Explanation
+from stategraph.engine.state.account.explanation import Explanation
 from stategraph.engine.state.account.facts import as_json as as_json
 from stategraph.engine.state.account.shown import Redact
 from stategraph.errors import ConfigurationError

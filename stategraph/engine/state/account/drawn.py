@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from stategraph.constants import END, START
 from stategraph.drawing.picture import Drawable, Picture, picture_of
 from stategraph.drawing.svg import as_svg
-from stategraph.engine.state.account.facts import Explanation, TaskAccount
+from stategraph.engine.state.account.facts import Account, TaskAccount
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Marks:
     cut: bool = False
 
 
-def marks_of(explanation: Explanation, picture: Picture, *, behind: bool = False) -> Marks:
+def marks_of(explanation: Account, picture: Picture, *, behind: bool = False) -> Marks:
     """Return what an account marks in a picture.
 
     Args:
@@ -47,7 +47,7 @@ def marks_of(explanation: Explanation, picture: Picture, *, behind: bool = False
     return marks
 
 
-def svg_of(explanation: Explanation, drawn: Drawable) -> str:
+def svg_of(explanation: Account, drawn: Drawable) -> str:
     """Draw a graph with what an account marks, as one SVG element."""
     picture = picture_of(drawn)
     marks = marks_of(explanation, picture, behind=True)
@@ -66,7 +66,7 @@ class _Drawing:
     marks: Marks
     behind: bool
 
-    def follow(self, explanation: Explanation, prefix: str) -> Iterator[str]:
+    def follow(self, explanation: Account, prefix: str) -> Iterator[str]:
         """Mark an account, with those inside of it; yields the nodes that come next."""
         marks = self.marks
         marks.cut |= explanation.is_cut

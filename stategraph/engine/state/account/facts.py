@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, TypeAlias
 
 from stategraph.constants import END, START
-from stategraph.drawing.picture import Drawable
 
 Way: TypeAlias = Literal[
     "input", "edge", "join", "router", "command", "send", "call", "failure", "update", "channel", "unknown"
@@ -124,7 +123,7 @@ class TaskAccount:
     error: str = ""
     policy: tuple[str, ...] = ()
     namespace: str = ""
-    inside: Explanation | None = None
+    inside: Account | None = None
     calls: tuple[TaskAccount, ...] = ()
     wave: int = 1
 
@@ -239,10 +238,8 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Account:
     """The account of a run of a thread, up to one of its checkpoints.
-
-    `str()` of it is the account in words, `to_json()` as JSON.
 
     Attributes:
         thread_id: The thread.
@@ -267,11 +264,6 @@ class Explanation:
     is_over: bool = True
     is_cut: bool = False
     unknown: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        from stategraph.engine.state.account import words  # which are made of these facts
-
-        return words.of(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; what is empty is left out."""
@@ -336,16 +328,6 @@ class Explanation:
     def _made(self) -> Iterator[TaskAccount]:
         for step in self.steps:
             yield from step.tasks
-
-    def svg(self, drawn: Drawable) -> str:
-        """Draw the graph with what ran and what waits, and the edges that were taken, as one SVG element.
-
-        Args:
-            drawn: What the graph's `get_graph()` returns; with `xray=True`, the graphs inside are marked as well.
-        """
-        from stategraph.engine.state.account import drawn as pictures  # which are made of these facts
-
-        return pictures.svg_of(self, drawn)
 
 
 def as_json(value: Any) -> Any:

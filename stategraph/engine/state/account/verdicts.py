@@ -32,7 +32,7 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core.state import State
 from stategraph.core.task import Task
 from stategraph.engine.state.account.behind import Behind
-from stategraph.engine.state.account.facts import Explanation, Reason, TaskAccount, Verdict
+from stategraph.engine.state.account.facts import Account, Reason, TaskAccount, Verdict
 from stategraph.engine.state.account.outline import Outline
 
 _WAITS = frozenset({"asks", "failed", "paused", "open"})
@@ -43,7 +43,7 @@ def of_nothing(outline: Outline) -> tuple[Verdict, ...]:
     return tuple(Verdict(name, "did not run", 0, (Reason("not_run", START),)) for name in sorted(outline.nodes))
 
 
-def of(outline: Outline, explanation: Explanation, last: Behind) -> tuple[Verdict, ...]:
+def of(outline: Outline, explanation: Account, last: Behind) -> tuple[Verdict, ...]:
     """Return the verdict for each node of an account.
 
     Args:
@@ -81,9 +81,7 @@ def _started(task: TaskAccount) -> Iterator[Reason]:
 # -- waits -------------------------------------------------------------------------
 
 
-def _waits(
-    outline: Outline, name: str, explanation: Explanation, last: Behind, refused: Reason | None
-) -> Iterator[Reason]:
+def _waits(outline: Outline, name: str, explanation: Account, last: Behind, refused: Reason | None) -> Iterator[Reason]:
     own = [task for task in explanation.upcoming if task.node == name]
     for task in own:
         if task.status in _WAITS:
@@ -115,7 +113,7 @@ def _waits(
         yield refused
 
 
-def _of_task(outline: Outline, task: TaskAccount, explanation: Explanation) -> Iterator[Reason]:
+def _of_task(outline: Outline, task: TaskAccount, explanation: Account) -> Iterator[Reason]:
     if task.status == "failed":
         yield Reason("failed", text="; ".join([task.error, *task.policy]))
         return
@@ -138,7 +136,7 @@ def _of_task(outline: Outline, task: TaskAccount, explanation: Explanation) -> I
         yield Reason("open", text="; ".join(task.policy))
 
 
-def _in_window(name: str, explanation: Explanation, last: Behind) -> Reason:
+def _in_window(name: str, explanation: Account, last: Behind) -> Reason:
     """Return why a node of a graph without a barrier waits that was triggered."""
     flow = last.state.program.flow if last.state is not None else None
     leading = tuple(dict.fromkeys(task.node for task in last.waiting[name]))
@@ -172,7 +170,7 @@ def _arrived(name: str, tasks: Iterable[TaskAccount]) -> set[str]:
     return {task.node for task in tasks if name in task.led_to}
 
 
-def _refused(explanation: Explanation, last: Behind) -> Reason | None:
+def _refused(explanation: Account, last: Behind) -> Reason | None:
     """Return why what the tasks behind a checkpoint wrote is refused, if all have ended; None if it is not."""
     state = last.state
     if state is None or not explanation.upcoming or any(task.status in _WAITS for task in explanation.upcoming):

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from stategraph.constants import START
 from stategraph.engine.state.account.facts import (
+    Account,
     Cause,
     Change,
-    Explanation,
     Reason,
     Source,
     StepAccount,
@@ -20,14 +20,14 @@ from stategraph.engine.state.account.facts import (
 _INPUT = "the input"
 
 
-def of(explanation: Explanation) -> str:
+def of(explanation: Account) -> str:
     """Return an account in words."""
     if not explanation.checkpoint_id:
         return f"Thread '{explanation.thread_id}': nothing is stored."
     return "\n".join(lines(explanation))
 
 
-def lines(explanation: Explanation) -> Iterator[str]:
+def lines(explanation: Account) -> Iterator[str]:
     """Yield the account by lines; those of tasks and nodes are indented."""
     where = f"Thread '{explanation.thread_id}'"
     if explanation.namespace:
