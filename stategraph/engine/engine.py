@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 from langchain_core.runnables import RunnableConfig
 from typing_extensions import Unpack
 
+from stategraph.engine.checkpoints import pump
+from stategraph.engine.checkpoints.pump import Procedure
+from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.config.runtime import RunControl
 from stategraph.engine.definition import GraphDefinition
 from stategraph.engine.runs import adriver, entrypoints
@@ -24,11 +27,26 @@ from stategraph.typing import ContextT, InputT, OutputT, StateT
 if TYPE_CHECKING:
     from langchain_core.runnables.schema import StreamEvent
 
+    from stategraph.engine.state.account.asking import DiffOptions, ExplainOptions
     from stategraph.engine.state.account.comparing import Comparison
     from stategraph.engine.state.account.explanation import Explanation
     from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
 
 Modes = StreamMode | Sequence[StreamMode]
+
+
+def _explained(engine: CompiledGraph, thread: RunnableConfig | str, options: ExplainOptions) -> Procedure[Explanation]:
+    from stategraph.engine.state.account import asking  # loaded when somebody asks: it takes several milliseconds
+
+    return asking.explained_by(engine, thread, options)
+
+
+def _compared(
+    engine: CompiledGraph, one: RunnableConfig | str, other: RunnableConfig | str, options: DiffOptions
+) -> Procedure[Comparison]:
+    from stategraph.engine.state.account import asking  # as above
+
+    return asking.compared_by(engine, one, other, options)
 
 
 class StateGraphEngine(
@@ -359,66 +377,46 @@ class StateGraphEngine(
 
     # -- accounts ----------------------------------------------------------------
 
-    def explain(
-        self,
-        thread: RunnableConfig | str,
-        *,
-        steps: int = 100,
-        subgraphs: bool = True,
-        redact: Callable[[str], str] | None = None,
-    ) -> Explanation:
+    def explain(self, thread: RunnableConfig | str, **options: Unpack[ExplainOptions]) -> Explanation:
         """Say why each node ran, waits or did not run, and who wrote what, from what is stored of a thread.
 
         Args:
             thread: The config or the id of a thread; a config may name a checkpoint, or the namespace of a subgraph.
-            steps: The most steps of the run that are looked at, the newest; also of each graph inside.
-            subgraphs: Whether the graphs inside of tasks are accounted for as well.
-            redact: Given a text that is to be shown, returns it without what must not be; beside what is always hidden.
+            **options: `steps`, the most steps of the run that are looked at, the newest (100), also of each graph
+                inside; `subgraphs`, whether these are accounted for (True); `redact`, which is given each text that is
+                to be shown and returns it without what must not be, beside what is always hidden.
 
         Raises:
             ValueError: If the graph has no saver.
         """
-        from stategraph.engine.state.account import asking  # loaded only when somebody asks
+        return pump.run(_explained(self, thread, options))
 
-        return asking.explain(self, thread, steps=steps, subgraphs=subgraphs, redact=redact)
-
-    async def aexplain(
-        self,
-        thread: RunnableConfig | str,
-        *,
-        steps: int = 100,
-        subgraphs: bool = True,
-        redact: Callable[[str], str] | None = None,
-    ) -> Explanation:
+    async def aexplain(self, thread: RunnableConfig | str, **options: Unpack[ExplainOptions]) -> Explanation:
         """Like :meth:`explain`."""
-        from stategraph.engine.state.account import asking  # loaded only when somebody asks
-
-        return await asking.aexplain(self, thread, steps=steps, subgraphs=subgraphs, redact=redact)
+        procedure = _explained(self, thread, options)
+        return await pump.arun(procedure)
 
     def diff(
-        self, one: RunnableConfig | str, other: RunnableConfig | str, *, redact: Callable[[str], str] | None = None
+        self, one: RunnableConfig | str, other: RunnableConfig | str, **options: Unpack[DiffOptions]
     ) -> Comparison:
         """Say how two checkpoints differ, or two runs, also of two threads: values, nodes, and where they first part.
 
         Args:
             one: The config or the id of a thread; a config may name a checkpoint.
             other: The one that it is compared with.
-            redact: As for :meth:`explain`.
+            **options: `redact`, as for :meth:`explain`.
 
         Raises:
             ValueError: If the graph has no saver, or nothing is stored of one of them.
         """
-        from stategraph.engine.state.account import asking  # loaded only when somebody asks
-
-        return asking.diff(self, one, other, redact=redact)
+        return pump.run(_compared(self, one, other, options))
 
     async def adiff(
-        self, one: RunnableConfig | str, other: RunnableConfig | str, *, redact: Callable[[str], str] | None = None
+        self, one: RunnableConfig | str, other: RunnableConfig | str, **options: Unpack[DiffOptions]
     ) -> Comparison:
         """Like :meth:`diff`."""
-        from stategraph.engine.state.account import asking  # loaded only when somebody asks
-
-        return await asking.adiff(self, one, other, redact=redact)
+        procedure = _compared(self, one, other, options)
+        return await pump.arun(procedure)
 
     # -- events ------------------------------------------------------------------
 

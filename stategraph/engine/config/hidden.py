@@ -1,6 +1,6 @@
-"""What is hidden in texts that people see of values which nobody has declared a secret.
+"""Hide what is secret by its form in texts that people see, though nobody has declared it so.
 
-Values under the usual names of secrets, and passwords in addresses.
+That is values under the usual names of secrets, and passwords in addresses.
 """
 
 from __future__ import annotations

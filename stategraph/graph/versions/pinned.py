@@ -121,6 +121,20 @@ def _positional(name: str, given: _Arguments, options: dict[str, object]) -> tup
     return given, rest
 
 
+def _explained(self: _Pinned, thread: RunnableConfig | str, **options: Any) -> Explanation:
+    """Explain a thread by the graph that it goes on with."""
+    found = pump.run(self._choose("explain", (asking.config_of(thread),)))
+    graph, config = (self, thread) if found is None else found
+    return CompiledStateGraph.explain(graph, config, **options)
+
+
+async def _explained_on_loop(self: _Pinned, thread: RunnableConfig | str, **options: Any) -> Explanation:
+    """Like `_explained`."""
+    found = await pump.arun(self._choose("explain", (asking.config_of(thread),)))
+    graph, config = (self, thread) if found is None else found
+    return await CompiledStateGraph.aexplain(graph, config, **options)
+
+
 class PinnedStateGraph(
     CompiledStateGraph[StateT, ContextT, InputT, OutputT], Generic[StateT, ContextT, InputT, OutputT]
 ):
@@ -188,18 +202,8 @@ class PinnedStateGraph(
     ahas_work_left = _of_loop("ahas_work_left")
     bulk_update_state = _sync("bulk_update_state")
     abulk_update_state = _of_loop("abulk_update_state")
-
-    def explain(self, thread: RunnableConfig | str, **options: Any) -> Explanation:
-        """Explain a thread by the graph that it goes on with; see the engine."""
-        found = pump.run(self._choose("explain", (asking.config_of(thread),)))
-        return super().explain(thread, **options) if found is None else found[0].explain(found[1], **options)
-
-    async def aexplain(self, thread: RunnableConfig | str, **options: Any) -> Explanation:
-        """Like `explain`."""
-        found = await pump.arun(self._choose("aexplain", (asking.config_of(thread),)))
-        if found is None:
-            return await super().aexplain(thread, **options)
-        return await found[0].aexplain(found[1], **options)
+    explain = _explained
+    aexplain = _explained_on_loop
 
 
 _Pinned: TypeAlias = PinnedStateGraph[Any, Any, Any, Any]

@@ -34,6 +34,18 @@ def noting(name: str) -> Any:
     return lambda state: {"notes": [name]}
 
 
+def asking_for(question: str) -> Any:
+    return lambda state: {"asked": interrupt(question)}
+
+
+def answering(answer: str) -> Any:
+    return lambda state: {"asked": answer}
+
+
+def first_of(state: State) -> Any:
+    return {"notes": [state["notes"][0]]}
+
+
 def failing(state: State) -> Any:
     raise ValueError("no connection")
 
@@ -79,7 +91,7 @@ def test_an_entrypoint_is_told_with_the_functions_that_it_called() -> None:
 
 def nested() -> Any:
     inner = StateGraph(State).add_node("look", noting("look"))
-    inner.add_node("ask", lambda state: {"asked": interrupt("Refund?")}).add_edge(START, "look").add_edge("look", "ask")
+    inner.add_node("ask", asking_for("Refund?")).add_edge(START, "look").add_edge("look", "ask")
 
     def choose(state: State) -> Command[Literal["left", "middle"]]:
         return Command(goto="middle", update={"api_key": "sk-123456"})
@@ -161,7 +173,7 @@ def test_a_branch_that_was_given_up_is_told(scheduling: Any) -> None:
 
 def test_packets_and_joins_name_who_sent_them_and_who_is_missing() -> None:
     builder = StateGraph(State).add_node("plan", noting("plan")).add_node("work", noting("work"))
-    builder.add_node("other", lambda state: {"asked": interrupt("Go on?")}).add_node("end", noting("end"))
+    builder.add_node("other", asking_for("Go on?")).add_node("end", noting("end"))
     builder.add_edge(START, "plan").add_edge("plan", "other").add_edge(["plan", "other"], "end")
     builder.add_conditional_edges("plan", lambda state: [Send("work", {}), Send("work", {})], ["work"])
     graph = builder.compile(InMemorySaver())
@@ -177,7 +189,7 @@ def test_packets_and_joins_name_who_sent_them_and_who_is_missing() -> None:
 def test_what_waits_for_a_barrier_is_told_and_starts_at_once_without_one() -> None:
     def built(scheduling: Any) -> Explanation:
         builder = StateGraph(State).add_node("fast", noting("fast")).add_node("behind", noting("behind"))
-        builder.add_node("slow", lambda state: {"asked": interrupt("?")})
+        builder.add_node("slow", asking_for("?"))
         builder.add_edge(START, "fast").add_edge(START, "slow").add_edge("fast", "behind")
         graph = builder.compile(InMemorySaver(), scheduling=scheduling)
         graph.invoke({"notes": []}, THREAD)
@@ -189,7 +201,7 @@ def test_what_waits_for_a_barrier_is_told_and_starts_at_once_without_one() -> No
 
 
 def test_updates_that_are_refused_are_told_as_the_error_says_it() -> None:
-    builder = StateGraph(State).add_node("a", lambda state: {"asked": "a"}).add_node("b", lambda state: {"asked": "b"})
+    builder = StateGraph(State).add_node("a", answering("a")).add_node("b", answering("b"))
     graph = builder.add_edge(START, "a").add_edge(START, "b").compile(InMemorySaver())
     with pytest.raises(InvalidUpdateError) as raised:
         graph.invoke({"notes": []}, THREAD)
@@ -255,7 +267,7 @@ def test_versions_pauses_and_threads_without_a_checkpoint_are_told() -> None:
 @pytest.mark.anyio
 async def test_a_thread_of_a_pinned_version_is_explained_by_the_graph_that_began_it() -> None:
     saver = InMemorySaver()
-    asking_node = StateGraph(State).add_node("old", lambda state: {"asked": interrupt("Go on?")}).add_edge(START, "old")
+    asking_node = StateGraph(State).add_node("old", asking_for("Go on?")).add_edge(START, "old")
     old = asking_node.compile(saver, version="1")
     old.invoke({"notes": []}, THREAD)
     new = StateGraph(State).add_node("new", noting("new")).add_edge(START, "new")
@@ -270,7 +282,7 @@ def test_two_threads_part_where_something_else_is_written_or_runs() -> None:
     def route(state: State) -> Literal["left", "right"]:
         return "left" if "left" in state["notes"] else "right"
 
-    builder = StateGraph(State).add_node("a", lambda state: {"notes": [state["notes"][0]]})
+    builder = StateGraph(State).add_node("a", first_of)
     builder.add_node("left", noting("l")).add_node("right", noting("r"))
     builder.add_edge(START, "a").add_conditional_edges("a", route)
     graph = builder.compile(InMemorySaver())

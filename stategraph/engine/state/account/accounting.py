@@ -46,7 +46,7 @@ _NO_GRAPH: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an account is to contain.
+    """The parts that an account is to contain.
 
     Attributes:
         saver: Has the checkpoints.
@@ -220,51 +220,47 @@ def _of_update(tasks: Sequence[Planned], before: Stored, after: Stored) -> list[
 def _step(run: Run, at: int, told: list[TaskAccount], made: Sequence[Planned], glimpses: Glimpses) -> StepAccount:
     stored = run.line[at]
     changes = [] if not at or is_copy(run, at) else list(_changes(run, at, made, glimpses))
-    unknown = []
-    before = run.line[at - 1] if at else None
-    if before is None and stored.source == "loop":
-        why = "are left out" if run.is_cut else 'are not stored, as with durability="exit"'
-        unknown.append(f"The steps before this one {why}")
-    flows = run.graph is not None and run.graph.program.flow is not None
-    if before is not None and not flows and None not in (stored.number, before.number) and stored.source == "loop":
-        gap = (stored.number or 0) - (before.number or 0) - 1
-        waves = max((task.wave for task in made), default=1)
-        if gap >= waves and any(not task.id or not task.writes for task in made):
-            unknown.append(f"{gap} {'step' if gap == 1 else 'steps'} before this one are not stored")
-    if nameless := [task for task in told if not task.id]:
-        unknown.append(f"What {_listed(each.node for each in nameless)} wrote is not stored by itself")
-    if stored.problem:
-        unknown.append(stored.problem)
+    metadata_at = str(stored.saved.checkpoint.get("ts") or "")
     return StepAccount(
         stored.id,
         stored.parent_id,
         stored.number,
         stored.source,
-        str(stored.saved.checkpoint.get("ts") or ""),
+        metadata_at,
         stored.version,
         tuple(told),
         tuple(changes),
-        tuple(unknown),
+        tuple(_unknown_of_step(run, at, told)),
     )
+
+
+def _unknown_of_step(run: Run, at: int, told: Sequence[TaskAccount]) -> Iterable[str]:
+    """Yield what is not known of a step."""
+    stored = run.line[at]
+    if stored.source == "loop" and not at:
+        why = "are left out" if run.is_cut else 'are not stored, as with durability="exit"'
+        yield f"The steps before this one {why}"
+    gap = _gap(run, at)
+    if gap and any(not task.id or not task.writes for task in told):
+        yield f"{gap} {'step' if gap == 1 else 'steps'} before this one are not stored"
+    if nameless := [task for task in told if not task.id]:
+        yield f"What {_listed(each.node for each in nameless)} wrote is not stored by itself"
+    if stored.problem:
+        yield stored.problem
+
+
+def _gap(run: Run, at: int) -> int:
+    """Return how many steps before one are not stored; one of a graph without a barrier may have several waves."""
+    stored = run.line[at]
+    if not at or stored.source != "loop" or (run.graph is not None and run.graph.program.flow is not None):
+        return 0
+    before = run.line[at - 1].number
+    return 0 if stored.number is None or before is None else max(0, stored.number - before - 1)
 
 
 def _changes(run: Run, at: int, made: Sequence[Planned], glimpses: Glimpses) -> Iterable[Change]:
     before, after = run.behinds[at - 1].values, run.behinds[at].values
-    way = "update" if run.line[at].source == "update" else ""
-    writers: dict[str, list[Writer]] = {}
-    for channel, value in run.behinds[at - 1].commanded:
-        if is_of_state(channel):
-            writers.setdefault(channel, []).append(Writer("", "", glimpses.of(value, channel), "command"))
-    for task in made:
-        for channel, value in task.writes:
-            if is_of_state(channel) and channel not in status.CONTROL:
-                whose = way or ("input" if task.node == "__start__" else "")
-                writers.setdefault(channel, []).append(
-                    Writer(task.node, task.id, glimpses.of(value, channel), whose)
-                )  # fmt: skip
-    if way and not made:
-        found = updated_by(run.line[at - 1], run.line[at])
-        writers |= {channel: [Writer("", "", "", way)] for channel in found if is_of_state(channel)}
+    writers = _writers(run, at, made, glimpses)
     for channel in dict.fromkeys([*after, *before, *writers]):
         changed = not same(before.get(channel, _NONE), after.get(channel, _NONE))
         if channel in writers or changed:
@@ -275,6 +271,25 @@ def _changes(run: Run, at: int, made: Sequence[Planned], glimpses: Glimpses) -> 
                 tuple(writers.get(channel, ())),
                 changed,
             )
+
+
+def _writers(run: Run, at: int, made: Sequence[Planned], glimpses: Glimpses) -> dict[str, list[Writer]]:
+    """Return who wrote the keys of the state that a step has written, in the order in which that was applied."""
+    way = "update" if run.line[at].source == "update" else ""
+    if way and not made:
+        found = updated_by(run.line[at - 1], run.line[at])
+        return {channel: [Writer("", "", "", way)] for channel in found if is_of_state(channel)}
+    writers: dict[str, list[Writer]] = {}
+    for channel, value in run.behinds[at - 1].commanded:
+        if is_of_state(channel):
+            writers.setdefault(channel, []).append(Writer("", "", glimpses.of(value, channel), "command"))
+    for task in made:
+        whose = way or ("input" if task.node == "__start__" else "")
+        for channel, value in task.writes:
+            if is_of_state(channel) and channel not in status.CONTROL:
+                one = Writer(task.node, task.id, glimpses.of(value, channel), whose)
+                writers.setdefault(channel, []).append(one)
+    return writers
 
 
 _NONE: Final = object()

@@ -1,9 +1,9 @@
-"""What callers ask for: the account of a thread, and two of them beside each other, with a graph or a saver alone."""
+"""Entry points: the account of a thread, and two of them beside each other, with a graph or with a saver alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 
@@ -26,28 +26,18 @@ Thread = RunnableConfig | str
 """The id of a thread, or a config that names it, and perhaps a checkpoint, or the namespace of a nested graph."""
 
 
-def explain(
-    graph: CompiledGraph, thread: Thread, *, steps: int = STEPS, subgraphs: bool = True, redact: Redact | None = None
-) -> Explanation:
-    """Return the account of a thread's last run, or of the one that led to a checkpoint."""
-    return pump.run(_explain(graph, thread, steps, subgraphs, redact))
+class ExplainOptions(TypedDict, total=False):
+    """Options of an account; see `StateGraphEngine.explain`."""
+
+    steps: int
+    subgraphs: bool
+    redact: Redact | None
 
 
-async def aexplain(
-    graph: CompiledGraph, thread: Thread, *, steps: int = STEPS, subgraphs: bool = True, redact: Redact | None = None
-) -> Explanation:
-    """Like :func:`explain`."""
-    return await pump.arun(_explain(graph, thread, steps, subgraphs, redact))
+class DiffOptions(TypedDict, total=False):
+    """Options of a comparison; see `StateGraphEngine.diff`."""
 
-
-def diff(graph: CompiledGraph, one: Thread, other: Thread, *, redact: Redact | None = None) -> Comparison:
-    """Return two checkpoints, runs or threads beside each other."""
-    return pump.run(_diff(graph, one, other, redact))
-
-
-async def adiff(graph: CompiledGraph, one: Thread, other: Thread, *, redact: Redact | None = None) -> Comparison:
-    """Like :func:`diff`."""
-    return await pump.arun(_diff(graph, one, other, redact))
+    redact: Redact | None
 
 
 async def aexplain_stored(
@@ -127,16 +117,18 @@ def _place(graph: CompiledGraph, thread: Thread) -> _Place:
     return (None if is_unknown else graph), saver, {**config, CONF: conf}
 
 
-def _explain(
-    graph: CompiledGraph, thread: Thread, steps: int, subgraphs: bool, redact: Redact | None
-) -> Procedure[Explanation]:
+def explained_by(graph: CompiledGraph, thread: Thread, options: ExplainOptions) -> Procedure[Explanation]:
+    """Return the account of a thread's last run, or of the one that led to a checkpoint."""
     own, saver, config = _place(graph, thread)
-    asked = Asked(saver, redact, _positive(steps), subgraphs)
+    steps = _positive(options.get("steps", STEPS))
+    asked = Asked(saver, options.get("redact"), steps, options.get("subgraphs", True))
     explanation: Explanation = yield from accounting.explained(own, asked, config)
     return explanation
 
 
-def _diff(graph: CompiledGraph, one: Thread, other: Thread, redact: Redact | None) -> Procedure[Comparison]:
+def compared_by(graph: CompiledGraph, one: Thread, other: Thread, options: DiffOptions) -> Procedure[Comparison]:
+    """Return two checkpoints, runs or threads beside each other."""
     own, saver, config = _place(graph, one)
-    comparison: Comparison = yield from comparing.compared(own, Asked(saver, redact), config, _place(graph, other)[2])
+    asked = Asked(saver, options.get("redact"))
+    comparison: Comparison = yield from comparing.compared(own, asked, config, _place(graph, other)[2])
     return comparison

@@ -99,7 +99,7 @@ class Planned:
 
 @dataclass(slots=True)
 class Behind:
-    """What comes after a checkpoint.
+    """The tasks that come after a checkpoint.
 
     Attributes:
         stored: The checkpoint.
@@ -243,15 +243,7 @@ def _told(outline: Outline, stored: Stored, commanded: list[Write]) -> Behind:
     ids = IdMaker(checkpoint["id"], checkpoint["v"])
     step = (stored.number if stored.number is not None else -1) + 1
     ns = str(saved.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS) or "")
-    tasks = []
-    packets = values.get(TASKS)
-    for index, packet in enumerate(packets if isinstance(packets, list | tuple) else ()):
-        node = getattr(packet, "node", None)
-        if isinstance(node, str):
-            inner = f"{ns}{NS_SEP}{node}" if ns else node
-            task_id = ids.make(f"{inner}{step}{node}{PUSH}{index}")
-            path = (PUSH, index, False)
-            tasks.append(Planned(task_id, node, "packet", [], path, f"{inner}{NS_END}{task_id}", index=index))
+    tasks = _told_packets(values.get(TASKS), ids, ns, step)
     seen_by = deltas.seen_without_bumps(checkpoint["versions_seen"])
     written = {channel for channel, _ in commanded}
     null = next((type(version)() for version in have.values()), None)
@@ -264,6 +256,18 @@ def _told(outline: Outline, stored: Stored, commanded: list[Write]) -> Behind:
         task_id = ids.make(f"{inner}{step}{''.join((node, PULL, *channels))}")
         tasks.append(Planned(task_id, node, "node", [], (PULL, node), f"{inner}{NS_END}{task_id}", channels))
     return Behind(stored, tasks, shown, commanded, {})
+
+
+def _told_packets(packets: object, ids: IdMaker, ns: str, step: int) -> list[Planned]:
+    tasks = []
+    for index, packet in enumerate(packets if isinstance(packets, list | tuple) else ()):
+        node = getattr(packet, "node", None)
+        if isinstance(node, str):
+            inner = f"{ns}{NS_SEP}{node}" if ns else node
+            task_id = ids.make(f"{inner}{step}{node}{PUSH}{index}")
+            path = (PUSH, index, False)
+            tasks.append(Planned(task_id, node, "packet", [], path, f"{inner}{NS_END}{task_id}", index=index))
+    return tasks
 
 
 def _has_news(

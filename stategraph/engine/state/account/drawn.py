@@ -13,7 +13,7 @@ from stategraph.engine.state.account.facts import Account, TaskAccount
 
 @dataclass(slots=True)
 class Marks:
-    """What is marked in a picture; nodes of graphs inside of others are named as there, `outer:inner`.
+    """The marks of a picture; nodes of graphs inside of others are named as there, `outer:inner`.
 
     Attributes:
         visits: How often each node ran.
@@ -68,28 +68,13 @@ class _Drawing:
 
     def follow(self, explanation: Account, prefix: str) -> Iterator[str]:
         """Mark an account, with those inside of it; yields the nodes that come next."""
-        marks = self.marks
-        marks.cut |= explanation.is_cut
-        visits = explanation.visits(behind=self.behind)
-        if any(step.source == "input" for step in explanation.steps):
-            visits.setdefault(START, 1)
-        if explanation.is_over and len(explanation.steps) > 1:
-            visits[END] = 1
-        for node, count in visits.items():
-            name = _named(prefix, node)
-            marks.visits[name] = marks.visits.get(name, 0) + count
-        known = {(each.source, each.target) for each in self.picture.edges}
-        begun = [task for task in explanation.upcoming if self._is_begun(task)]
-        pairs = {*explanation.edges(behind=self.behind), *self._into(begun)}
-        for source, target in pairs:
-            edge = (self.drawn(prefix, source, END), self.drawn(prefix, target, START))
-            if edge in known:
-                marks.edges.add(edge)
+        self.marks.cut |= explanation.is_cut
+        self._visit(explanation, prefix)
+        self._take_edges(explanation, prefix)
         for step in explanation.steps:
             for task in step.tasks:
                 if task.inside is not None:
-                    for _ in self.follow(task.inside, path_of(task.inside.namespace)):
-                        pass
+                    list(self.follow(task.inside, path_of(task.inside.namespace)))
         for task in explanation.upcoming:
             if task.ran and self.behind:
                 continue
@@ -97,6 +82,24 @@ class _Drawing:
                 yield from self.follow(task.inside, path_of(task.inside.namespace))
             else:
                 yield self.drawn(prefix, task.node, START)
+
+    def _visit(self, explanation: Account, prefix: str) -> None:
+        visits = explanation.visits(behind=self.behind)
+        if any(step.source == "input" for step in explanation.steps):
+            visits.setdefault(START, 1)
+        if explanation.is_over and len(explanation.steps) > 1:
+            visits[END] = 1
+        for node, count in visits.items():
+            name = _named(prefix, node)
+            self.marks.visits[name] = self.marks.visits.get(name, 0) + count
+
+    def _take_edges(self, explanation: Account, prefix: str) -> None:
+        known = {(each.source, each.target) for each in self.picture.edges}
+        begun = [task for task in explanation.upcoming if self._is_begun(task)]
+        for source, target in {*explanation.edges(behind=self.behind), *self._into(begun)}:
+            edge = (self.drawn(prefix, source, END), self.drawn(prefix, target, START))
+            if edge in known:
+                self.marks.edges.add(edge)
 
     def drawn(self, prefix: str, node: str, end: str) -> str:
         """Return a node as it is drawn: a graph inside is its first or last node, `START` or `END`."""

@@ -12,7 +12,7 @@ from stategraph.engine.state.account.facts import Account
 
 @dataclass(frozen=True, slots=True)
 class Explanation(Account):
-    """Why each node of a run ran, waits or did not run, and who wrote what; see `Account`.
+    """The account of a run: for each node why it ran, waits or did not run, and who wrote what; see `Account`.
 
     `str()` of it is the account in words, `to_json()` as JSON, `svg()` the drawing of the graph with it.
     """

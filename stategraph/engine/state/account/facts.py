@@ -18,12 +18,12 @@ from stategraph.constants import END, START
 Way: TypeAlias = Literal[
     "input", "edge", "join", "router", "command", "send", "call", "failure", "update", "channel", "unknown"
 ]
-"""How a task was started: by the run's input, a plain edge, an edge from several nodes, a conditional edge, a
+"""The way in which a task was started: by the run's input, a plain edge, an edge from several nodes, a router, a
 `Command`, a `Send`, a call of another task, the failure of another one, an update from outside, or a write to a
 channel that is no edge."""
 
 Status: TypeAlias = Literal["ended", "given_up", "failed", "handled", "asks", "paused", "open"]
-"""What became of a task: it has ended, was not waited for by its fan-out, has failed, has failed and another node took
+"""The end of a task: it has ended, was not waited for by its fan-out, has failed, has failed and another node took
 over, waits for an answer, waits as the run pauses before it, or nothing is recorded of it."""
 
 
@@ -65,7 +65,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a task has asked.
+    """A question that a task has asked.
 
     Attributes:
         id: The id, as `Command(resume={id: answer})` takes it.
@@ -222,7 +222,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a node ran.
+    """The verdict on a node: whether it ran.
 
     Attributes:
         node: The node.

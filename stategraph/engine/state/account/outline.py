@@ -1,4 +1,4 @@
-"""What is known of a graph, as far as an account of its threads needs it: who may lead to whom, and which rules apply.
+"""The outline of a graph, as far as an account of its threads needs it: who may lead to whom, and which rules apply.
 
 It is read off a compiled graph, of this engine or of an installed LangGraph; or, where there is none, off the names
 of channels in its checkpoints. What a node always writes is found as for a drawing.
@@ -27,7 +27,7 @@ _SHOWN: Final = frozenset({"__root__", "__end__", "__previous__"})
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What is known of a graph.
+    """The outline of a graph: what is known of it.
 
     Attributes:
         is_known: Whether a graph was there to be read; else only what its checkpoints tell is known.
@@ -112,19 +112,16 @@ def of_graph(graph: CompiledGraph) -> Outline:
     plan = draw.plan_of(nodes, channels, input_channels=graph.input_channels)
     specs: Mapping[str, Any] = getattr(builder, "nodes", None) or {}
     handlers = {name: found for name, node in nodes.items() if (found := getattr(node, "error_handler_node", None))}
+    held = {name for name, channel in channels.items() if isinstance(channel, LastValueAfterFinish)}
     return Outline(
         is_known=True,
         triggers={name: tuple(sorted(node.triggers)) for name, node in nodes.items()},
         fixed={name: tuple(write.channel for write in node.writes) for name, node in plan.nodes.items()},
         joins=_joins(channels),
-        routers={source: _routers(found) for source, found in (getattr(builder, "branches", None) or {}).items()},
-        commands={name: frozenset(str(end) for end in spec.ends or ()) for name, spec in specs.items()},
+        routers=_all_routers(builder),
+        commands={name: _ends(spec) for name, spec in specs.items()},
         handlers=handlers,
-        deferred=frozenset(
-            name
-            for name, node in nodes.items()
-            if any(isinstance(channels.get(channel), LastValueAfterFinish) for channel in node.triggers)
-        ),
+        deferred=frozenset(name for name, node in nodes.items() if not held.isdisjoint(node.triggers)),
         policies={name: _policies(graph, name) for name in nodes},
         before=_names(graph.interrupt_before_nodes),
         after=_names(graph.interrupt_after_nodes),
@@ -167,6 +164,14 @@ def _joins(channels: Mapping[str, object]) -> dict[str, frozenset[str]]:
     return {**foreign, **ours}
 
 
+def _ends(spec: Any) -> frozenset[str]:
+    return frozenset(str(end) for end in spec.ends or ())
+
+
+def _all_routers(builder: Any) -> dict[str, dict[str, frozenset[str] | None]]:
+    return {source: _routers(found) for source, found in (getattr(builder, "branches", None) or {}).items()}
+
+
 def _routers(branches: Mapping[str, Any]) -> dict[str, frozenset[str] | None]:
     return {
         name: None if branch.ends is None else frozenset(str(end) for end in branch.ends.values() if end != END)
@@ -181,20 +186,31 @@ def _names(given: Any) -> Literal["*"] | tuple[str, ...]:
 def _policies(graph: CompiledGraph, name: str) -> tuple[str, ...]:
     """Return the rules that apply to a node, in words."""
     node = graph.nodes[name]
-    told = []
     own = getattr(node, "retry_policy", None) or graph.retry_policy or ()
-    for policy in (own,) if hasattr(own, "max_attempts") else own:
-        told.append(f"up to {policy.max_attempts} attempts")
-    timeout = getattr(node, "timeout", None)
-    for limit, text in (("run_timeout", "for an attempt"), ("idle_timeout", "without a sign of progress")):
-        if (found := getattr(timeout, limit, None)) is not None:
-            told.append(f"at most {found if isinstance(found, int | float) else found.total_seconds():g} s {text}")
-    limits = getattr(node, "limits", None)
-    if limits is not None and limits.concurrency is not None:
-        told.append(f"at most {limits.concurrency} attempts at a time{' for each key' if limits.key else ''}")
-    if limits is not None and limits.rate is not None:
-        told.append(f"at most {limits.rate} attempts in {limits.per_s:g} s{' for each key' if limits.key else ''}")
+    retries: Any = (own,) if hasattr(own, "max_attempts") else own
+    told = [f"up to {policy.max_attempts} attempts" for policy in retries]
+    told += _time_limits(getattr(node, "timeout", None))
+    told += _node_limits(getattr(node, "limits", None))
     for nodes, policy in getattr(graph, "_fan_outs", ()):
         if name in nodes:
             told.append(f"fan-out policy {policy.kind}{'' if policy.enough is None else f'({policy.enough})'}")
     return tuple(told)
+
+
+def _time_limits(timeout: Any) -> list[str]:
+    told = []
+    for limit, text in (("run_timeout", "for an attempt"), ("idle_timeout", "without a sign of progress")):
+        if (found := getattr(timeout, limit, None)) is not None:
+            told.append(f"at most {found if isinstance(found, int | float) else found.total_seconds():g} s {text}")
+    return told
+
+
+def _node_limits(limits: Any) -> list[str]:
+    if limits is None:
+        return []
+    told, each = [], " for each key" if limits.key else ""
+    if limits.concurrency is not None:
+        told.append(f"at most {limits.concurrency} attempts at a time{each}")
+    if limits.rate is not None:
+        told.append(f"at most {limits.rate} attempts in {limits.per_s:g} s{each}")
+    return told

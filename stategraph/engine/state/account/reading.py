@@ -54,7 +54,7 @@ class Stored:
 
     @property
     def source(self) -> str:
-        """What made it: `input`, `loop`, `update` or `fork`."""
+        """The way in which it was made: `input`, `loop`, `update` or `fork`."""
         return str((self.saved.metadata or {}).get("source") or "")
 
     @property

@@ -58,6 +58,11 @@ def plain(value: object, depth: int = 0) -> Any:
         }
     if isinstance(value, list | tuple):
         return [plain(each, depth + 1) for each in value]
+    return _other(value, depth)
+
+
+def _other(value: object, depth: int) -> Any:
+    """Return what is neither a text, nor a number, nor made of named parts, nor a list."""
     if isinstance(value, set | frozenset):
         return sorted((plain(each, depth + 1) for each in value), key=dumps)
     if isinstance(value, bytes | bytearray | memoryview):

@@ -83,33 +83,43 @@ def _started(task: TaskAccount) -> Iterator[Reason]:
 
 def _waits(outline: Outline, name: str, explanation: Account, last: Behind, refused: Reason | None) -> Iterator[Reason]:
     own = [task for task in explanation.upcoming if task.node == name]
-    for task in own:
-        if task.status in _WAITS:
-            yield from _of_task(outline, task, explanation)
     if any(task.status in _WAITS for task in own):
-        return
-    if name in last.waiting:
+        for task in own:
+            if task.status in _WAITS:
+                yield from _of_task(outline, task, explanation)
+    elif name in last.waiting:
         yield _in_window(name, explanation, last)
+    elif name in outline.deferred:
+        if not own:
+            yield from _deferred(outline, name, explanation, refused)
+    else:
+        yield from _behind_a_barrier(outline, name, explanation, last, refused)
+
+
+def _open(explanation: Account) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(task.node for task in explanation.upcoming if task.status in _WAITS))
+
+
+def _deferred(outline: Outline, name: str, explanation: Account, refused: Reason | None) -> Iterator[Reason]:
+    """Yield why a node waits that begins when nothing else is left, if something has led to it since it last ran."""
+    tasks = list(explanation.tasks())
+    since = max((at + 1 for at, task in enumerate(tasks) if task.node == name and task.ran), default=0)
+    if not explanation.upcoming or not _opens(outline, name, tasks[since:]):
         return
-    open_ = tuple(dict.fromkeys(task.node for task in explanation.upcoming if task.status in _WAITS))
-    if name in outline.deferred:
-        tasks = list(explanation.tasks())
-        since = max((at + 1 for at, task in enumerate(tasks) if task.node == name and task.ran), default=0)
-        if explanation.upcoming and _opens(outline, name, tasks[since:]):
-            arrived = tuple(sorted(_arrived(name, tasks[since:])))
-            if open_:
-                yield Reason("deferred", others=arrived, missing=open_)
-            elif not own:
-                yield refused or Reason("cut", others=arrived)
-        return
+    arrived, open_ = tuple(sorted(_arrived(name, tasks[since:]))), _open(explanation)
+    yield Reason("deferred", others=arrived, missing=open_) if open_ else refused or Reason("cut", others=arrived)
+
+
+def _behind_a_barrier(
+    outline: Outline, name: str, explanation: Account, last: Behind, refused: Reason | None
+) -> Iterator[Reason]:
+    """Yield why a node waits to which tasks of the open step have led."""
     flows = last.state is not None and last.state.program.flow is not None
     leading = tuple(dict.fromkeys(t.node for t in explanation.upcoming if name in t.led_to))
     if not flows and leading and _opens(outline, name, explanation.upcoming, _arrived(name, explanation.tasks())):
-        if open_:
-            yield Reason("barrier", others=leading, missing=open_)
-        else:
-            yield refused or Reason("cut", others=leading)
-    elif refused is not None and own:
+        open_ = _open(explanation)
+        yield Reason("barrier", others=leading, missing=open_) if open_ else refused or Reason("cut", others=leading)
+    elif refused is not None and any(task.node == name for task in explanation.upcoming):
         yield refused
 
 
@@ -196,24 +206,36 @@ def _not_run(outline: Outline, name: str, tasks: Sequence[TaskAccount]) -> Itera
         yield Reason("given_up")
         return
     handled = [source for source, handler in outline.handlers.items() if handler == name]
-    yield from (Reason("handler", source) for source in handled)
-    arrived = _arrived(name, tasks)
-    joins = outline.joins_of(name)
-    for names in joins.values():
-        if missing := tuple(sorted(names - arrived)):
-            yield Reason("join_waits", others=tuple(sorted(names & arrived)), missing=missing)
-    joined = {each for names in joins.values() for each in names}
+    for source in handled:
+        yield Reason("handler", source)
+    yield from _joins(outline, name, tasks)
+    joined = {each for names in outline.joins_of(name).values() for each in names}
     sources = outline.before_of(name)
     for source in sources:
-        own = [task for task in tasks if task.node == source]
-        if not any(task.status == "ended" for task in own):
-            if source not in joined:
-                yield Reason("not_run", source, text=own[-1].status if own else "")
-            continue
-        routers = outline.routers_to(source, name)
-        commands = name in outline.commands.get(source, ())
-        if routers or commands:
-            led = tuple(dict.fromkeys(each for task in own for each in task.led_to))
-            yield Reason("elsewhere", source, others=led, text=" or ".join([*routers, *["a Command"] * commands]))
+        yield from _from(outline, source, name, [task for task in tasks if task.node == source], source in joined)
     if not sources and not handled:
         yield Reason("no_edge")
+
+
+def _from(outline: Outline, source: str, name: str, own: Sequence[TaskAccount], is_joined: bool) -> Iterator[Reason]:
+    """Yield why a node did not lead to another one that it may lead to."""
+    if any(task.status == "ended" for task in own):
+        yield from _elsewhere(outline, source, name, own)
+    elif not is_joined:
+        yield Reason("not_run", source, text=own[-1].status if own else "")
+
+
+def _joins(outline: Outline, name: str, tasks: Sequence[TaskAccount]) -> Iterator[Reason]:
+    arrived = _arrived(name, tasks)
+    for names in outline.joins_of(name).values():
+        if missing := tuple(sorted(names - arrived)):
+            yield Reason("join_waits", others=tuple(sorted(names & arrived)), missing=missing)
+
+
+def _elsewhere(outline: Outline, source: str, name: str, own: Sequence[TaskAccount]) -> Iterator[Reason]:
+    """Yield where routers and commands of a node that has run led, in place of a node that they may lead to."""
+    routers = outline.routers_to(source, name)
+    commands = name in outline.commands.get(source, ())
+    if routers or commands:
+        led = tuple(dict.fromkeys(each for task in own for each in task.led_to))
+        yield Reason("elsewhere", source, others=led, text=" or ".join([*routers, *["a Command"] * commands]))

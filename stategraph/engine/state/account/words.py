@@ -184,6 +184,15 @@ def reason_text(reason: Reason, node: str = "") -> str:
             return f"a limit of the run is reached: {reason.text}"
         case "failed":
             return f"it failed: {reason.text}"
+    return (
+        _waiting(reason, others, missing)
+        or _not_run(reason, who, others, missing)
+        or _because(Source(reason.kind, reason.node, via=reason.text))  # type: ignore[arg-type]
+    )
+
+
+def _waiting(reason: Reason, others: str, missing: str) -> str:
+    match reason.kind:
         case "paused":
             return "the run has paused before it; invoke(None, config) goes on"
         case "pauses_before":
@@ -203,8 +212,7 @@ def reason_text(reason: Reason, node: str = "") -> str:
             return f"the step has ended, and what was written is refused: {reason.text}"
         case "cut":
             return f"{others} led to it; the process ended before the checkpoint of the step was stored"
-        case _:
-            return _not_run(reason, who, others, missing) or _because(Source(reason.kind, reason.node, via=reason.text))  # type: ignore[arg-type]
+    return ""
 
 
 def _not_run(reason: Reason, who: str, others: str, missing: str) -> str:
