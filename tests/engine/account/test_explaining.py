@@ -237,6 +237,18 @@ def test_updates_from_outside_forks_and_steps_that_are_not_stored_are_told() -> 
     assert 'durability="exit"' in str(stored)
 
 
+def test_an_update_that_may_be_any_of_several_records_is_not_given_to_one_of_them() -> None:
+    builder = StateGraph(State).add_node("fast", noting("fast")).add_node("behind", noting("behind"))
+    builder.add_node("ask", asking_for("Go on?")).add_node("end", noting("end"))
+    builder.add_edge(START, "fast").add_edge(START, "ask").add_edge("fast", "behind").add_edge(["behind", "ask"], "end")
+    graph = builder.compile(InMemorySaver(), scheduling="dataflow")
+    graph.invoke({"notes": []}, THREAD)
+    graph.update_state(THREAD, {"notes": ["u"]}, as_node="ask")
+    explanation = graph.explain(THREAD)
+    assert explanation.steps[-1].tasks == ()
+    assert [(writer.node, writer.way) for writer in explanation.changes("notes")[-1][1].writers] == [("", "update")]
+
+
 def test_versions_pauses_and_threads_without_a_checkpoint_are_told() -> None:
     saver = InMemorySaver()
 

@@ -211,10 +211,21 @@ def _of_update(tasks: Sequence[Planned], before: Stored, after: Stored) -> list[
     A task that had ended before it, and was dropped by it, has written channels that have not changed.
     """
     updated = updated_by(before, after)
-    written = {task: {name for name, _ in task.writes if not name.startswith("__")} for task in tasks}
-    taken = [task for task in tasks if written[task] and written[task] <= updated]
-    covered = {name for task in taken for name in written[task]}
-    return taken if covered >= {name for name in updated if not name.startswith("__")} else []
+    needed = {name for name in updated if not name.startswith("__")}
+    taken = [task for task in tasks if (written := _written(task)) and written <= updated]
+    certain = [task for task in taken if task.kind == "update"]
+    # Under the id of a planned task stands what it wrote, or what an update wrote in its place: two may be either.
+    if _covers(certain, needed):
+        return certain
+    return taken if (certain or len(taken) == 1) and _covers(taken, needed) else []
+
+
+def _written(task: Planned) -> set[str]:
+    return {name for name, _ in task.writes if not name.startswith("__")}
+
+
+def _covers(tasks: Sequence[Planned], needed: set[str]) -> bool:
+    return bool(tasks) and needed <= {name for task in tasks for name in _written(task)}
 
 
 def _step(run: Run, at: int, told: list[TaskAccount], made: Sequence[Planned], glimpses: Glimpses) -> StepAccount:
