@@ -12,11 +12,12 @@ CONFORMANCE_SET = $(or $(BESIDE),conformance)
 CONFORMANCE = .venv-$(CONFORMANCE_SET)
 SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
+FRAMEWORKS = adk autogen crewai langchain langgraph openai-agents semantic-kernel
 LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore-graph
 PROPERTIES = tests/resources/test_properties.py tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes \
+.PHONY: help demo chat e2e vendor frameworks test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -53,6 +54,7 @@ check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/python scripts/pictures.py --check
 	$(DEV)/bin/python scripts/figures.py --check
 	$(DEV)/bin/python scripts/settings.py --check
+	$(DEV)/bin/python scripts/losses.py --check
 
 format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff format .
@@ -61,6 +63,7 @@ format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/python scripts/pictures.py
 	$(DEV)/bin/python scripts/figures.py
 	$(DEV)/bin/python scripts/settings.py
+	$(DEV)/bin/python scripts/losses.py
 	$(DEV)/bin/python scripts/terminal.py
 
 signals: dev-env ## Stop runs by signals at random times: no hang, nothing lost or twice (N=2000 SEED=1)
@@ -151,6 +154,9 @@ server-replicas: dev-env ## Replicas of the server on PostgreSQL that are killed
 judges: dev-env ## Suites that nobody here wrote, held against the server and its references (ARGS='--only mcp', ARGS=--stopped)
 	@$(DEV)/bin/python -m tests.judges $(ARGS)
 
+frameworks: dev-env ## Agents of LangChain, LangGraph, AutoGen, CrewAI, Semantic Kernel, Mastra, ADK and OpenAI's SDK, served and asked (ARGS='--only crewai')
+	@$(DEV)/bin/python -m tests.frameworks $(ARGS)
+
 mutants: dev-env ## How many random single changes of the code the tests notice (N=60 a group, SEED=1, ARGS='--groups core --jobs 2')
 	$(DEV)/bin/python -m tests.mutation --count $(or $(N),60) --seed $(or $(SEED),1) $(ARGS)
 
@@ -174,7 +180,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in acs conformance dev chat e2e oldest bench deploy docs image instrumentation judges-ag-ui judges-schemathesis mlflow $(addprefix load-,$(LOAD_PEERS)) peers prebuilt release savers services server core; do \
+	cd requirements && for set in acs conformance dev chat e2e oldest bench deploy docs image instrumentation judges-ag-ui judges-schemathesis mlflow $(addprefix load-,$(LOAD_PEERS)) $(addprefix framework-,$(FRAMEWORKS)) peers prebuilt release savers services server core; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && $(subst 3.11,3.12,$(COMPILE)) helm.in --output-file helm.txt

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "TASK_STATE_"
 
+#: Metadata of parts that tell of calls of tools and of thoughts, see `messages.a2a`: they are no text of an answer.
+_KIND: Final = "stategraph.dev/part"
+
 
 class Answer:
     """Reads the events of an answer.
@@ -53,7 +56,7 @@ def as_json(event: StreamResponse) -> Mapping[str, Any]:
 
 
 def _text(parts: Iterable[Part]) -> str:
-    return "".join(map(_of_part, parts))
+    return "".join(_of_part(part) for part in parts if _KIND not in part.metadata)
 
 
 def _of_part(part: Part) -> str:

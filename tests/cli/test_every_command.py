@@ -51,6 +51,7 @@ ELSEWHERE = {
         f"agents {action}": "tests/cli/test_agents.py::test_agents_are_registered_listed_asked_and_removed"
         for action in ("list", "card", "ping", "send", "register", "remove")
     },
+    "agents serve": "tests/fleet/adapters/test_processes.py::test_a_graph_is_served_found_killed_replaced_and_drained",
     **{
         f"keys {action}": "tests/cli/test_keys.py::test_a_key_is_made_listed_used_and_revoked"
         for action in ("create", "list", "revoke")

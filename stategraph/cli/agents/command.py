@@ -1,4 +1,4 @@
-"""`stategraph agents`: the agents of a directory: list them, read their cards, ask them, register and remove them."""
+"""`stategraph agents`: list agents of a directory, read their cards, ask, register; serve those of other frameworks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
+from stategraph.cli.agents import serving
 from stategraph.cli.output import NOTHING_DONE, Output, add_action, counted, positive, run_command, store_of, table
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     _add_endpoint(remove)
     remove.epilog = "Exit code: 0 it is removed, 1 it was not there."
 
+    serving.prepare(add("serve", "Serve an agent of another framework over A2A.", serving.serve))
+
 
 def _add_endpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT")
@@ -96,6 +99,8 @@ async def _act(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.fleet.errors import FleetError
 
     act: _Action = arguments.act
+    if not getattr(arguments, "register", True):  # an agent that is served without a directory
+        return await serving.serve(None, arguments, output)
     async with Directory(_source(arguments)) as directory:
         try:
             return await act(directory, arguments, output)
