@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from stategraph.workers.registry.databases import open_database
-from stategraph.workers.registry.own_tables import OwnTables
-from stategraph.workers.registry.port import Database
+from stategraph.workers.registry.own_tables import OwnStatements, OwnTables
+from stategraph.workers.registry.port import ConflictError, Database
 
 TABLES = (
     "CREATE TABLE sg_one (a TEXT)",
@@ -75,3 +76,25 @@ def test_other_statements_are_a_mistake(url: str, statement: str) -> None:
     with pytest.raises(AssertionError, match="makes no table or index"):
         OwnTables(database, statements)
     database.close()
+
+
+@pytest.mark.anyio
+async def test_a_statement_is_spelled_and_tried_again_when_another_was_faster(url: str) -> None:
+    database = open_database(url)
+    statements = OwnStatements(database, ["CREATE TABLE sg_timed (name TEXT PRIMARY KEY, at {real}, data {blob})"])
+    real, conflicts = database.transaction, [ConflictError("UniqueViolation")] * 2
+
+    @contextmanager
+    def transaction(**options: Any) -> Iterator[Any]:
+        with real(**options) as session:
+            yield session
+            if conflicts and options.get("write", True):
+                raise conflicts.pop()
+
+    await statements.execute("SELECT 1 FROM sg_timed", write=False)  # the table is there now
+    database.transaction = transaction  # type: ignore[method-assign]
+    assert await statements.change("INSERT INTO sg_timed VALUES (?, {now} + ?, ?)", ("one", 5.0, b"1")) == 1
+    assert conflicts == []
+    rows = await statements.execute("SELECT name, at > {now}, data FROM sg_timed WHERE name = ?", ("one",))
+    assert rows == [("one", 1, b"1")]
+    await statements.close()

@@ -6,17 +6,14 @@ gave, its secrets too, is one document, encrypted if there is a cipher, and leav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from threading import Lock
-from typing import Any, Final, Protocol, Self
-
-import anyio
-import anyio.to_thread
+from typing import Final, Protocol, Self
 
 from stategraph.agent.mcp.oauth.files import Cipher, opened, sealed
 from stategraph.workers.registry.databases import open_database
-from stategraph.workers.registry.port import ConflictError, Database, Rows
+from stategraph.workers.registry.own_tables import OwnStatements
+from stategraph.workers.registry.port import Database, Rows
 
 #: For how long a row is held unless that is prolonged, in seconds.
 HOLD_S: Final = 30.0
@@ -151,10 +148,8 @@ class DatabasePushStore:
     """
 
     def __init__(self, database: Database, *, cipher: Cipher | None = None) -> None:
-        self._database = database
+        self._statements = OwnStatements(database, [_CREATE])
         self._cipher = cipher
-        self._setting_up = Lock()
-        self._is_ready = False
 
     @classmethod
     def from_url(cls, url: str, *, cipher: Cipher | None = None) -> Self:
@@ -172,65 +167,37 @@ class DatabasePushStore:
     async def put(self, push: Push, *, ended: bool) -> None:
         """Keep one, see `PushStore`."""
         document = sealed(push.document, self._cipher)
-        await self._execute(_PUT, (push.task_id, push.push_id, document, int(ended)))
+        await self._statements.change(_PUT, (push.task_id, push.push_id, document, int(ended)))
 
     async def of_task(self, task_id: str) -> list[Push]:
         """List those of a task."""
-        return self._read(await self._execute(_OF_TASK, (task_id,), write=False))
+        return self._read(await self._statements.execute(_OF_TASK, (task_id,), write=False))
 
     async def delete(self, task_id: str, push_id: str) -> None:
         """Delete one, if it is there."""
-        await self._execute(_DELETE, (task_id, push_id))
+        await self._statements.change(_DELETE, (task_id, push_id))
 
     async def claim(self, holder: str) -> list[Push]:
         """Take some that nobody holds."""
-        return self._read(await self._execute(_CLAIM, (holder, HOLD_S, _AT_A_TIME)))
+        return self._read(await self._statements.execute(_CLAIM, (holder, HOLD_S, _AT_A_TIME)))
 
     async def hold(self, holder: str) -> set[tuple[str, str]]:
         """Prolong all holds; return the keys of what is held."""
-        return {(row[0], row[1]) for row in await self._execute(_HOLD, (HOLD_S, holder))}
+        return {(row[0], row[1]) for row in await self._statements.execute(_HOLD, (HOLD_S, holder))}
 
     async def give_back(self, keys: Collection[tuple[str, str]], holder: str) -> None:
         """Let whoever looks next take rows, see `PushStore`."""
         for task_id, push_id in keys:
-            await self._execute(_GIVE_BACK, (task_id, push_id, holder))
+            await self._statements.change(_GIVE_BACK, (task_id, push_id, holder))
 
     async def end(self, push: Push, holder: str) -> None:
         """Note that all was told."""
-        await self._execute(_END, (push.task_id, push.push_id, holder))
+        await self._statements.change(_END, (push.task_id, push.push_id, holder))
 
     def _read(self, rows: Rows) -> list[Push]:
         found = [(row[0], row[1], opened(bytes(row[2]), self._cipher)) for row in rows]
         return [Push(task_id, push_id, document) for task_id, push_id, document in found if document is not None]
 
-    async def _execute(self, statement: str, parameters: Sequence[Any], *, write: bool = True) -> Rows:
-        def execute() -> Rows:
-            self._set_up()
-            said = self._say(statement)
-            while True:
-                try:
-                    with self._database.transaction(write=write) as session:
-                        return session.execute(said, parameters)
-                except ConflictError:
-                    continue
-
-        return await anyio.to_thread.run_sync(execute)
-
-    def _say(self, statement: str) -> str:
-        dialect = self._database.sql.dialect
-        named = {"now": dialect.now, "blob": dialect.blob, "real": dialect.real}
-        return statement.format_map(named).replace("?", dialect.parameter)
-
-    def _set_up(self) -> None:
-        with self._setting_up:
-            if not self._is_ready:
-                with self._database.transaction() as session:
-                    if (lock := self._database.sql.dialect.lock_schema) is not None:
-                        session.execute(lock)
-                    session.change(self._say(_CREATE))
-                self._is_ready = True
-
     async def aclose(self) -> None:
         """Close every connection to the database."""
-        close: Callable[[], None] = self._database.close
-        await anyio.to_thread.run_sync(close)
+        await self._statements.close()
