@@ -26,7 +26,7 @@ from stategraph.cli.resources import declared
 
 if TYPE_CHECKING:
     from stategraph.server.serving import Execution
-    from stategraph.server.settings import Settings
+    from stategraph.server.settings import Announcement, Settings
 
 #: Has the token of the server: a command line can be read by every user of the machine.
 TOKEN_VARIABLE: Final = "STATEGRAPH_TOKEN"
@@ -67,6 +67,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, default=_DEFAULT_PORT, help="port; 0: any free one (default: %(default)s)")
     add_threads_store(parser, otherwise="that of the settings, else .stategraph/threads.db; 'memory' forgets all")
     add_nats(parser)
+    parser.add_argument(
+        "--announce",
+        metavar="ADDRESS",
+        help="register the agents in the directory of --nats, else in that of --store, under this address of the "
+        "server, such as https://host-1.example.com:2024",
+    )
     parser.add_argument(
         "--workers",
         type=_workers,
@@ -191,7 +197,7 @@ def _execution(arguments: argparse.Namespace, config: str | None, target: str | 
     from stategraph.server.serving import Execution
 
     if not arguments.workers:
-        return Execution(capacity=arguments.capacity, bus=arguments.nats)
+        return Execution(capacity=arguments.capacity)
     if arguments.capacity:
         from stategraph.errors import ConfigurationError
 
@@ -209,8 +215,9 @@ def _execution(arguments: argparse.Namespace, config: str | None, target: str | 
         leases=settings.leases,
         sessions=sessions,
         resources=declared.words_of(arguments),
+        nats=settings.nats,
     )
-    return Execution(capacity=0, beside=beside, bus=arguments.nats)
+    return Execution(capacity=0, beside=beside)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -240,7 +247,21 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         allowed_hosts=(*settings.allowed_hosts, *arguments.allowed_host),
         access_log=settings.access_log or arguments.access_log,
         probes=arguments.probes or settings.probes,
+        nats=arguments.nats or settings.nats,
+        announce=_announcement(arguments.announce) if arguments.announce else settings.announce,
     )
+
+
+def _announcement(address: str) -> Announcement:
+    from stategraph.errors import ConfigurationError
+    from stategraph.server.configuring import settings_of
+
+    try:
+        found = settings_of({"announce": {"url": address}}, Path()).announce
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--announce: {error}") from None
+    assert found is not None
+    return found
 
 
 def _show_access_log() -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from stategraph.cli.output import STORE_VARIABLE, Output, add_probes, store_of
+from stategraph.cli.output import NATS_VARIABLE, STORE_VARIABLE, Output, add_probes, store_of
 from stategraph.cli.progress import Progress
 from stategraph.cli.resources import declared
 from stategraph.cli.stopping import drain_at_eof, obeying_signals
@@ -38,6 +38,7 @@ def processes(
     leases: LeaseSettings,
     sessions: str | None = None,
     resources: Sequence[str] = (),
+    nats: str = "",
 ) -> Callable[[str], Awaitable[None]]:
     """Return what keeps processes of workers running for the database of a server, until it is cancelled.
 
@@ -48,6 +49,7 @@ def processes(
         sessions: Where that is which makes the sessions of runs; None: they have none.
         leases: How long their leases last.
         resources: Options that say what is declared, as `serve` takes them.
+        nats: The address of the server's NATS server; empty: it has none.
     """
     command = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
     command += ["--config", config] if config is not None else []
@@ -59,8 +61,9 @@ def processes(
     async def run(url: str) -> None:
         from stategraph.cli.fleet import Fleet
 
-        # The database's address is not on the command line, as others could read it there.
-        await Fleet(command, {STORE_VARIABLE: url}, number, Progress(Output(as_json=False, store=url))).run()
+        # Addresses are not on the command line, as others could read them there.
+        variables = {STORE_VARIABLE: url, **({NATS_VARIABLE: nats} if nats else {})}
+        await Fleet(command, variables, number, Progress(Output(as_json=False, store=url))).run()
 
     return run
 
@@ -91,8 +94,8 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
         drain_s=arguments.drain,
         leases=leases,
         sessions=sessions_of(arguments.session_of),
-        bus=arguments.nats,
         watch=watch,
+        nats=arguments.nats or "",
     )
     if hosting is None:
         return 0

@@ -67,7 +67,7 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET
 
 
-def address_of(host: str, port: int) -> str:
+def address_of(host: str, port: int, *, encrypted: bool = False) -> str:
     """Return the address at which a person or a program on this machine finds a server."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"
+    return f"{'https' if encrypted else 'http'}://{shown}:{port}"

@@ -24,6 +24,7 @@ from stategraph.server import cors, custom, health
 from stategraph.server.access.door import Door
 from stategraph.server.access.port import Authenticator
 from stategraph.server.access.tokens import Token
+from stategraph.server.announcing import Announcer, directory_at
 from stategraph.server.errors import HANDLERS, refusal
 from stategraph.server.faults import Faults
 from stategraph.server.headers import Headers
@@ -201,6 +202,7 @@ def application(
         "leases": settings.leases,
         "sessions": sessions_of(settings.sessions),
         "watch": watch,
+        "nats": settings.nats,
         **options,
     }
     hosting = served.hosting(store, **chosen)
@@ -301,6 +303,7 @@ class _Application:
             lifespan=self._lifespan,
         )
         app.state.stopping, app.state.opened, app.state.failure = False, None, None
+        app.state.announcer = None
         app.state.streams = self._streams
         app.state.is_open = False
         app.state.changes = self._conversations.changes if self._conversations is not None else Changes()
@@ -342,6 +345,15 @@ class _Application:
                 except ConfigurationError as error:
                     app.state.failure = error
                     raise
+                if self._settings.announce is not None and "a2a" in self._protocols:
+                    announcer = Announcer(
+                        directory_at(self._hosting.store, self._settings.nats),
+                        self._settings.announce,
+                        found.service.graphs.ids,
+                    )
+                    stack.push_async_callback(announcer.aclose)
+                    announcer.begin()
+                    app.state.announcer = announcer
             if self._conversations is not None:
                 await stack.enter_async_context(self._conversations.runtime)
             app.state.is_open = True

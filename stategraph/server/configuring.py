@@ -34,6 +34,13 @@ issuers = { "https://id.example.com/" = "https://id.example.com/.well-known/jwks
 [auth.proxies]
 networks = ["10.0.0.0/8"]
 header = "client-cert"
+
+[tls]
+certificate = "server.crt"
+key = "server.key"
+
+[announce]
+url = "https://host-1.example.com:2024"
 ```
 
 Secrets are not in the file: the token is in `STATEGRAPH_TOKEN`, the secret of tokens (JWT) in `STATEGRAPH_JWT_SECRET`.
@@ -51,7 +58,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.server.access.port import Authenticator
 from stategraph.server.limits import Limits
-from stategraph.server.settings import PROTOCOLS, Settings
+from stategraph.server.settings import PROTOCOLS, Announcement, Settings, Tls
 from stategraph.workers.leases import LeaseSettings
 
 if TYPE_CHECKING:
@@ -62,19 +69,8 @@ if TYPE_CHECKING:
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
 _LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
-_KNOWN: Final = (
-    *_LISTS,
-    "a2a",
-    "mcp",
-    "limits",
-    "auth",
-    "drain_s",
-    "access_log",
-    "grpc",
-    "probes",
-    "leases",
-    "sessions",
-)
+_TABLES: Final = ("a2a", "mcp", "limits", "auth", "leases", "tls", "announce")
+_KNOWN: Final = (*_LISTS, *_TABLES, "drain_s", "access_log", "grpc", "probes", "sessions")
 
 
 def read(path: str | Path) -> Settings:
@@ -123,6 +119,10 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
         settings = replace(settings, options={**settings.options, "a2a": _a2a(said["a2a"])})
     if "mcp" in said:
         settings = replace(settings, options={**settings.options, "mcp": _mcp(said["mcp"], folder)})
+    if "tls" in said:
+        settings = replace(settings, tls=_tls(said["tls"], folder))
+    if "announce" in said:
+        settings = replace(settings, announce=_announcement(said["announce"]))
     if "grpc" in said:
         settings = replace(settings, grpc=_address(said["grpc"], "grpc"))
     if "probes" in said:
@@ -280,6 +280,34 @@ def _leases(said: Any) -> LeaseSettings:
         if name == "max_attempts" and not isinstance(value, int):
             raise ConfigurationError(f"[leases] {name} is {value!r}; expected a whole number")
     return LeaseSettings(**given)
+
+
+def _tls(said: Any, folder: Path) -> Tls:
+    given = _fields_of(Tls, said, "tls", needs="certificate")
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise ConfigurationError(f"[tls] {name} is {value!r}; expected a file")
+    return Tls(**{name: str(folder / value) for name, value in given.items()})
+
+
+def _announcement(said: Any) -> Announcement:
+    from stategraph.fleet.endpoint import AgentEndpoint
+
+    found = Announcement(**_fields_of(Announcement, said, "announce", needs="url"))
+    try:
+        AgentEndpoint(agent="each", url=found.url, weight=found.weight)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"[announce]: {error}") from None
+    return found
+
+
+def _fields_of(kind: Any, said: Any, name: str, *, needs: str) -> Mapping[str, Any]:
+    """Return a table with the fields of a class, one of which it needs."""
+    given = _table(said, name)
+    _check_known(given, tuple(each.name for each in fields(kind)), f"[{name}]")
+    if needs not in given:
+        raise ConfigurationError(f"[{name}] has no '{needs}'")
+    return given
 
 
 def _check_known(said: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -55,8 +55,8 @@ class Hosting:
         webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
         resources: Opens what is declared, with the address of the database, for as long as the server lives: graphs by
             their ids, beside the others.
+        nats: The address of a NATS server that wakes workers and readers; empty: the database's own way.
         beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
-        bus: The address of the NATS server that wakes workers and readers; None: the database does.
         watch: Figures and probes of this process; None: it has none.
     """
 
@@ -68,8 +68,8 @@ class Hosting:
     leases: LeaseSettings | None = None
     sessions: Sessions | None = None
     webhook_hosts: Collection[str] = ()
+    nats: str = field(default="", repr=False)
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
-    bus: str | None = field(default=None, repr=False)
     watch: Watch | None = field(default=None, repr=False)
 
 
@@ -126,6 +126,7 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
                 graphs,
                 url,
                 ServiceSettings(
+                    bus=hosting.nats or None,
                     works=bool(hosting.capacity),
                     capacity=hosting.capacity,
                     drain_s=hosting.drain_s,
@@ -135,7 +136,6 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
                     outgoing=Outgoing(hosting.webhook_hosts),
                     webhook_secret=os.environ.get(WEBHOOK_SECRET_VARIABLE, ""),
                     caller_of=caller_of_cron,
-                    bus=hosting.bus,
                     watch=hosting.watch,
                 ),
             )
@@ -168,7 +168,7 @@ async def executing(
         ConfigurationError: A graph cannot be imported, or the database is none.
     """
     url = hosting.store or ""
-    registry = open_registry(url, hosting.bus, hosting.leases)
+    registry = open_registry(url, hosting.nats or None, hosting.leases)
     try:
         await registry.set_up()
         async with AsyncExitStack() as stack:

@@ -31,6 +31,11 @@ DRAIN_S: Final = 30.0
 #: Seconds that open connections have, once no run goes on.
 _GRACE_S: Final = 3
 
+_NOT_ENCRYPTED: Final = (
+    "Connections are not encrypted, and tokens are sent as they are: have TLS in front, or give the server a "
+    "certificate ([tls] in the settings)."
+)
+
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -45,16 +50,14 @@ class Execution:
     Attributes:
         capacity: Runs that the server's process executes at a time; 0: others do; None: the default.
         beside: Is called with the address of the database, and runs beside the server, such as processes of workers.
-        bus: The address of the NATS server that wakes workers and readers; None: the database does.
     """
 
     capacity: int | None = None
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
-    bus: str | None = field(default=None, repr=False)
 
     def options(self) -> dict[str, Any]:
         """Return the options of the application that say the same."""
-        given: dict[str, Any] = {"beside": self.beside, "bus": self.bus}
+        given: dict[str, Any] = {"beside": self.beside}
         return given if self.capacity is None else {**given, "capacity": self.capacity}
 
 
@@ -107,6 +110,7 @@ def serve(
         from stategraph.dev import loading
         from stategraph.dev.serving import store_of
         from stategraph.server.application import Served, application, graphs_of, name_of  # a second
+        from stategraph.server.encryption import options_of
         from stategraph.server.settings import Settings
         from stategraph.server.stopping import at_the_end
     except ModuleNotFoundError as error:
@@ -122,12 +126,13 @@ def serve(
     served = Served(loaded, graphs_of(config), name_of(target, loaded), chosen, resources)
     for each in (host, *([host_of(chosen.grpc)] if chosen.grpc else [])):
         _check_reach(each, secured=served.is_secured(token), is_open=is_open)
+    encrypted = options_of(chosen.tls)
     kept = store_of(loaded.settings if loaded is not None else {}, store)
     options = (execution or Execution()).options()
     whole = application(served, kept, token=token, allowed_hosts={host}, **options)
     app: Starlette = getattr(whole.state, "server", whole)
     opened = listening.listen(host, (port,))
-    address = listening.address_of(host, opened.getsockname()[1])
+    address = listening.address_of(host, opened.getsockname()[1], encrypted=chosen.tls is not None)
 
     class Server(uvicorn.Server):
         hurry: asyncio.Event
@@ -139,6 +144,8 @@ def serve(
             if not self.should_exit:
                 for line in served.told(address, token):
                     say(line)
+                if not encrypted and not listening.is_loopback(host):
+                    say(_NOT_ENCRYPTED)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.should_exit and self.running_in is not None:
@@ -161,6 +168,7 @@ def serve(
         server_header=False,
         ws="websockets-sansio" if "langgraph" in chosen.protocols else "none",
         ws_max_size=chosen.limits.body_bytes,
+        **encrypted,
     )
     with opened, _ending_well(), _failing(app), _probed(app, chosen.probes, say):
         Server(configured).run([opened])

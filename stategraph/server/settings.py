@@ -21,6 +21,34 @@ DRAIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Files, as PEM, by which a server encrypts its connections.
+
+    Attributes:
+        certificate: Its certificate, and those between it and its authority.
+        key: The key of that, not encrypted; None: it is in the same file.
+        client_ca: Authorities whose certificates clients have to show; None: they show none.
+    """
+
+    certificate: str
+    key: str | None = None
+    client_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """How a server is registered in the directory of a fleet, each of its graphs as an agent.
+
+    Attributes:
+        url: Its address as others reach it, such as `https://host-1.example.com:2024`.
+        weight: Its share of requests beside its replicas, up to 1,000.
+    """
+
+    url: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of a server.
 
@@ -43,6 +71,10 @@ class Settings:
         sessions: Says in which session runs of the protocols are executed, such as `GovernedSessions`, or where that
             is: `file.py:name` or `package.module:name`. None: runs have none.
         access_log: Whether each request is a line of the log `stategraph.server.access_log`.
+        tls: The server's certificate; None: connections are not encrypted.
+        nats: The address of a NATS server that wakes workers and readers beside the database; empty: there is none.
+        announce: How the server is registered in the directory of a fleet, in the NATS server or else in its database;
+            None: it is not.
         options: Settings of protocols by their names: an `A2aSettings` for `a2a`, a `McpSettings` for `mcp`.
     """
 
@@ -59,4 +91,7 @@ class Settings:
     leases: LeaseSettings = field(default_factory=LeaseSettings)
     sessions: Sessions | str | None = None
     access_log: bool = False
+    tls: Tls | None = None
+    nats: str = field(default="", repr=False)
+    announce: Announcement | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -49,6 +49,8 @@ async def at_the_end(app: Starlette, drain_s: float, hurry: asyncio.Event, say: 
         hurry: Ends the waiting.
         say: Is told what a person should know.
     """
+    if app.state.announcer is not None:
+        await app.state.announcer.withdraw()
     conversations, found = app.state.conversations, app.state.opened
     number = (0 if conversations is None else len(conversations.going_on())) + (0 if found is None else found.busy())
     if number:
