@@ -10,10 +10,10 @@ from starlette.applications import Starlette
 
 from stategraph.server.hosting import Opened
 from stategraph.server.service.port import Service
-from stategraph.server.service.values import Caller, RunRecord, RunRequest, UnavailableError
+from stategraph.server.service.values import Caller, NotBegunError, RunRecord, RunRequest
 
 
-class BusyError(UnavailableError):
+class BusyError(NotBegunError):
     """So many runs wait that no further one is taken."""
 
     status = 429
@@ -36,7 +36,7 @@ class _Bounded:
 
         Raises:
             BusyError: Too many wait.
-            UnavailableError: The server is stopping.
+            NotBegunError: The server is stopping.
         """
         self._check(1)
         return await self._runs.create(caller, request)
@@ -84,10 +84,10 @@ def _check_stays(app: Starlette) -> None:
     """Make sure that the server is not stopping.
 
     Raises:
-        UnavailableError: It is.
+        NotBegunError: It is.
     """
     if app.state.stopping:
-        raise UnavailableError("The server is stopping: send the request again, it may reach another one")
+        raise NotBegunError("The server is stopping: send the request again, it may reach another one")
 
 
 def bounded(opened: Opened, most: int, app: Starlette) -> Service:

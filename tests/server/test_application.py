@@ -246,3 +246,15 @@ async def _posted(app: Any, path: str, body: Any, told: list[Any]) -> None:
         receive,
         send,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/a2a/agent", "/a2a/agent/message:stream"])
+def test_a_message_to_an_agent_of_a_server_that_stops_may_go_to_another_one(path: str) -> None:
+    """A2A has no error for that, so it is said by the status: a router sends the message elsewhere."""
+    message = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}
+    called = {"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {"message": message}}
+    body = called if path == "/a2a/agent" else {"message": message}
+    with client() as made:
+        made.app.state.stopping = True  # type: ignore[attr-defined]
+        answer = made.post(path, json=body, headers={"A2A-Version": "1.0"})
+        assert (answer.status_code, answer.headers["retry-after"], "stopping" in answer.text) == (503, "1", True)

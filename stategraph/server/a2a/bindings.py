@@ -21,20 +21,20 @@ from a2a.server.routes import DefaultServerCallContextBuilder, create_jsonrpc_ro
 from a2a.types.a2a_pb2_grpc import add_A2AServiceServicer_to_server
 from a2a.utils.errors import ContentTypeNotSupportedError, VersionNotSupportedError
 from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from stategraph.server.a2a.cards import VERSION, Cards, as_body
-from stategraph.server.a2a.handler import ASSISTANT, BASE_URL, CALLER, Handler
+from stategraph.server.a2a.handler import ASSISTANT, BASE_URL, CALLER, REFUSALS, Handler
 from stategraph.server.a2a.push_store import MemoryPushStore
 from stategraph.server.a2a.pushes import Pushes
 from stategraph.server.a2a.settings import A2aSettings
 from stategraph.server.a2a.views import Views
 from stategraph.server.access import AuthenticationError, caller_of
 from stategraph.server.service.outgoing import Outgoing
-from stategraph.server.service.port import ANYONE, Caller, Service
+from stategraph.server.service.port import ANYONE, Caller, NotBegunError, Service, UnavailableError
 from stategraph.server.tasks.work import Tasks
 
 _ASSISTANT: Final = "/a2a/{assistant_id}"
@@ -95,8 +95,21 @@ class Bindings:
             answer = build_error_response(None, ContentTypeNotSupportedError("The body has to be application/json"))
             await JSONResponse(answer, 415)(scope, receive, send)
             return
+        refusals: list[UnavailableError] = []
+        REFUSALS.set(refusals)
+
+        async def telling(message: Message) -> None:
+            # The protocol has no error for a server that begins nothing now. By the status clients ask another one, so
+            # where it is not known whether something was begun that is another status.
+            if message["type"] == "http.response.start" and refusals:
+                error = refusals[0]
+                status = error.status if isinstance(error, NotBegunError) else 500
+                headers = [*message["headers"], (b"retry-after", str(max(1, round(error.retry_after_s))).encode())]
+                message = {**message, "status": status, "headers": headers}
+            await send(message)
+
         # The route around this one has taken the path apart; the router does it again for the binding's own.
-        await self._router({**scope, "path_params": {}}, receive, send)
+        await self._router({**scope, "path_params": {}}, receive, telling)
 
     async def card_answer(self, request: Request, assistant_id: str) -> Response:
         """Answer with a card, or that the client has it already.
@@ -239,6 +252,8 @@ def _reading(route: Route) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
             await request.json()
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except (ValueError, RecursionError):
             return JSONResponse(build_error_response(None, JSONParseError(message="The body is no JSON, or too deep")))
         answer: Response = await route.endpoint(request)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Final
 
@@ -48,9 +49,11 @@ from stategraph.server.service.port import (
     RunRequest,
     Service,
     ServiceError,
+    UnavailableError,
 )
 from stategraph.server.tasks.chains import Task, TaskState
 from stategraph.server.tasks.work import Tasks
+from stategraph.workers.registry.port import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,11 @@ logger = logging.getLogger(__name__)
 ASSISTANT: Final = "assistant"
 CALLER: Final = "caller"
 BASE_URL: Final = "base_url"
+
+_AWAY: Final = "The database cannot be reached now: try again"
+
+#: Errors of a request over HTTP that say that it is not possible now.
+REFUSALS: Final[ContextVar[list[UnavailableError]]] = ContextVar("refusals")
 
 
 class Handler(RequestHandler):
@@ -288,7 +296,12 @@ def _told(missing: type[A2AError], *, conflict: type[A2AError] = UnsupportedOper
     except (InvalidError, RefusedError) as error:
         raise InvalidParamsError(str(error)) from error
     except ServiceError as error:
+        if isinstance(error, UnavailableError):
+            REFUSALS.get([]).append(error)
         raise InternalError(str(error)) from error
+    except StoreUnavailableError as error:
+        REFUSALS.get([]).append(UnavailableError(_AWAY))
+        raise InternalError(_AWAY) from error
     except A2AError:
         raise
     except Exception as error:

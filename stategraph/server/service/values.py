@@ -70,6 +70,10 @@ class UnavailableError(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+class NotBegunError(UnavailableError):
+    """It is not possible now, and nothing of it was begun: it may be sent elsewhere."""
+
+
 # Callers.
 
 Filter: TypeAlias = Mapping[str, Any]
