@@ -75,6 +75,7 @@ class Directory:
         self._refresh_s = refresh_s
         self._breaker = breaker or BreakerSettings()
         self._said: dict[Source, Sequence[AgentEndpoint]] = {}
+        self._reads: dict[Source, tuple[int, int]] = {}
         self._away: set[Source] = set()
         self._learned: dict[str, frozenset[str]] = {}
         self._standings: dict[str, Standing] = {}
@@ -208,8 +209,15 @@ class Directory:
                 logger.exception("Agents were not read; they are read again")
 
     async def _read(self, source: Source) -> None:
+        begun, newest = self._reads.get(source, (0, 0))
+        number = begun + 1
+        self._reads[source] = number, newest
         try:
-            self._said[source] = await source.read()
+            said = await source.read()
+            begun, newest = self._reads[source]
+            if number > newest:  # else one that began later, such as after a registration, was quicker
+                self._reads[source] = begun, number
+                self._said[source] = said
         except (ConnectionError, OSError) as error:
             if source not in self._away:  # once, not every few seconds
                 self._away.add(source)

@@ -113,6 +113,36 @@ async def test_an_agent_is_present_as_long_as_it_says_so(kind: str, request: pyt
         assert known(here) == []
 
 
+class Slow(StaticSource):
+    """A source whose next reading, once it has read, waits to be let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holds = False
+        self.has_read, self.go = asyncio.Event(), asyncio.Event()
+
+    async def read(self) -> Sequence[AgentEndpoint]:
+        found = await super().read()
+        if self.holds:
+            self.holds = False
+            self.has_read.set()
+            await self.go.wait()
+        return found
+
+
+async def test_a_reading_that_began_earlier_and_comes_later_does_not_count() -> None:
+    source = Slow()
+    async with Directory(source, refresh_s=3600) as directory:
+        await directory.register(ONE)
+        source.holds = True
+        late = asyncio.create_task(directory.refresh())
+        await source.has_read.wait()
+        await directory.deregister(ONE.key)
+        source.go.set()
+        await late
+        assert known(directory) == []
+
+
 async def test_one_that_died_is_gone_from_nats_after_a_while(nats_url: str) -> None:
     async with Directory(NatsSource(nats_url, ttl_s=1.0), refresh_s=0.05) as directory:
         await directory.register(OTHER, ttl_s=1.0)
