@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from stategraph.errors import MissingPackageError
 from stategraph.fleet.cards import CardCache
-from stategraph.fleet.endpoint import AgentEndpoint
-from stategraph.fleet.errors import AgentRefusedError, EndpointError
+from stategraph.fleet.endpoint import AgentEndpoint, is_plain
+from stategraph.fleet.errors import AgentRefusedError, EndpointError, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,8 @@ class A2aTransport:
             which is closed at the end.
         cards: Has the cards; None: a cache of its own.
         bindings: Which of the protocol's bindings are used: `JSONRPC`, `HTTP+JSON`, `GRPC`.
+        plain_http: Whether agents on other machines are asked over `http://`, where anybody between may read and
+            change what is said, credentials too.
 
     Raises:
         MissingPackageError: `a2a-sdk` is not installed.
@@ -49,6 +51,7 @@ class A2aTransport:
         *,
         cards: CardCache | None = None,
         bindings: Iterable[str] = ("JSONRPC", "HTTP+JSON"),
+        plain_http: bool = False,
     ) -> None:
         try:
             import a2a.client  # noqa: F401 (an extra; 1.3 s)
@@ -60,6 +63,7 @@ class A2aTransport:
         assert self._http is not None
         self.cards = cards or CardCache(self._http)
         self._bindings = list(bindings)
+        self._plain_http = plain_http
         self._clients: dict[str, tuple[AgentCard, Client]] = {}
 
     async def __aenter__(self) -> Self:
@@ -103,10 +107,14 @@ class A2aTransport:
     async def _client(self, endpoint: AgentEndpoint) -> Client:
         from a2a.client import ClientConfig, ClientFactory
 
+        self._check(endpoint.card_url, f"'{endpoint.key}' would be asked unencrypted")
         card = await self.cards.get(endpoint.card_url)
         known = self._clients.get(endpoint.key)
         if known is not None and known[0] is card:
             return known[1]
+        for each in card.supported_interfaces:
+            if each.protocol_binding in self._bindings:
+                self._check(each.url, f"the card of '{endpoint.key}' names the unencrypted address {each.url}")
         config = ClientConfig(httpx_client=self._http, supported_protocol_bindings=self._bindings)
         try:
             client = ClientFactory(config).create(card)
@@ -118,6 +126,17 @@ class A2aTransport:
             ) from error
         self._clients[endpoint.key] = card, client
         return client
+
+    def _check(self, url: str, what: str) -> None:
+        """Check that nothing is sent to another machine unencrypted.
+
+        Raises:
+            EndpointError: It would be.
+        """
+        if not self._plain_http and is_plain(url):
+            raise EndpointError(
+                f"{what}: register it as https://..., or allow that with A2aTransport(plain_http=True)", reached=False
+            )
 
 
 def message(
@@ -178,8 +197,7 @@ def _raise(endpoint: AgentEndpoint, error: Exception) -> NoReturn:
             raise EndpointError(f"{where} answered with status {status}", reached=status not in _NOT_BEGUN) from error
         raise AgentRefusedError(f"{where} refused the request with status {status}") from error
     if isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
-        raise EndpointError(f"{where} cannot be reached ({type(cause).__name__})", reached=False) from error
+        raise EndpointError(f"{where} cannot be reached ({why(cause)})", reached=False) from error
     if isinstance(cause, httpx.RequestError) or cause is None or isinstance(cause, ValueError):
-        what = type(cause or error).__name__
-        raise EndpointError(f"{where} went away during the request ({what})", reached=True) from error
+        raise EndpointError(f"{where} went away during the request ({why(cause or error)})", reached=True) from error
     raise AgentRefusedError(f"The agent answered with an error: {error}") from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from stategraph.fleet.errors import EndpointError
+from stategraph.fleet.errors import EndpointError, why
 
 if TYPE_CHECKING:
     import httpx
@@ -119,8 +119,7 @@ class CardCache:
                     if len(body) > MOST_BYTES:
                         raise EndpointError(f"The card at {url} has more than {MOST_BYTES:,} bytes", reached=False)
         except httpx.HTTPError as error:
-            what = type(error).__name__
-            raise EndpointError(f"The card at {url} could not be read ({what})", reached=False) from error
+            raise EndpointError(f"The card at {url} could not be read ({why(error)})", reached=False) from error
         raw, card = self._parse(url, bytes(body))
         return self._keep(url, _Kept(card, response.headers.get("etag", ""), self._until(response), raw))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -81,6 +82,20 @@ class AgentEndpoint:
         if missing := {"agent", "url"} - set(data):
             raise ConfigurationError(f"An endpoint has no '{min(missing)}'")
         return cls(**{**data, "capabilities": data.get("capabilities", ())})
+
+
+def is_plain(url: str) -> bool:
+    """Return whether requests to an address would cross a network unencrypted."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return False
+    host = parts.hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _address(url: object, whose: str) -> str:

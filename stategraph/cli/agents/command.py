@@ -77,6 +77,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--capability", action="append", default=[], metavar="NAME", help="what it can do; may be given several times"
     )
 
+    for each in (listing, card, ping, send):
+        each.add_argument(
+            "--plain-http", action="store_true", help="ask agents on other machines over http:// too, unencrypted"
+        )
+
     remove = add("remove", "Remove an endpoint of an agent.", _remove)
     _add_endpoint(remove)
     remove.epilog = "Exit code: 0 it is removed, 1 it was not there."
@@ -119,7 +124,7 @@ def _source(arguments: argparse.Namespace) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def _transport(standings: Sequence[Standing]) -> AsyncGenerator[A2aTransport]:
+async def _transport(standings: Sequence[Standing], arguments: argparse.Namespace) -> AsyncGenerator[A2aTransport]:
     """Return what asks agents, with the token if there is one.
 
     Raises:
@@ -143,7 +148,7 @@ async def _transport(standings: Sequence[Standing]) -> AsyncGenerator[A2aTranspo
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     client: httpx.AsyncClient
     async with httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(10.0, read=None)) as client:
-        transport = A2aTransport(client)
+        transport = A2aTransport(client, plain_http=arguments.plain_http)
         try:
             yield transport
         finally:
@@ -171,7 +176,7 @@ async def _list(directory: Directory, arguments: argparse.Namespace, output: Out
     if not arguments.no_check:
         import asyncio
 
-        async with _transport(standings) as transport:
+        async with _transport(standings, arguments) as transport:
             states = await asyncio.gather(*(_state(transport, each) for each in standings))
     rows = [
         (
@@ -205,7 +210,7 @@ async def _card(directory: Directory, arguments: argparse.Namespace, output: Out
 
     standings = _endpoints(directory, arguments.agent)
     failure: EndpointError | None = None
-    async with _transport(standings) as transport:
+    async with _transport(standings, arguments) as transport:
         for each in standings:
             try:
                 card = await transport.cards.raw(each.endpoint.card_url)
@@ -223,7 +228,7 @@ async def _ping(directory: Directory, arguments: argparse.Namespace, output: Out
 
     standings = _endpoints(directory, arguments.agent)
     facts, rows = list[dict[str, Any]](), list[tuple[str, ...]]()
-    async with _transport(standings) as transport:
+    async with _transport(standings, arguments) as transport:
         for each in standings:
             took: list[float] = []
             problem = ""
@@ -248,7 +253,7 @@ async def _send(directory: Directory, arguments: argparse.Namespace, output: Out
     from stategraph.fleet.answers import Answer, as_json
     from stategraph.fleet.router import Router
 
-    async with _transport(_endpoints(directory, arguments.agent)) as transport:
+    async with _transport(_endpoints(directory, arguments.agent), arguments) as transport:
         router = Router(directory, transport, strategy=arguments.strategy)
         request = message(arguments.text, context_id=arguments.context)
         answer, waiting = Answer(), ""

@@ -59,9 +59,9 @@ def served(graphs: Mapping[str, Any]) -> Iterator[str]:
 
 
 @contextmanager
-def at_port(app: Any) -> Iterator[str]:
+def at_port(app: Any, **options: Any) -> Iterator[str]:
     """Serve an application at a port of this machine, in a thread, and return the address."""
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
