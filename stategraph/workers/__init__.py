@@ -18,6 +18,8 @@ from stategraph.lazy_names import loader as _loader
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stategraph.workers.agents.runtime import MultiProcessRuntime as MultiProcessRuntime
+    from stategraph.workers.autoscale.driver import Autoscaler as Autoscaler
+    from stategraph.workers.autoscale.machine import ScalingSettings as ScalingSettings
     from stategraph.workers.cluster.pool import ClusterSettings as ClusterSettings
     from stategraph.workers.cluster.pool import NatsPool as NatsPool
     from stategraph.workers.cluster.queue import DeadLetter as DeadLetter
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from stategraph.workers.worker import WorkerSettings as WorkerSettings
 
 _PUBLIC = {
+    "autoscale.driver": ("Autoscaler",),
+    "autoscale.machine": ("ScalingSettings",),
     "cluster.pool": ("ClusterSettings", "NatsPool"),
     "cluster.queue": ("DeadLetter",),
     "eventlog": ("LoggedEvent", "attach"),

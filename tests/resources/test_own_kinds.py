@@ -14,12 +14,12 @@ import pytest
 from stategraph import StateGraph
 from stategraph.resources import Condition, Ctx, Metadata, Reconciler, ReconcileResult, Resource, load_text
 from stategraph.resources.controllers.schedule import ScheduleController, target_of
-from stategraph.resources.controllers.worker import wanted
-from stategraph.resources.kinds.worker import Replicas
+from stategraph.resources.controllers.worker import scaling_of
+from stategraph.resources.kinds.worker import WorkerSpec
 from stategraph.resources.model import ResourceKey
 from stategraph.resources.runtime import Runtime
 from stategraph.savers.urls import saver_at
-from stategraph.workers import RunRegistry
+from stategraph.workers import RunRegistry, ScalingSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -275,14 +275,13 @@ async def test_the_manifest_of_the_documents_is_accepted() -> None:
 # Schedule and Worker.
 
 
-def test_there_are_more_workers_while_runs_wait_and_fewer_while_workers_are_idle() -> None:
-    replicas = Replicas(min=1, max=3, target_queue_seconds=10)
-    assert wanted(replicas, 1, queued=5, oldest_s=11, busy=1) == 2
-    assert wanted(replicas, 3, queued=5, oldest_s=11, busy=3) == 3
-    assert wanted(replicas, 2, queued=5, oldest_s=9, busy=2) == 2
-    assert wanted(replicas, 2, queued=0, oldest_s=0, busy=1) == 1
-    assert wanted(replicas, 1, queued=0, oldest_s=0, busy=0) == 1
-    assert wanted(Replicas(min=0, max=3), 1, queued=0, oldest_s=0, busy=0) == 0
+def test_the_limits_and_targets_of_workers_are_those_of_the_resource() -> None:
+    spec = WorkerSpec.model_validate(
+        {"capacity": 3, "replicas": {"min": 0, "max": 7, "targetQueueSeconds": 4, "targetLatencySeconds": 9}}
+    )
+    assert scaling_of(spec) == ScalingSettings(
+        least=0, most=7, capacity=3, target_queue_s=4, target_latency_s=9, up_after_s=5, down_after_s=60
+    )
 
 
 def schedule(**spec: Any) -> Resource:

@@ -145,6 +145,10 @@ async def hears(port: JobPort) -> Any:
     return await heard
 
 
+async def nap(given: float) -> None:
+    await asyncio.sleep(given)
+
+
 def fails(given: str) -> None:
     try:
         raise KeyError("the cause")

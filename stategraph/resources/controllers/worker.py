@@ -7,15 +7,17 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from stategraph.errors import TransferError
 from stategraph.resources.controller import Ctx, ReconcileResult
 from stategraph.resources.controllers.schedule import TARGET
 from stategraph.resources.errors import NotReady, ResourceError
-from stategraph.resources.kinds.worker import Replicas, WorkerSpec
+from stategraph.resources.kinds.worker import WorkerSpec
 from stategraph.resources.model import Condition, Resource, ResourceKey
 from stategraph.workers.attempts import Graphs
+from stategraph.workers.autoscale.machine import Change, Scaler, ScalingSettings, Seen
 from stategraph.workers.leases import RunStatus
 from stategraph.workers.references import Targets
 from stategraph.workers.worker import Worker, WorkerSettings
@@ -28,25 +30,22 @@ _COUNT_S: Final = 2.0
 #: Runs that are looked at to find the oldest that waits.
 _LOOKED_AT: Final = 500
 
+#: Changes of the number of workers that the status has.
+_SHOWN: Final = 10
 
-def wanted(replicas: Replicas, now: int, queued: int, oldest_s: float, busy: int) -> int:
-    """Return how many workers there should be.
 
-    One more while the oldest run has waited too long, one less while nothing waits and a worker is idle.
-
-    Args:
-        replicas: The limits.
-        now: How many there are.
-        queued: Runs that wait.
-        oldest_s: Seconds that the oldest of them has waited.
-        busy: Workers that execute something.
-    """
-    aim = now
-    if queued and oldest_s > replicas.target_queue_seconds:
-        aim = now + 1
-    elif not queued and busy < now:
-        aim = now - 1
-    return max(replicas.min, min(replicas.max, aim))
+def scaling_of(spec: WorkerSpec) -> ScalingSettings:
+    """Return the limits and targets of a resource."""
+    replicas = spec.replicas
+    return ScalingSettings(
+        least=replicas.min,
+        most=replicas.max,
+        capacity=spec.capacity,
+        target_queue_s=replicas.target_queue_seconds,
+        target_latency_s=replicas.target_latency_seconds,
+        up_after_s=replicas.up_after_seconds,
+        down_after_s=replicas.down_after_seconds,
+    )
 
 
 class ResourceGraphs:
@@ -81,16 +80,21 @@ class Pool:
 
     Attributes:
         spec: What they were made of.
+        scaler: Decides how many there are.
         workers: The workers, each with the task that runs it.
         draining: Workers that end what they have.
+        ended: Runs that were brought to an end by workers that have ended.
     """
 
     spec: WorkerSpec
+    scaler: Scaler
     workers: list[tuple[Worker, asyncio.Task[None]]] = field(default_factory=list)
     draining: set[asyncio.Task[None]] = field(default_factory=set)
+    ended: int = 0
 
     def resize(self, number: int, make: Callable[[], Worker]) -> None:
         """Have so many workers; those that are too many end their runs first."""
+        self.ended += sum(worker.health().finished for worker, task in self.workers if task.done())
         self.workers = [each for each in self.workers if not each[1].done()]
         while len(self.workers) < number:
             worker = make()
@@ -100,12 +104,25 @@ class Pool:
             worker, task = min(self.workers, key=lambda each: each[0].health().busy)
             self.workers.remove((worker, task))
             worker.drain()
+            self.ended += worker.health().finished  # what it ends from now on is not counted
             self.draining.add(task)
             task.add_done_callback(self.draining.discard)
 
     def busy(self) -> int:
         """Return how many workers execute something."""
         return sum(worker.health().busy > 0 for worker, _ in self.workers)
+
+    def seen(self, at: float, queued: int, oldest_s: float) -> Seen:
+        """Return the pool at one moment, for its scaler."""
+        states = [worker.health() for worker, _ in self.workers]
+        return Seen(
+            at=at,
+            workers=len(self.workers),
+            running=sum(each.busy for each in states),
+            queued=queued,
+            oldest_wait_s=oldest_s,
+            ended=self.ended + sum(each.finished for each in states),
+        )
 
     async def aclose(self) -> None:
         """Let all workers end: they give back what they have."""
@@ -161,9 +178,14 @@ class WorkerController:
             settings = WorkerSettings(allow, queues, spec.capacity, drain_s=spec.drain_seconds)
             return Worker(registry, saver, settings, graphs=ResourceGraphs(ctx))
 
-        number = wanted(spec.replicas, len(pool.workers) or spec.replicas.min, len(mine), oldest, pool.busy())
-        pool.resize(number, make)
-        status = {"replicas": len(pool.workers), "busy": pool.busy(), "queued": len(mine)}
+        pool.resize(max(len(pool.workers), spec.replicas.min), make)  # those that have ended by themselves too
+        pool.resize(pool.scaler.decide(pool.seen(time.monotonic(), len(mine), oldest)), make)
+        status = {
+            "replicas": len(pool.workers),
+            "busy": pool.busy(),
+            "queued": len(mine),
+            "scaling": [_shown(each) for each in pool.scaler.history[-_SHOWN:]],
+        }
         return ReconcileResult((), status, requeue_after=_COUNT_S)
 
     async def _pool(self, key: ResourceKey, spec: WorkerSpec) -> Pool:
@@ -172,8 +194,8 @@ class WorkerController:
         if known is None or _fixed(known.spec) != _fixed(spec):
             if known is not None:
                 await known.aclose()
-            known = self._pools[key] = Pool(spec)
-        known.spec = spec
+            known = self._pools[key] = Pool(spec, Scaler(scaling_of(spec)))
+        known.spec, known.scaler.settings = spec, scaling_of(spec)
         return known
 
     async def _counted(self, registry: Any, spec: WorkerSpec, mine: list[Any]) -> ReconcileResult:
@@ -197,6 +219,19 @@ class WorkerController:
         """End all workers."""
         pools, self._pools = self._pools, {}
         await asyncio.gather(*(each.aclose() for each in pools.values()))
+
+
+def _shown(change: Change) -> dict[str, Any]:
+    """Return a change of the number of workers as the status has it, with the time of day."""
+    at = datetime.fromtimestamp(time.time() - (time.monotonic() - change.at), UTC)
+    return {
+        "at": at.isoformat(timespec="seconds"),
+        "from": change.before,
+        "to": change.after,
+        "reason": change.reason,
+        "queued": change.queued,
+        "oldestWaitSeconds": round(change.oldest_wait_s, 3),
+    }
 
 
 def _fixed(spec: WorkerSpec) -> tuple[Any, ...]:

@@ -15,7 +15,16 @@ class Replicas(Spec):
     min: Annotated[StrictInt, Field(ge=0)] = Field(1, description="At least so many.")
     max: Annotated[StrictInt, Field(ge=1)] = Field(1, description="At most so many.")
     target_queue_seconds: Annotated[float, Field(gt=0)] = Field(
-        10.0, description="There are more workers while the oldest run has waited longer than this."
+        10.0, description="Seconds within which runs that wait should have begun; there are more workers otherwise."
+    )
+    target_latency_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds that runs should take in all; there are more workers while all of them are full."
+    )
+    up_after_seconds: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="Seconds from one change of the number until there are more."
+    )
+    down_after_seconds: Annotated[float, Field(ge=0)] = Field(
+        60.0, description="Seconds for which fewer have to be enough before there are fewer."
     )
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ A setting that would have no effect is refused, as whoever gave it relies on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
@@ -16,6 +16,8 @@ from stategraph.agent.settings.field_types import Count, PositiveInt
 from stategraph.errors import ConfigurationError
 from stategraph.run.runtime_settings import RuntimeSettings
 from stategraph.savers.urls import check_address
+from stategraph.workers.autoscale.driver import Autoscaler
+from stategraph.workers.autoscale.machine import ScalingSettings
 from stategraph.workers.cluster.pool import ClusterSettings, NatsPool
 from stategraph.workers.hosting import HostingPool
 from stategraph.workers.inline import InlinePool
@@ -42,6 +44,7 @@ class WorkerSettings(RuntimeSettings):
     nats: str | None = Field(default=None, repr=False)
     cluster: InstanceOf[ClusterSettings] | None = None
     queue: Annotated[str, Field(min_length=1)] | None = None
+    scaling: InstanceOf[ScalingSettings] | None = None
     max_runs_per_worker: PositiveInt | None = None
     memory_limit_mb: PositiveInt | None = None
     max_concurrency_per_worker: PositiveInt | None = None
@@ -80,6 +83,7 @@ class PoolSettings:
     nats: str | None = None
     cluster: ClusterSettings | None = None
     queue: str | None = None
+    scaling: ScalingSettings | None = None
     max_runs_per_worker: Given[int | None] = ...
     max_concurrency_per_worker: int | None = None
     memory_limit_mb: Given[int | None] = ...
@@ -107,6 +111,32 @@ class PoolSettings:
         elif self._kind != "process":
             self._refuse(_FOR_PROCESSES, f"for workers in processes, and these are of the kind '{self._kind}'")
 
+        if self.scaling is not None:
+            self._check_scaling(self.scaling)
+
+    def _check_scaling(self, scaling: ScalingSettings) -> None:
+        """Refuse to scale workers that are not there, or a number outside of the limits."""
+        if self.backend == "inline" or not self.number:
+            where = "'inline' has no workers" if self.backend == "inline" else "the workers are those of other nodes"
+            raise ConfigurationError(f"'scaling' was given, and would have no effect: {where}")
+        if scaling.least < 1:
+            raise ConfigurationError("'scaling' has least=0; a pool of this process has at least 1 worker")
+        if self.workers is not None and not scaling.least <= self.workers <= scaling.most:
+            raise ConfigurationError(
+                f"'workers' is {self.workers}, and 'scaling' has {scaling.least} to {scaling.most}: leave 'workers' "
+                "out, or begin with a number within the limits"
+            )
+
+    def autoscaler(self, pool: HostingPool) -> Autoscaler | None:
+        """Return what scales a pool of these settings; None if nothing does."""
+        if self.scaling is None:
+            return None
+        return Autoscaler(pool, replace(self.scaling, capacity=self._capacity), workers=self.number)
+
+    @property
+    def _capacity(self) -> int:
+        return 10 if self.max_concurrency_per_worker is None else self.max_concurrency_per_worker
+
     def _refuse(self, names: Sequence[str], purpose: str) -> None:
         """Refuse settings that were given and have no effect."""
         for name in names:
@@ -117,7 +147,9 @@ class PoolSettings:
     def number(self) -> int:
         """The number of workers of this machine."""
         if self.workers is None:
-            return 0 if self.backend == "nats" else 4
+            if self.backend == "nats":
+                return 0
+            return 4 if self.scaling is None else max(1, self.scaling.least)
         return self.workers
 
     @property
@@ -129,9 +161,7 @@ class PoolSettings:
         """Make a pool, which is not open."""
         settings: dict[str, Any] = {
             "allow": self.allow,
-            "max_concurrency_per_worker": 10
-            if self.max_concurrency_per_worker is None
-            else self.max_concurrency_per_worker,
+            "max_concurrency_per_worker": self._capacity,
             "max_jobs_per_worker": 1_000 if self.max_runs_per_worker is ... else self.max_runs_per_worker,
         }
         if self._kind == "process":

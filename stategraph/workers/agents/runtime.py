@@ -24,6 +24,8 @@ from stategraph.savers.urls import saver_at
 from stategraph.workers import carrying
 from stategraph.workers.agents.backends import Backend, Given, PoolSettings, WorkerSettings
 from stategraph.workers.agents.remote_run import WorkerRun
+from stategraph.workers.autoscale.driver import Autoscaler
+from stategraph.workers.autoscale.machine import ScalingSettings
 from stategraph.workers.cluster.pool import ClusterSettings
 from stategraph.workers.hosting import HostingPool
 from stategraph.workers.pool import PoolHealth, PoolStatistics
@@ -57,6 +59,8 @@ class MultiProcessRuntime(AgentRuntime):
         nats: The address of that server, see `NatsPool`.
         cluster: With `nats`: the tenant, how often a run is begun whose node is lost, and further settings.
         queue: With `nats`: the queue that runs wait in for a node; None: `default`.
+        scaling: Has more workers while runs wait, and fewer while they are idle, within limits; its `capacity` is
+            `max_concurrency_per_worker`. None: there are always `workers`.
         max_runs_per_worker: After so many runs a worker is replaced, 1,000 if it is not given; None: never.
         memory_limit_mb: Resident memory of a process, in MiB, above which it is replaced, 1,024 if it is not given;
             None: no limit.
@@ -94,6 +98,7 @@ class MultiProcessRuntime(AgentRuntime):
         nats: str | None = None,
         cluster: ClusterSettings | None = None,
         queue: str | None = None,
+        scaling: ScalingSettings | None = None,
         max_runs_per_worker: Given[int | None] = ...,
         memory_limit_mb: Given[int | None] = ...,
         max_concurrency_per_worker: int | None = None,
@@ -118,6 +123,7 @@ class MultiProcessRuntime(AgentRuntime):
             "nats": nats,
             "cluster": cluster,
             "queue": queue,
+            "scaling": scaling,
             "max_concurrency_per_worker": max_concurrency_per_worker,
             "checkpointer": checkpointer,
             "environment": environment,
@@ -134,6 +140,7 @@ class MultiProcessRuntime(AgentRuntime):
             nats=nats,
             cluster=cluster,
             queue=queue,
+            scaling=scaling,
             max_runs_per_worker=max_runs_per_worker,
             memory_limit_mb=memory_limit_mb,
             max_concurrency_per_worker=max_concurrency_per_worker,
@@ -143,6 +150,7 @@ class MultiProcessRuntime(AgentRuntime):
             preload=names(preload, "preload"),
         )
         self._pool: HostingPool | None = None
+        self._autoscaler: Autoscaler | None = None
         self._store_url = store
         self._own_saver = checkpointer
         self._context_vars = names(context_vars, "context_vars")
@@ -154,6 +162,9 @@ class MultiProcessRuntime(AgentRuntime):
             if self._store_url is not None:
                 self._own_saver = await self._exits.enter_async_context(saver_at(self._store_url))
             await self.pool.__aenter__()
+            self._autoscaler = self._pools.autoscaler(self.pool)
+            if self._autoscaler is not None:
+                await self._autoscaler.__aenter__()
         except BaseException:
             await self.aclose()
             raise
@@ -162,6 +173,8 @@ class MultiProcessRuntime(AgentRuntime):
     async def aclose(self) -> None:
         """Stop every run that goes on, then the workers."""
         try:
+            if self._autoscaler is not None:
+                await self._autoscaler.__aexit__()
             await super().aclose()
         finally:
             pool, self._pool = self._pool, None
@@ -181,6 +194,11 @@ class MultiProcessRuntime(AgentRuntime):
         if self._pool is None:
             self._pool = self._pools.pool()
         return self._pool
+
+    @property
+    def autoscaler(self) -> Autoscaler | None:
+        """What changes the number of workers, with the history of that; None without `scaling`, or before it opens."""
+        return self._autoscaler
 
     async def health(self) -> PoolHealth:
         """Return the workers' present state."""
