@@ -17,7 +17,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/resources/test_properties.py tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor frameworks test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes \
+.PHONY: help demo chat e2e vendor frameworks test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes cluster \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -150,6 +150,9 @@ server: server-env ## LangGraph's development server on both engines: every call
 
 server-replicas: dev-env ## Replicas of the server on PostgreSQL that are killed, and readers that hop between them (ARGS='--runs 20 --seed 7')
 	@$(DEV)/bin/python -m tests.server.replicas $(ARGS)
+
+cluster: dev-env ## Hosts in network namespaces that are killed, added, cut off and replaced while 500 runs go on (root, `ip`; ARGS='--runs 50 --seed 7')
+	@$(DEV)/bin/python -m tests.cluster $(ARGS)
 
 judges: dev-env ## Suites that nobody here wrote, held against the server and its references (ARGS='--only mcp', ARGS=--stopped)
 	@$(DEV)/bin/python -m tests.judges $(ARGS)

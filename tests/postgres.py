@@ -117,8 +117,14 @@ def serve_on_socket(scratch: Path, port: int | None = None) -> tuple[subprocess.
     return start(scratch, port), address if port is None else f"{address}&port={port}"
 
 
-def start(scratch: Path, port: int | None = None) -> subprocess.Popen[bytes]:
+def start(scratch: Path, port: int | None = None, host: str = HOST, *options: str) -> subprocess.Popen[bytes]:
     """Start a server on a folder that `serve_on_socket` was given before.
+
+    Args:
+        scratch: The folder.
+        port: A port that it listens on besides; None: none.
+        host: The address of that.
+        options: Further ones, as `name=value`.
 
     Raises:
         UnavailableError: It cannot be started.
@@ -135,7 +141,7 @@ def start(scratch: Path, port: int | None = None) -> subprocess.Popen[bytes]:
         "-D",
         data,
         "-h",
-        "" if port is None else HOST,
+        "" if port is None else host,
         "-p",
         str(port or PORT),
         "-k",
@@ -145,6 +151,8 @@ def start(scratch: Path, port: int | None = None) -> subprocess.Popen[bytes]:
         "-c",
         "synchronous_commit=off",
     ]
+    for option in options:
+        command += ["-c", option]
     log = scratch / "log"
     with log.open("ab") as out:
         server = subprocess.Popen(command, user=user(), cwd=data, stdin=subprocess.DEVNULL, stdout=out, stderr=out)

@@ -54,7 +54,7 @@ class Sink:
 
 
 @contextmanager
-def sink_running() -> Iterator[tuple[Sink, str]]:
+def sink_running(host: str = "127.0.0.1") -> Iterator[tuple[Sink, str]]:
     sink = Sink()
 
     class Handler(BaseHTTPRequestHandler):
@@ -84,12 +84,12 @@ def sink_running() -> Iterator[tuple[Sink, str]]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield sink, f"http://127.0.0.1:{server.server_address[1]}"
+        yield sink, f"http://{host}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

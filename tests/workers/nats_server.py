@@ -54,15 +54,23 @@ class NatsServer:
         arguments: Further arguments, such as `--auth TOKEN`.
         jetstream: Whether it has JetStream.
         handshake_first: Whether it begins with TLS, as the arguments say.
+        host: Its address.
     """
 
     def __init__(
-        self, folder: Path, port: int, *arguments: str, jetstream: bool = True, handshake_first: bool = False
+        self,
+        folder: Path,
+        port: int,
+        *arguments: str,
+        jetstream: bool = True,
+        handshake_first: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
         self.folder = folder
         self.port = port
+        self._host = host
         self._name = f"test-{uuid4().hex}"
-        self._command = [str(program()), "-a", "127.0.0.1", "-p", str(self.port), "-n", self._name, *arguments]
+        self._command = [str(program()), "-a", host, "-p", str(self.port), "-n", self._name, *arguments]
         if jetstream:
             self._command += ["-js", "-sd", str(folder / "jetstream")]
         self._log = folder / "nats.log"
@@ -74,7 +82,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://{self._host}:{self.port}"
 
     def start(self) -> None:
         """Start it, and wait until it answers.
@@ -95,7 +103,7 @@ class NatsServer:
 
     def _answers(self) -> bool:
         """Return whether this server, and no other, answers on its port."""
-        here = ("127.0.0.1", self.port)
+        here = (self._host, self.port)
         with (
             suppress(OSError, ValueError),
             socket.create_connection(here, timeout=1.0) as connection,

@@ -27,7 +27,7 @@ import httpx
 
 from tests import postgres
 from tests.server.replicas import alone
-from tests.server.replicas.readers import Reader, faults
+from tests.server.replicas.readers import HOP_S, Reader, faults
 from tests.server.replicas.replicas import ReplicaError, Replicas
 from tests.server.replicas.script import STEPS, script
 
@@ -65,6 +65,9 @@ class Trial:
         arguments: Those of the command.
     """
 
+    #: Seconds after which readers go elsewhere.
+    hop_s = HOP_S
+
     def __init__(self, replicas: Replicas, client: httpx.AsyncClient, arguments: argparse.Namespace) -> None:
         self._replicas = replicas
         self._client = client
@@ -92,7 +95,7 @@ class Trial:
                 thread_id = str(uuid.uuid4())
                 run_id = await self._begin(name, thread_id)
                 path = f"/threads/{thread_id}/runs/{run_id}/stream"
-                readers = [Reader(path) for _ in range(self._arguments.readers)]
+                readers = [Reader(path, self.hop_s) for _ in range(self._arguments.readers)]
                 await asyncio.gather(*(each.read(self._client, self._choose, self._chosen) for each in readers))
                 wrong = await self._end(name, thread_id, run_id)
         except TimeoutError:

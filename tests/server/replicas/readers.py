@@ -38,10 +38,12 @@ class Reader:
         path: Where the run's stream is.
         frames: What it has read.
         hops: How often it has gone elsewhere.
+        hop_s: Seconds after which it goes elsewhere, on average.
         refused: Answers that were no stream, by status.
     """
 
     path: str
+    hop_s: float = HOP_S
     frames: list[Frame] = field(default_factory=list)
     hops: int = 0
     refused: list[str] = field(default_factory=list)
@@ -52,12 +54,12 @@ class Reader:
         Args:
             client: Sends the requests.
             choose: Returns the address of a replica.
-            chosen: Chooses how long it stays, 200 ms on average.
+            chosen: Chooses how long it stays.
         """
         while True:
             self.hops += 1
             try:
-                async with asyncio.timeout(chosen.uniform(0.5, 1.5) * HOP_S):
+                async with asyncio.timeout(chosen.uniform(0.5, 1.5) * self.hop_s):
                     await self._read_at(client, choose() + self.path)
                 return
             except (TimeoutError, httpx.TransportError):
