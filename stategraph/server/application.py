@@ -24,12 +24,12 @@ from stategraph.server import cors, custom, health
 from stategraph.server.access.door import Door
 from stategraph.server.access.port import Authenticator
 from stategraph.server.access.tokens import Token
-from stategraph.server.announcing import Announcer, directory_at
 from stategraph.server.errors import HANDLERS, refusal
 from stategraph.server.faults import Faults
 from stategraph.server.headers import Headers
 from stategraph.server.hosting import Hosting, Opened, opened
 from stategraph.server.limits import Rates, Sizes
+from stategraph.server.network.announcing import Announcer, directory_at
 from stategraph.server.observing import Metrics, Observing
 from stategraph.server.openapi import document
 from stategraph.server.protocols import Surroundings, beside, close, routes_of

@@ -111,18 +111,12 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
     settings = Settings(**lists)
     if unknown := [each for each in settings.protocols if each not in PROTOCOLS]:
         raise ConfigurationError(f"there is no protocol {unknown[0]!r}; known are {', '.join(PROTOCOLS)}")
-    if "limits" in said:
-        settings = replace(settings, limits=_limits(said["limits"]))
-    if "leases" in said:
-        settings = replace(settings, leases=_leases(said["leases"]))
+    tables: dict[str, Any] = {name: read(said[name], folder) for name, read in _READERS.items() if name in said}
+    settings = replace(settings, **tables)
     if "a2a" in said:
         settings = replace(settings, options={**settings.options, "a2a": _a2a(said["a2a"])})
     if "mcp" in said:
         settings = replace(settings, options={**settings.options, "mcp": _mcp(said["mcp"], folder)})
-    if "tls" in said:
-        settings = replace(settings, tls=_tls(said["tls"], folder))
-    if "announce" in said:
-        settings = replace(settings, announce=_announcement(said["announce"]))
     if "grpc" in said:
         settings = replace(settings, grpc=_address(said["grpc"], "grpc"))
     if "probes" in said:
@@ -308,6 +302,15 @@ def _fields_of(kind: Any, said: Any, name: str, *, needs: str) -> Mapping[str, A
     if needs not in given:
         raise ConfigurationError(f"[{name}] has no '{needs}'")
     return given
+
+
+#: What reads the tables that are settings of the same name.
+_READERS: Final[Mapping[str, Callable[[Any, Path], Any]]] = {
+    "limits": lambda said, folder: _limits(said),
+    "leases": lambda said, folder: _leases(said),
+    "tls": _tls,
+    "announce": lambda said, folder: _announcement(said),
+}
 
 
 def _check_known(said: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -110,7 +110,7 @@ def serve(
         from stategraph.dev import loading
         from stategraph.dev.serving import store_of
         from stategraph.server.application import Served, application, graphs_of, name_of  # a second
-        from stategraph.server.encryption import options_of
+        from stategraph.server.network.encryption import options_of
         from stategraph.server.settings import Settings
         from stategraph.server.stopping import at_the_end
     except ModuleNotFoundError as error:
@@ -142,10 +142,9 @@ def serve(
             self.hurry, self.running_in = asyncio.Event(), asyncio.get_running_loop()
             await super().startup(sockets)
             if not self.should_exit:
-                for line in served.told(address, token):
+                plain = not encrypted and not listening.is_loopback(host)
+                for line in (*served.told(address, token), *[_NOT_ENCRYPTED] * plain):
                     say(line)
-                if not encrypted and not listening.is_loopback(host):
-                    say(_NOT_ENCRYPTED)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.should_exit and self.running_in is not None:
@@ -157,21 +156,24 @@ def serve(
             await at_the_end(app, chosen.drain_s, self.hurry, say)
             await super().shutdown(sockets)
 
-    configured = uvicorn.Config(
-        whole,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=_GRACE_S,
-        timeout_keep_alive=chosen.limits.idle_s,
-        h11_max_incomplete_event_size=chosen.limits.header_bytes + 16 * 1024,
-        proxy_headers=False,  # who the peer is decides whose headers about certificates are believed
-        server_header=False,
-        ws="websockets-sansio" if "langgraph" in chosen.protocols else "none",
-        ws_max_size=chosen.limits.body_bytes,
-        **encrypted,
-    )
+    configured = uvicorn.Config(whole, **_options(chosen), **encrypted)
     with opened, _ending_well(), _failing(app), _probed(app, chosen.probes, say):
         Server(configured).run([opened])
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Return the options of uvicorn that the settings of a server say."""
+    return {
+        "log_level": "warning",
+        "access_log": False,
+        "timeout_graceful_shutdown": _GRACE_S,
+        "timeout_keep_alive": settings.limits.idle_s,
+        "h11_max_incomplete_event_size": settings.limits.header_bytes + 16 * 1024,
+        "proxy_headers": False,  # who the peer is decides whose headers about certificates are believed
+        "server_header": False,
+        "ws": "websockets-sansio" if "langgraph" in settings.protocols else "none",
+        "ws_max_size": settings.limits.body_bytes,
+    }
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """How a server is registered in the directory of a fleet, each of its graphs as an agent.
+    """The place of a server in the directory of a fleet, where each of its graphs is registered as an agent.
 
     Attributes:
         url: Its address as others reach it, such as `https://host-1.example.com:2024`.

@@ -63,7 +63,7 @@ class Host:
 
     @property
     def address(self) -> str:
-        """Where it is reached."""
+        """The address at which it is reached."""
         return f"http://{self.machine.address}:{PORT}"
 
     def printed(self) -> str:

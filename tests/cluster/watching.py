@@ -37,7 +37,7 @@ ASK_S: Final = 1.0
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen.
+    """The things that were seen.
 
     Attributes:
         found_s: Seconds from a host's start until it was in the directory.

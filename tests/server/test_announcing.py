@@ -16,10 +16,11 @@ from starlette.testclient import TestClient
 from stategraph import START, MessagesState, StateGraph
 from stategraph.errors import ConfigurationError
 from stategraph.fleet import AgentEndpoint, DatabaseSource, StaticSource
-from stategraph.server import announcing, stopping
-from stategraph.server.announcing import Announcer, directory_at
+from stategraph.server import stopping
 from stategraph.server.application import Served, application
 from stategraph.server.configuring import settings_of
+from stategraph.server.network import announcing
+from stategraph.server.network.announcing import Announcer, directory_at
 from stategraph.server.settings import Announcement, Settings
 from tests.workers.waiting import until
 

@@ -18,7 +18,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.fleet import A2aTransport, AgentEndpoint, EndpointError, message
 from stategraph.server.application import create_app
 from stategraph.server.configuring import settings_of
-from stategraph.server.encryption import options_of
+from stategraph.server.network.encryption import options_of
 from stategraph.server.settings import Tls
 from tests.server.protocols.serving import at_port
 from tests.workers.certificates import DAY, Authority

@@ -197,7 +197,7 @@ class MultiProcessRuntime(AgentRuntime):
 
     @property
     def autoscaler(self) -> Autoscaler | None:
-        """What changes the number of workers, with the history of that; None without `scaling`, or before it opens."""
+        """Changes the number of workers, with the history of that; None without `scaling`, or before it opens."""
         return self._autoscaler
 
     async def health(self) -> PoolHealth:

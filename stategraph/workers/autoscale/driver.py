@@ -19,7 +19,7 @@ EVERY_S: Final = 0.5
 
 
 class Resizable(Protocol):
-    """What is needed of a `WorkerPool`."""
+    """The part of a `WorkerPool` that is needed to resize it."""
 
     async def resize(self, workers: int) -> None:
         """Have more or fewer workers."""
@@ -60,7 +60,7 @@ class Autoscaler:
 
     @property
     def workers(self) -> int:
-        """How many workers there should be now."""
+        """The number of workers that there should be now."""
         return self._workers if self._workers is not None else max(1, self._scaler.settings.least)
 
     @property

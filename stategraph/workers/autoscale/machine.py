@@ -170,7 +170,7 @@ class Scaler:
 
     @property
     def wanted(self) -> int:
-        """How many workers there should be, by the last decision."""
+        """The number of workers that there should be, by the last decision."""
         return self._wanted
 
     @property
