@@ -166,6 +166,7 @@ async def _disturbed(arguments: argparse.Namespace, hosts: Hosts, trial: Cluster
             await hosts.kill(hosts.running[0])
             await hosts.cut(hosts.running[0], 4.0)  # longer than a lease
             await hosts.start(hosts.free()[0])
+            hosts.adds += 1
             await working
             return
         await disturb_until(asyncio.create_task(trial.half.wait()))
