@@ -45,7 +45,7 @@ class AgentController(common.Base):
     """Makes Agents graphs."""
 
     kind: ClassVar[str] = "Agent"
-    depends_on: ClassVar[tuple[str, ...]] = ("Secret", "Model", "Tool", "MCPServer", "Skill", "Policy", "Budget")
+    depends_on: ClassVar[tuple[str, ...]] = tuple("Secret Model Tool MCPServer Plugin Skill Policy Budget".split())
 
     async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
         """Find what an agent has, and those that it may hand over to, and make them one graph."""
@@ -154,6 +154,10 @@ class AgentController(common.Base):
             if each.ref.kind == "mcpserver":
                 server = await ctx.resolve(each.ref, "mcpserver", path=path)
                 found.plain.extend((one, None) for one in (await ctx.compiled(server.key, path=path)).tools)
+                continue
+            if each.ref.kind == "plugin":
+                plugin = await ctx.resolve(each.ref, "plugin", path=path)
+                found.plain.extend((one, None) for one in (await ctx.compiled(plugin.key, path=path)).tools())
                 continue
             if each.ref.kind in ("agent", "workflow", "network"):
                 target = await ctx.resolve(each.ref, each.ref.kind, path=path)

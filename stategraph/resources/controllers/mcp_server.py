@@ -18,10 +18,6 @@ from stategraph.resources.errors import InvalidResource, NotReady, UnresolvedRef
 from stategraph.resources.kinds.mcp_server import MCPServerSpec
 from stategraph.resources.model import Resource, ResourceKey
 
-#: After so many seconds a server that was well is asked again for its tools.
-_LOOK_AGAIN_S = 300.0
-
-
 @dataclass(frozen=True, slots=True)
 class McpTools:
     """The sessions with a server, and the tools of it that may be used.
@@ -48,13 +44,23 @@ class McpTools:
             raise UnresolvedReference(
                 f"the MCP server '{self.name}' has no tool {name!r} that may be used; it has: {known}",
                 path=("spec", "mcp", "tool"),
+                reason="ToolNotFound",
             )
         return found
+
+    def offers_the_same(self, other: McpTools) -> bool:
+        """Return whether another listing has the same tools, of the same sessions."""
+        return self.sessions is other.sessions and list(map(_told, self.tools)) == list(map(_told, other.tools))
 
 
 def _own_name(tool: BaseTool) -> str:
     described = (tool.metadata or {}).get("mcp") or {}
     return str(described.get("tool") or described.get("name") or tool.name)
+
+
+def _told(tool: BaseTool) -> tuple[object, ...]:
+    """Return everything that users of a tool see of it."""
+    return tool.name, _own_name(tool), tool.description, tool.args_schema, tool.metadata
 
 
 class MCPServerController:
@@ -80,14 +86,18 @@ class MCPServerController:
         if spec.allow_tools is not None:
             missing = [each for each in spec.allow_tools if each not in names]
             if missing:
-                raise UnresolvedReference(
+                raise NotReady(
                     f"the server has no tool {missing[0]!r}; it has: {', '.join(sorted(names)) or 'none'}",
                     path=("spec", "allowTools"),
+                    reason="ToolNotFound",
                 )
             tools = [each for each in tools if _own_name(each) in spec.allow_tools]
         status = {"connected": True, "tools": sorted(map(_own_name, tools))}
         compiled = McpTools(resource.name, sessions, tools)
-        return ReconcileResult(status=status, requeue_after=_LOOK_AGAIN_S, compiled=compiled)
+        previous: McpTools | None = ctx.previous
+        if previous is not None and previous.offers_the_same(compiled):
+            compiled = previous  # nobody who uses it has to look again
+        return ReconcileResult(status=status, requeue_after=spec.check_every, compiled=compiled)
 
     async def finalize(self, resource: Resource, ctx: Ctx) -> bool:
         """End the sessions with a server."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.resources.controller import Ctx, ReconcileResult
-from stategraph.resources.errors import InvalidResource, NotReady
+from stategraph.resources.errors import InvalidResource, NotReady, UnresolvedReference
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE
 from stategraph.resources.kinds import plugin as kinds
 from stategraph.resources.model import Condition, Resource
@@ -51,6 +51,30 @@ class RunningPlugin:
     def tools(self) -> list[BaseTool]:
         """Return its tools, for agents and tool nodes."""
         return tools_of(self.host, self.name)
+
+    def tool(self, name: str) -> BaseTool:
+        """Return one of its tools.
+
+        Raises:
+            NotReady: It does not run, so that nobody knows what it offers.
+            UnresolvedReference: It offers no tool of that name.
+        """
+        found = next((each for each in self.tools() if each.name == name), None)
+        if found is not None:
+            return found
+        status = self.host.status(self.name)
+        if status.state is not PluginState.RUNNING:
+            raise NotReady(
+                f"the plug-in '{self.name}' is {status.state.value}: {status.detail or 'it does not run'}",
+                path=("spec", "plugin", "pluginRef"),
+                reason="NotRunning",
+            )
+        known = ", ".join(sorted(self.offers.tools)) or "none"
+        raise UnresolvedReference(
+            f"the plug-in '{self.name}' has no tool {name!r}; it has: {known}",
+            path=("spec", "plugin", "tool"),
+            reason="ToolNotFound",
+        )
 
     async def call(self, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None) -> Any:
         """Call one of its tools, see `PluginHost.call`."""

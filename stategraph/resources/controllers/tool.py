@@ -22,7 +22,7 @@ class ToolController(common.Base):
     """Makes Tools what agents and steps call."""
 
     kind: ClassVar[str] = "Tool"
-    depends_on: ClassVar[tuple[str, ...]] = ("Secret", "MCPServer")
+    depends_on: ClassVar[tuple[str, ...]] = ("Secret", "MCPServer", "Plugin")
 
     async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
         """Find what a Tool is, and make it a tool."""
@@ -51,6 +51,10 @@ class ToolController(common.Base):
             found = await ctx.resolve(spec.mcp.server_ref, "mcpserver", path=("spec", "mcp", "serverRef"))
             server = await ctx.compiled(found.key, path=("spec", "mcp", "serverRef"))
             return tools.finished(name, server.tool(spec.mcp.tool), spec)
+        if spec.plugin is not None:
+            found = await ctx.resolve(spec.plugin.plugin_ref, "plugin", path=("spec", "plugin", "pluginRef"))
+            plugin = await ctx.compiled(found.key, path=("spec", "plugin", "pluginRef"))
+            return tools.finished(name, plugin.tool(spec.plugin.tool or name), spec)
         if spec.http is not None:
             token = await common.secret(ctx, spec.http.secret_ref, ("spec", "http", "secretRef"))
             root = None if resource.source is None else FilePath(resource.source.file).parent

@@ -33,6 +33,7 @@ class MCPServerSpec(TargetSpec):
     session: Literal["shared", "thread", "user"] = Field(default="shared", description="Who shares a session.")
     connect_timeout: Duration = Field(default=30.0, description="How long it may take to start and answer.")
     call_timeout: Duration = Field(default=60.0, description="How long a request may take.")
+    check_every: Duration = Field(default=30.0, description="How often it is asked whether it is well, and its tools.")
     description: str | None = Field(default=None, description="For people.")
 
     @model_validator(mode="after")

@@ -28,15 +28,23 @@ class HttpTool(Spec):
     secret_ref: SecretRef | None = Field(default=None, description="A token, sent as `Authorization: Bearer`.")
 
 
-SOURCES = ("function", "mcp", "agent_ref", "workflow_ref", "network_ref", "http", "id")
+class PluginTool(Spec):
+    """A tool of a plug-in."""
+
+    plugin_ref: Ref = Field(description="The Plugin.")
+    tool: Name | None = Field(default=None, description="The plug-in's name of the tool; none: that of the resource.")
+
+
+SOURCES = ("function", "mcp", "plugin", "agent_ref", "workflow_ref", "network_ref", "http", "id")
 
 
 class ToolSpec(TargetSpec):
-    """Something that agents and workflows may call: a function, an operation, an agent, a workflow."""
+    """Something that agents and workflows may call: a function, an operation, an agent, a workflow, a plug-in's tool."""
 
     description: str | None = Field(default=None, description="What it does, for models; none: what its source says.")
     function: FunctionPath | None = Field(default=None, description="An import path, under an allowed prefix.")
     mcp: McpTool | None = Field(default=None, description="A tool of an MCP server.")
+    plugin: PluginTool | None = Field(default=None, description="A tool of a plug-in.")
     agent_ref: Ref | None = Field(default=None, description="An agent that is asked.")
     workflow_ref: Ref | None = Field(default=None, description="A workflow that is executed.")
     network_ref: Ref | None = Field(default=None, description="A network that is asked.")

@@ -8,7 +8,8 @@
 | the controller failed, or took too long | True | Unknown | False, `ReconcileFailed`, `ReconcileTimeout` |
 | success | True | True | True, or as the controller says |
 
-A resource whose last good version goes on serving is `Degraded`.
+A resource whose last good version goes on serving is `Degraded`: that of an earlier generation, or of the present one if
+something that it needs was there and is not any more.
 """
 
 from __future__ import annotations
@@ -63,6 +64,16 @@ def failed(error: BaseException, resource: Resource) -> list[Condition]:
             reason, message = "ReconcileFailed", f"{type(error).__name__}: {error}"
     unknown = Condition("ReferencesResolved", "Unknown", reason, "the controller did not come to an end")
     return [valid, unknown, Condition("Ready", "False", reason, message)]
+
+
+def degraded(failed: Sequence[Condition]) -> Condition:
+    """Return the condition of a resource that was ready as it is declared, and goes on serving as it was then.
+
+    Args:
+        failed: Its conditions now.
+    """
+    ready = next(each for each in failed if each.type == "Ready")
+    return Condition("Degraded", "True", ready.reason, f"it goes on serving as it was compiled last; {ready.message}")
 
 
 def status_of(

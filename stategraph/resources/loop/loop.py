@@ -345,7 +345,11 @@ class Loop:
             logger.warning("The controller of %s failed: %s", key, told)
             logger.debug("Where it failed", exc_info=not context.values)  # a traceback may show what is secret
         await self._restore(resource, controller, context)
-        await self._tell(resource, conditions.failed(error, resource), None, self._serving(key, generation), context)
+        found = conditions.failed(error, resource)
+        known = self._shared.compiled.get(key)
+        if known is not None and known.generation == generation:
+            found.append(conditions.degraded(found))
+        await self._tell(resource, found, None, self._serving(key, generation), context)
         if isinstance(error, InvalidResource | UnresolvedReference):
             self._queue.succeed(key)  # nothing but a change helps
         else:

@@ -1,0 +1,215 @@
+"""MCPServers that are real ones, over their standard streams and over HTTP: they die, come back, and change."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from stategraph.testing import call, reply
+from tests.resources.sources.kit import DEADLINE_S, Models, called, eventually, running, said
+
+pytestmark = pytest.mark.anyio
+
+SPECIMEN = Path(__file__).with_name("mcp_specimen.py")
+
+MORE = """
+---
+apiVersion: stategraph.dev/v1
+kind: Tool
+metadata: {name: sum}
+spec: {mcp: {serverRef: numbers, tool: add}, risk: read}
+---
+apiVersion: stategraph.dev/v1
+kind: Agent
+metadata: {name: clerk}
+spec: {instructions: Count., model: "openai:gpt", tools: [mcpservers/numbers]}
+"""
+
+
+def server(fields: str) -> str:
+    return (
+        "apiVersion: stategraph.dev/v1\nkind: MCPServer\nmetadata: {name: numbers}\n"
+        f"spec: {{checkEvery: 50ms, connectTimeout: 20s, {fields}}}\n"
+    )
+
+
+def over_stdio(offered: Path, more: str = "") -> str:
+    return server(f'command: "{sys.executable}", args: ["{SPECIMEN}", stdio, "0", "{offered}"]{more}')
+
+
+@pytest.fixture
+def offered(tmp_path: Path) -> Path:
+    """A file that names the tools of the server."""
+    file = tmp_path / "tools"
+    file.write_text("add pid die variable")
+    return file
+
+
+@asynccontextmanager
+async def serving(offered: Path, port: int = 0) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """Run a server over HTTP, and yield its process and port."""
+    command = [sys.executable, str(SPECIMEN), "http", str(port), str(offered)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield process, int(await process.stdout.readline())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_the_tools_of_a_server_are_listed_and_called(offered: Path, transport: str) -> None:
+    models = Models(agent__default__clerk=[reply("", call("add", {"a": 2, "b": 3})), "five"])
+    async with serving(offered) as (_, port):
+        declared = (
+            over_stdio(offered, ", allowTools: [add, pid]")
+            if transport == "stdio"
+            else server(f'url: "http://127.0.0.1:{port}/mcp", allowTools: [add, pid]')
+        )
+        async with running(declared + MORE, model_factory=models) as runtime:
+            await runtime.wait("agent/clerk", "Ready", DEADLINE_S)
+            status = (await runtime.get("mcpserver/numbers")).status
+            assert (status["connected"], status["tools"]) == (True, ["add", "pid"])
+            assert await called(runtime, "sum", a=1, b=2) == "3"
+            answer = await runtime.agent("clerk").generate("2 + 3?")
+            assert [each.text for each in answer.messages if each.type == "tool"] == ["5"]
+            assert (await runtime.get("agent/clerk")).status["tools"] == ["add", "pid"]
+
+
+async def test_a_listing_without_a_change_compiles_nothing_anew(offered: Path) -> None:
+    async with running(over_stdio(offered) + MORE) as runtime:
+        agent, known = runtime.agent("clerk"), runtime.compiled("mcpserver/numbers")
+        listed = known.sessions.listing
+        again = asyncio.Event()
+
+        async def listing(*servers: str, **options: bool):
+            found = await listed(*servers, **options)
+            again.set()
+            return found
+
+        known.sessions.listing = listing
+        async with asyncio.timeout(DEADLINE_S):
+            await again.wait()
+        await runtime.settled()
+        assert runtime.compiled("mcpserver/numbers") is known
+        assert runtime.agent("clerk") is agent
+
+
+async def test_a_program_that_was_killed_is_started_again(offered: Path) -> None:
+    pid = MORE.replace("{name: sum}", "{name: pid}").replace("tool: add", "tool: pid")
+    async with running(over_stdio(offered) + pid) as runtime:
+        first = int(await called(runtime, "pid"))
+        os.kill(first, signal.SIGKILL)
+
+        async def works() -> int:
+            try:
+                return int(await called(runtime, "pid"))
+            except Exception:
+                return 0
+
+        assert await eventually(works) != first
+        await said(runtime, "mcpserver/numbers", "Ready", "True")
+
+
+async def test_a_server_that_goes_is_degraded_until_it_is_back(offered: Path) -> None:
+    async with serving(offered) as (process, port):
+        declared = server(f'url: "http://127.0.0.1:{port}/mcp"')
+        async with running(declared + MORE) as runtime:
+            assert await called(runtime, "sum", a=1, b=2) == "3"
+            process.kill()
+            await process.wait()
+            gone = await said(runtime, "mcpserver/numbers", "Degraded", "True")
+            assert gone.reason == "NotConnected"
+            assert "the server does not answer" in gone.message
+            assert (await runtime.get("mcpserver/numbers")).status["phase"] == "Degraded"
+            with pytest.raises(Exception, match="numbers"):
+                await called(runtime, "sum", a=1, b=2)
+            async with serving(offered, port):
+                await said(runtime, "mcpserver/numbers", "Ready", "True")
+                assert (await said(runtime, "mcpserver/numbers", "Degraded", "False")).reason == "AsDeclared"
+                assert await called(runtime, "sum", a=3, b=4) == "7"
+
+
+async def test_a_tool_that_vanished_is_told_and_comes_back(offered: Path) -> None:
+    async with serving(offered) as (process, port):
+        declared = server(f'url: "http://127.0.0.1:{port}/mcp"') + MORE
+        async with running(declared) as runtime:
+            process.kill()
+            await process.wait()
+            await said(runtime, "mcpserver/numbers", "Degraded", "True")
+            offered.write_text("pid")
+            async with serving(offered, port) as (other, _):
+                gone = await said(runtime, "tool/sum", "Degraded", "True")
+                assert "has no tool 'add' that may be used; it has: pid" in gone.message
+                assert (await said(runtime, "tool/sum", "ReferencesResolved", "False")).reason == "ToolNotFound"
+                other.kill()
+                await other.wait()
+                await said(runtime, "mcpserver/numbers", "Degraded", "True")
+            offered.write_text("pid add")
+            async with serving(offered, port):
+                await said(runtime, "tool/sum", "Ready", "True")
+                assert await called(runtime, "sum", a=3, b=4) == "7"
+
+
+async def test_an_allowed_tool_that_vanished_degrades_the_server(offered: Path) -> None:
+    async with serving(offered) as (process, port):
+        declared = server(f'url: "http://127.0.0.1:{port}/mcp", allowTools: [add]')
+        async with running(declared) as runtime:
+            process.kill()
+            await process.wait()
+            offered.write_text("pid")
+            async with serving(offered, port):
+
+                async def is_told() -> bool:
+                    found = (await runtime.get("mcpserver/numbers")).condition("Degraded")
+                    return found is not None and found.reason == "ToolNotFound"
+
+                await eventually(is_told)
+                told = (await runtime.get("mcpserver/numbers")).condition("Ready").message
+                assert "spec.allowTools: the server has no tool 'add'; it has: pid" in told
+
+
+@pytest.mark.parametrize(
+    ("fields", "type", "reason", "told"),
+    [
+        ("command: no-such-program", "Ready", "NotConnected", "no-such-program"),
+        (f'command: "{sys.executable}", args: ["-c", "print(1)"]', "Ready", "NotConnected", "numbers"),
+        ('url: "http://127.0.0.1:9/mcp"', "Ready", "NotConnected", "numbers"),
+        ('command: "x", url: "http://127.0.0.1:9"', "Valid", "Invalid", "either a 'command' that is started, or a"),
+        ('command: "x", envFrom: {KEY: {name: keys}}', "ReferencesResolved", "NotFound", "there is no secret"),
+    ],
+)
+async def test_a_server_that_cannot_be_had_says_why(fields: str, type: str, reason: str, told: str) -> None:
+    async with running(server(fields)) as runtime:
+        found = (await runtime.get("mcpserver/numbers")).condition(type)
+        assert (found.status, found.reason) == ("False", reason)
+        assert told in found.message
+
+
+async def test_a_secret_reaches_the_program_and_nothing_else(offered: Path) -> None:
+    secret = """
+---
+apiVersion: stategraph.dev/v1
+kind: Secret
+metadata: {name: keys}
+spec: {valueFrom: {env: TOKEN}}
+---
+apiVersion: stategraph.dev/v1
+kind: Tool
+metadata: {name: variable}
+spec: {mcp: {serverRef: numbers, tool: variable}}
+"""
+    text = over_stdio(offered, ", envFrom: {KEY: {name: keys}}") + secret
+    async with running(text, environment={"TOKEN": "hunter22", "PATH": os.environ["PATH"]}) as runtime:
+        assert await called(runtime, "variable", name="KEY") == "hunter22"
+        assert "hunter22" not in repr(await runtime.list())
