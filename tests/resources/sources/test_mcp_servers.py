@@ -17,6 +17,24 @@ from tests.resources.sources.kit import DEADLINE_S, Models, called, eventually, 
 
 pytestmark = pytest.mark.anyio
 
+SECRET = """
+---
+apiVersion: stategraph.dev/v1
+kind: Secret
+metadata: {name: keys}
+spec: {valueFrom: {env: TOKEN}}
+---
+apiVersion: stategraph.dev/v1
+kind: Tool
+metadata: {name: variable}
+spec: {mcp: {serverRef: numbers, tool: variable}}
+---
+apiVersion: stategraph.dev/v1
+kind: Tool
+metadata: {name: pid}
+spec: {mcp: {serverRef: numbers, tool: pid}}
+"""
+
 SPECIMEN = Path(__file__).with_name("mcp_specimen.py")
 
 MORE = """
@@ -67,30 +85,19 @@ async def serving(offered: Path, port: int = 0) -> AsyncIterator[tuple[asyncio.s
         await process.wait()
 
 
-@pytest.mark.parametrize("transport", ["stdio", "http"])
-async def test_the_tools_of_a_server_are_listed_and_called(offered: Path, transport: str) -> None:
+async def test_tools_over_standard_streams_are_listed_and_called_and_nothing_is_compiled_anew(offered: Path) -> None:
     models = Models(agent__default__clerk=[reply("", call("add", {"a": 2, "b": 3})), "five"])
-    async with serving(offered) as (_, port):
-        declared = (
-            over_stdio(offered, ", allowTools: [add, pid]")
-            if transport == "stdio"
-            else server(f'url: "http://127.0.0.1:{port}/mcp", allowTools: [add, pid]')
-        )
-        async with running(declared + MORE, model_factory=models) as runtime:
-            await runtime.wait("agent/clerk", "Ready", DEADLINE_S)
-            status = (await runtime.get("mcpserver/numbers")).status
-            assert (status["connected"], status["tools"]) == (True, ["add", "pid"])
-            assert await called(runtime, "sum", a=1, b=2) == "3"
-            answer = await runtime.agent("clerk").generate("2 + 3?")
-            assert [each.text for each in answer.messages if each.type == "tool"] == ["5"]
-            assert (await runtime.get("agent/clerk")).status["tools"] == ["add", "pid"]
-
-
-async def test_a_listing_without_a_change_compiles_nothing_anew(offered: Path) -> None:
-    async with running(over_stdio(offered) + MORE) as runtime:
-        agent, known = runtime.agent("clerk"), runtime.compiled("mcpserver/numbers")
-        listed = known.sessions.listing
-        again = asyncio.Event()
+    declared = over_stdio(offered, ", allowTools: [add, pid]") + MORE
+    async with running(declared, model_factory=models) as runtime:
+        await runtime.wait("agent/clerk", "Ready", DEADLINE_S)
+        agent = runtime.agent("clerk")
+        known = runtime.compiled("mcpserver/numbers")
+        status = (await runtime.get("mcpserver/numbers")).status
+        assert (status["connected"], status["tools"]) == (True, ["add", "pid"])
+        assert await called(runtime, "sum", a=1, b=2) == "3"
+        answer = await agent.generate("2 + 3?")
+        assert [each.text for each in answer.messages if each.type == "tool"] == ["5"]
+        listed, again = known.sessions.listing, asyncio.Event()
 
         async def listing(*servers: str, **options: bool):
             found = await listed(*servers, **options)
@@ -105,9 +112,10 @@ async def test_a_listing_without_a_change_compiles_nothing_anew(offered: Path) -
         assert runtime.agent("clerk") is agent
 
 
-async def test_a_program_that_was_killed_is_started_again(offered: Path) -> None:
-    pid = MORE.replace("{name: sum}", "{name: pid}").replace("tool: add", "tool: pid")
-    async with running(over_stdio(offered) + pid) as runtime:
+async def test_a_program_that_was_killed_is_started_again_with_its_secret(offered: Path) -> None:
+    text = over_stdio(offered, ", envFrom: {KEY: {name: keys}}") + SECRET
+    async with running(text, environment={"TOKEN": "hunter22", "PATH": os.environ["PATH"]}) as runtime:
+        await runtime.wait("tool/pid", "Ready", DEADLINE_S)
         first = int(await called(runtime, "pid"))
         os.kill(first, signal.SIGKILL)
 
@@ -119,12 +127,16 @@ async def test_a_program_that_was_killed_is_started_again(offered: Path) -> None
 
         assert await eventually(works) != first
         await said(runtime, "mcpserver/numbers", "Ready", "True")
+        assert await called(runtime, "variable", name="KEY") == "hunter22"
+        assert "hunter22" not in repr(await runtime.list())
 
 
-async def test_a_server_that_goes_is_degraded_until_it_is_back(offered: Path) -> None:
+async def test_a_server_that_goes_is_degraded_as_is_what_vanished_until_it_is_back(offered: Path) -> None:
     async with serving(offered) as (process, port):
-        declared = server(f'url: "http://127.0.0.1:{port}/mcp"')
-        async with running(declared + MORE) as runtime:
+        url = f'url: "http://127.0.0.1:{port}/mcp"'
+        strict = server(f"{url}, allowTools: [add]").replace("name: numbers", "name: strict")
+        async with running(server(url) + "---\n" + strict + MORE) as runtime:
+            await runtime.wait("agent/clerk", "Ready", DEADLINE_S)
             assert await called(runtime, "sum", a=1, b=2) == "3"
             process.kill()
             await process.wait()
@@ -134,49 +146,29 @@ async def test_a_server_that_goes_is_degraded_until_it_is_back(offered: Path) ->
             assert (await runtime.get("mcpserver/numbers")).status["phase"] == "Degraded"
             with pytest.raises(Exception, match="numbers"):
                 await called(runtime, "sum", a=1, b=2)
-            async with serving(offered, port):
-                await said(runtime, "mcpserver/numbers", "Ready", "True")
-                assert (await said(runtime, "mcpserver/numbers", "Degraded", "False")).reason == "AsDeclared"
-                assert await called(runtime, "sum", a=3, b=4) == "7"
-
-
-async def test_a_tool_that_vanished_is_told_and_comes_back(offered: Path) -> None:
-    async with serving(offered) as (process, port):
-        declared = server(f'url: "http://127.0.0.1:{port}/mcp"') + MORE
-        async with running(declared) as runtime:
-            process.kill()
-            await process.wait()
-            await said(runtime, "mcpserver/numbers", "Degraded", "True")
             offered.write_text("pid")
             async with serving(offered, port) as (other, _):
-                gone = await said(runtime, "tool/sum", "Degraded", "True")
-                assert "has no tool 'add' that may be used; it has: pid" in gone.message
+                lost = await said(runtime, "tool/sum", "Degraded", "True")
+                assert "has no tool 'add' that may be used; it has: pid" in lost.message
                 assert (await said(runtime, "tool/sum", "ReferencesResolved", "False")).reason == "ToolNotFound"
+                await said(runtime, "mcpserver/numbers", "Ready", "True")
+
+                async def is_told() -> bool:
+                    return (await runtime.get("mcpserver/strict")).condition("Degraded").reason == "ToolNotFound"
+
+                await eventually(is_told)
+                told = (await runtime.get("mcpserver/strict")).condition("Ready").message
+                assert "spec.allowTools: the server has no tool 'add'; it has: pid" in told
                 other.kill()
                 await other.wait()
-                await said(runtime, "mcpserver/numbers", "Degraded", "True")
+                await said(runtime, "mcpserver/numbers", "Ready", "False")
             offered.write_text("pid add")
             async with serving(offered, port):
                 await said(runtime, "tool/sum", "Ready", "True")
+                for name in ("numbers", "strict"):
+                    await said(runtime, f"mcpserver/{name}", "Ready", "True")
+                    assert (await said(runtime, f"mcpserver/{name}", "Degraded", "False")).reason == "AsDeclared"
                 assert await called(runtime, "sum", a=3, b=4) == "7"
-
-
-async def test_an_allowed_tool_that_vanished_degrades_the_server(offered: Path) -> None:
-    async with serving(offered) as (process, port):
-        declared = server(f'url: "http://127.0.0.1:{port}/mcp", allowTools: [add]')
-        async with running(declared) as runtime:
-            process.kill()
-            await process.wait()
-            offered.write_text("pid")
-            async with serving(offered, port):
-
-                async def is_told() -> bool:
-                    found = (await runtime.get("mcpserver/numbers")).condition("Degraded")
-                    return found is not None and found.reason == "ToolNotFound"
-
-                await eventually(is_told)
-                told = (await runtime.get("mcpserver/numbers")).condition("Ready").message
-                assert "spec.allowTools: the server has no tool 'add'; it has: pid" in told
 
 
 @pytest.mark.parametrize(
@@ -194,22 +186,3 @@ async def test_a_server_that_cannot_be_had_says_why(fields: str, type: str, reas
         found = (await runtime.get("mcpserver/numbers")).condition(type)
         assert (found.status, found.reason) == ("False", reason)
         assert told in found.message
-
-
-async def test_a_secret_reaches_the_program_and_nothing_else(offered: Path) -> None:
-    secret = """
----
-apiVersion: stategraph.dev/v1
-kind: Secret
-metadata: {name: keys}
-spec: {valueFrom: {env: TOKEN}}
----
-apiVersion: stategraph.dev/v1
-kind: Tool
-metadata: {name: variable}
-spec: {mcp: {serverRef: numbers, tool: variable}}
-"""
-    text = over_stdio(offered, ", envFrom: {KEY: {name: keys}}") + secret
-    async with running(text, environment={"TOKEN": "hunter22", "PATH": os.environ["PATH"]}) as runtime:
-        assert await called(runtime, "variable", name="KEY") == "hunter22"
-        assert "hunter22" not in repr(await runtime.list())
