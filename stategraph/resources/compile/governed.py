@@ -16,6 +16,7 @@ from stategraph.governance import session
 from stategraph.governance.actions import ActionOutcome, ActionRequest
 from stategraph.governance.budget.part import RunBudget
 from stategraph.governance.capabilities import functions
+from stategraph.governance.capabilities.port import CapabilityCall, CapabilityResult
 from stategraph.governance.capabilities.traits import Traits
 from stategraph.governance.context import AgentRef, Budget, Principal, RuntimeSessionContext
 from stategraph.governance.executor import ActionExecutor
@@ -62,22 +63,27 @@ def context_of(name: str, namespace: str, budget: Budget | None = None) -> Runti
 
 
 def tools_under(
-    policy: RulePolicy,
+    policy: RulePolicy | None,
     tools: Iterable[tuple[BaseTool, ToolSpec | None]],
     context: RuntimeSessionContext,
     governance: Governance,
+    *,
+    for_steps: bool = False,
 ) -> list[BaseTool]:
     """Return tools whose calls a policy decides about, in their order.
 
     Args:
-        policy: The policy.
+        policy: The policy; None: everything is allowed, and calls are counted where a budget limits them.
         tools: The tools, each with what was declared of it.
         context: Who acts where no session says so.
         governance: What the runtime has for governed actions.
+        for_steps: Whether steps of workflows call them: then a result is handed on as it is and not as a model reads
+            it, and a call that is refused or fails is an error.
     """
     registry = Registry()
     for tool, spec in tools:
-        registry.add(functions.offer(tool, _traits(tool, spec)))
+        offered = functions.offer(tool, _traits(tool, spec))
+        registry.add(replace(offered, executor=_Values(tool)) if for_steps else offered)
     executor = ActionExecutor(
         registry,
         policy,
@@ -88,7 +94,27 @@ def tools_under(
         budgets=governance.budgets,
         self_approval=True,
     )
-    return list(CapabilityGraph.build(registry, context).tools(_Acting(executor), context))
+    made = CapabilityGraph.build(registry, context).tools(_Acting(executor), context)
+    return [each.model_copy(update={"handle_tool_error": False}) if for_steps else each for each in made]
+
+
+class _Values:
+    """Executes calls with a tool whose result is handed on as it is.
+
+    Args:
+        tool: The tool.
+    """
+
+    def __init__(self, tool: BaseTool) -> None:
+        self._tool = tool
+
+    async def execute(self, call: CapabilityCall, /) -> CapabilityResult:
+        """Call the tool in an event loop."""
+        return CapabilityResult(await self._tool.ainvoke(dict(call.arguments), call.config))
+
+    def execute_sync(self, call: CapabilityCall, /) -> CapabilityResult:
+        """Call the tool and wait."""
+        return CapabilityResult(self._tool.invoke(dict(call.arguments), call.config))
 
 
 def _traits(tool: BaseTool, spec: ToolSpec | None) -> Traits:

@@ -1,28 +1,49 @@
 """Operations of HTTP APIs that OpenAPI describes, as tools.
 
-The document is read when the tool is compiled and its references are followed within it; nothing is fetched but the
-operation itself, when the tool is called.
+The document is read and checked when the tool is compiled; nothing is fetched but the operation itself, when the tool is
+called. Arguments are the parameters by their names, and `body` for what is sent in the request.
+
+| of the document | becomes |
+|---|---|
+| parameters in `path`, `query`, `header`, `cookie` | arguments, at these places; a list in a query is repeated |
+| a body that is JSON or a form | the argument `body` |
+| `servers`, with the defaults of their variables | the address, unless the tool has one |
+| an answer that is JSON | its value; any other is a text |
+| an answer from 400 on | an error of the tool, which a retry repeats for 408, 429 and from 500 on only |
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Final
 from urllib.parse import quote
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
+from stategraph.resources.compile import api_documents
+from stategraph.resources.compile.api_documents import FIELD, ApiDocument, Found
 from stategraph.resources.compile.data import Data, Fields, Object
 from stategraph.resources.errors import InvalidResource
 from stategraph.resources.kinds.tool import HttpTool
+from stategraph.resources.places import Path
 
-_METHODS: Final = ("get", "put", "post", "delete", "patch", "head", "options")
-_DEEPEST: Final = 32
 _LONGEST: Final = 1024 * 1024
 _TIMEOUT_S: Final = 60.0
+_JSON: Final = "application/json"
+_FORM: Final = "application/x-www-form-urlencoded"
+_AGAIN: Final = frozenset({408, 429})
+_VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
+
+
+class RequestFailed(ToolException):
+    """A request got no answer, or one that may be another one next time."""
+
+
+class RequestRefused(ToolException, ValueError):
+    """A request was answered with an error that repeating it does not change; as a ValueError it is not retried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +53,63 @@ class Operation:
     Attributes:
         method: The method of HTTP.
         url: The address, with `{name}` for parameters of the path.
-        places: Where each parameter goes: `path`, `query` or `header`.
-        has_body: Whether the argument `body` is sent as JSON.
+        places: Where each parameter goes: `path`, `query`, `header` or `cookie`.
+        required: The arguments that it cannot do without.
+        body: The content type of the argument `body`; None: there is none.
         headers: Headers of every request; they may hold a token.
+        secret: A value that no message may have; None: there is none.
+        timeout_s: Seconds in which an answer has to begin, and to go on.
     """
 
     method: str
     url: str
     places: Mapping[str, str]
-    has_body: bool
+    required: tuple[str, ...]
+    body: str | None
     headers: Mapping[str, str]
+    secret: str | None = None
+    timeout_s: float = _TIMEOUT_S
 
     def request(self, arguments: Fields) -> Object:
-        """Return the arguments of a request of HTTPX."""
-        url, query, headers = self.url, {}, dict(self.headers)
+        """Return the arguments of a request of HTTPX.
+
+        Raises:
+            RequestRefused: An argument is missing, or there is no such.
+        """
+        given = {name: value for name, value in arguments.items() if value is not None}
+        missing = [name for name in self.required if name not in given]
+        known = {*self.places, *(["body"] if self.body else [])}
+        unknown = sorted(set(given) - known)
+        if missing or unknown:
+            told = [f"missing {each!r}" for each in missing] + [f"unknown {each!r}" for each in unknown]
+            raise RequestRefused(f"{', '.join(told)}; expected {', '.join(sorted(known)) or 'no arguments'}")
+        places: dict[str, Object] = {"path": {}, "query": {}, "header": {}, "cookie": {}}
         for name, place in self.places.items():
-            if arguments.get(name) is None:
-                continue
-            value = arguments[name]
-            if place == "path":
-                url = url.replace("{" + name + "}", quote(str(value), safe=""))
-            elif place == "query":
-                query[name] = value
-            else:
-                headers[name] = str(value)
-        body = {"json": arguments["body"]} if self.has_body and arguments.get("body") is not None else {}
-        return {"method": self.method.upper(), "url": url, "params": query, "headers": headers, **body}
+            if name in given:
+                places[place][name] = given[name]
+        url = _VARIABLE.sub(lambda found: quote(_text(places["path"][found[1]]), safe=""), self.url)
+        headers = {**self.headers, **{name: _text(value) for name, value in places["header"].items()}}
+        if places["cookie"]:
+            headers["Cookie"] = "; ".join(f"{name}={quote(_text(each))}" for name, each in places["cookie"].items())
+        request: Object = {"method": self.method.upper(), "url": url, "params": places["query"], "headers": headers}
+        if self.body is not None and "body" in given:
+            request["json" if self.body == _JSON else "data"] = given["body"]
+        return request
+
+    def hidden(self, text: str) -> str:
+        """Return a text without the secret."""
+        return text.replace(self.secret, "***") if self.secret else text
 
 
-def tool_of(name: str, spec: HttpTool, token: str | None, root: Path | None = None) -> BaseTool:
+def _text(value: Data) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def tool_of(
+    name: str, spec: HttpTool, token: str | None, root: FilePath | None = None, timeout_s: float | None = None
+) -> BaseTool:
     """Return the tool of an operation.
 
     Args:
@@ -68,30 +117,69 @@ def tool_of(name: str, spec: HttpTool, token: str | None, root: Path | None = No
         spec: What was declared.
         token: A token, sent as `Authorization: Bearer`; None: none.
         root: The folder that paths of documents are relative to; None: that of the process.
+        timeout_s: Seconds that the tool may take; None: a minute.
 
     Raises:
-        InvalidResource: The document cannot be read, or has no such operation.
+        InvalidResource: The document cannot be read, makes no sense, or has no such operation.
     """
-    document = _document(spec, root)
-    path, method, item, found = _found(document, spec.operation_id)
-    base = _address(document, spec)
-    parameters = [_resolved(document, each) for each in (*item.get("parameters", ()), *found.get("parameters", ()))]
-    used = {str(each["name"]): each for each in parameters if each.get("in") in ("path", "query", "header")}
+    document = api_documents.opened(spec.openapi, root)
+    found = document.operation(spec.operation_id)
+    parameters = document.parameters(found)
     body = _body(document, found)
+    places = _places(document, found, parameters, has_body=body is not None)
+    schema = _arguments(document, parameters, body)
     headers = {**spec.headers, **({} if token is None else {"Authorization": f"Bearer {token}"})}
-    places = {name: str(each["in"]) for name, each in used.items()}
-    operation = Operation(method, base.rstrip("/") + path, places, body is not None, headers)
-    described = str(found.get("description") or found.get("summary") or spec.operation_id)
-    return _made(name, described, _arguments(document, used, body), operation)
+    operation = Operation(
+        found.method,
+        _address(document, spec).rstrip("/") + found.url,
+        places,
+        tuple(schema["required"]),
+        None if body is None else body[0],
+        headers,
+        token,
+        timeout_s or _TIMEOUT_S,
+    )
+    described = found.operation.get("description") or found.operation.get("summary") or spec.operation_id
+    return _made(name, str(described), schema, operation)
 
 
-def _address(document: Fields, spec: HttpTool) -> str:
+def _places(
+    document: ApiDocument, found: Found, parameters: list[tuple[Fields, Path]], *, has_body: bool
+) -> dict[str, str]:
+    """Return where each parameter goes.
+
+    Raises:
+        InvalidResource: Two have one name, or the path has a variable that is no parameter.
+    """
+    places: dict[str, str] = {}
+    for parameter, path in parameters:
+        name = str(parameter["name"])
+        if name in places or (has_body and name == "body"):
+            raise document.wrong(f"two arguments would be called {name!r}; a tool can have one", path)
+        places[name] = str(parameter["in"])
+        if places[name] == "path" and f"{{{name}}}" not in found.url:
+            raise document.wrong(f"the path {found.url!r} has no {{{name}}}", path)
+    missing = [each for each in _VARIABLE.findall(found.url) if places.get(each) != "path"]
+    if missing:
+        raise document.wrong(f"nothing describes the variable {{{missing[0]}}} of the path", found.place)
+    return places
+
+
+def _address(document: ApiDocument, spec: HttpTool) -> str:
     """Return the address of an API.
 
     Raises:
         InvalidResource: Neither the tool nor the document has one.
     """
-    base = spec.server or next((str(each.get("url")) for each in document.get("servers") or ()), "")
+    servers = document.content.get("servers") or ()
+    first = document.mapping(servers[0], ("servers", 0)) if isinstance(servers, list | tuple) and servers else {}
+    variables = document.mapping(first.get("variables"), ("servers", 0, "variables"))
+    defaults = {
+        key: str(document.mapping(each, ("servers", 0, "variables", key)).get("default"))
+        for key, each in variables.items()
+    }
+    url = _VARIABLE.sub(lambda found: defaults.get(found[1], found[0]), str(first.get("url") or ""))
+    base = spec.server or url
     if base.startswith(("http://", "https://")):
         return base
     raise InvalidResource(
@@ -99,26 +187,68 @@ def _address(document: Fields, spec: HttpTool) -> str:
     )
 
 
-def _arguments(document: Fields, used: Fields, body: tuple[Object, bool] | None) -> Object:
+def _arguments(
+    document: ApiDocument, parameters: list[tuple[Fields, Path]], body: tuple[str, Object, bool] | None
+) -> Object:
     """Return the JSON Schema of the arguments of an operation."""
-    properties = {name: _schema(document, each) for name, each in used.items()}
-    required = [name for name, each in used.items() if each.get("required") or each.get("in") == "path"]
+    properties = {str(each["name"]): api_documents.schema_of(document, each, path) for each, path in parameters}
+    required = [str(each["name"]) for each, _ in parameters if each.get("required") or each["in"] == "path"]
     if body is not None:
-        properties["body"] = body[0]
-        required += ["body"] if body[1] else []
+        properties["body"] = body[1]
+        required += ["body"] if body[2] else []
     return {"type": "object", "properties": properties, "required": required}
+
+
+def _body(document: ApiDocument, found: Found) -> tuple[str, Object, bool] | None:
+    """Return the content type, the JSON Schema, and the need of the body of a request; None: it has none.
+
+    Raises:
+        InvalidResource: It has one of no known type that cannot be left out.
+    """
+    path: Path = (*found.place, "requestBody")
+    body = document.mapping(document.resolved(found.operation.get("requestBody"), path), path)
+    contents = document.mapping(body.get("content"), (*path, "content"))
+    for kind in (_JSON, _FORM):
+        if kind in contents:
+            content = document.mapping(contents[kind], (*path, "content", kind))
+            schema = document.mapping(content.get("schema"), (*path, "content", kind, "schema"))
+            return kind, dict(schema), bool(body.get("required"))
+    if contents and body.get("required"):
+        known = ", ".join(map(str, contents))
+        raise document.wrong(f"is of {known}; expected {_JSON} or {_FORM}", (*path, "content"))
+    return None
 
 
 def _made(name: str, description: str, schema: Fields, operation: Operation) -> BaseTool:
     import httpx  # 60 ms, and only these tools need it
 
+    def lost(error: httpx.HTTPError) -> RequestFailed:
+        asked = f"{operation.method.upper()} {operation.url}"
+        if isinstance(error, httpx.TimeoutException):
+            return RequestFailed(f"{name}: {asked} was not answered within {operation.timeout_s:g} s")
+        return RequestFailed(operation.hidden(f"{name}: {asked} failed: {error or type(error).__name__}"))
+
+    def asked(arguments: Fields) -> Object:
+        try:
+            return operation.request(arguments)
+        except RequestRefused as error:
+            raise RequestRefused(f"{name}: {error}") from None
+
     def call(**arguments: Data) -> Data:
-        with httpx.Client(timeout=_TIMEOUT_S) as client:
-            return _answer(name, client.request(**operation.request(arguments)))
+        request = asked(arguments)
+        try:
+            with httpx.Client(timeout=operation.timeout_s) as client:
+                return _answer(name, client.request(**request), operation)
+        except httpx.HTTPError as error:
+            raise lost(error) from error
 
     async def acall(**arguments: Data) -> Data:
-        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
-            return _answer(name, await client.request(**operation.request(arguments)))
+        request = asked(arguments)
+        try:
+            async with httpx.AsyncClient(timeout=operation.timeout_s) as client:
+                return _answer(name, await client.request(**request), operation)
+        except httpx.HTTPError as error:
+            raise lost(error) from error
 
     return StructuredTool(
         name=name,
@@ -130,75 +260,18 @@ def _made(name: str, description: str, schema: Fields, operation: Operation) -> 
     )
 
 
-def _answer(name: str, response: Data) -> Data:
+def _answer(name: str, response: Data, operation: Operation) -> Data:
+    status = response.status_code
+    if status >= 400:
+        kind = RequestFailed if status >= 500 or status in _AGAIN else RequestRefused
+        raise kind(operation.hidden(f"{name}: the server answered {status}: {response.text[:500]}"))
     if len(response.content) > _LONGEST:
-        raise ToolException(f"{name}: the answer has {len(response.content):,} bytes; at most {_LONGEST:,} are read")
-    if response.status_code >= 400:
-        raise ToolException(f"{name}: the server answered {response.status_code}: {response.text[:500]}")
-    kind = response.headers.get("content-type", "")
-    return response.json() if "json" in kind and response.content else response.text
-
-
-def _document(spec: HttpTool, root: Path | None) -> Fields:
-    if not isinstance(spec.openapi, str):
-        return spec.openapi
-    path = (root or Path()) / spec.openapi
+        raise RequestRefused(
+            f"{name}: the answer has {len(response.content):,} bytes; at most {_LONGEST:,} are read"
+        )
+    if "json" not in response.headers.get("content-type", "") or not response.content:
+        return response.text
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            read = json.loads(text)
-        else:
-            import yaml  # only for documents in that form
-
-            read = yaml.safe_load(text)
-    except (OSError, ValueError) as error:
-        raise InvalidResource(f"the document cannot be read: {error}", path=("spec", "http", "openapi")) from None
-    if not isinstance(read, Mapping):
-        raise InvalidResource("the document is no mapping", path=("spec", "http", "openapi"))
-    return read
-
-
-def _operations(document: Fields) -> Iterator[tuple[str, str, Fields, Fields]]:
-    for path, item in (document.get("paths") or {}).items():
-        for method in _METHODS:
-            if isinstance(item, Mapping) and isinstance(item.get(method), Mapping):
-                yield path, method, item, item[method]
-
-
-def _found(document: Fields, id: str) -> tuple[str, str, Fields, Fields]:
-    for each in _operations(document):
-        if each[3].get("operationId") == id:
-            return each
-    known = ", ".join(str(each[3].get("operationId")) for each in _operations(document)) or "none"
-    raise InvalidResource(
-        f"the document has no operation {id!r}; it has: {known}", path=("spec", "http", "operationId")
-    )
-
-
-def _resolved(document: Fields, value: Data, depth: int = 0) -> Data:
-    """Return a value with its references within the document followed."""
-    if depth > _DEEPEST:
-        return {}
-    if isinstance(value, Mapping):
-        if isinstance(value.get("$ref"), str):
-            target: Data = document
-            for part in value["$ref"].removeprefix("#/").split("/"):
-                target = (
-                    target.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(target, Mapping) else {}
-                )
-            return _resolved(document, target, depth + 1)
-        return {key: _resolved(document, each, depth + 1) for key, each in value.items()}
-    return [_resolved(document, each, depth + 1) for each in value] if isinstance(value, list) else value
-
-
-def _schema(document: Fields, parameter: Fields) -> Object:
-    schema = dict(_resolved(document, parameter.get("schema") or {"type": "string"}))
-    if parameter.get("description"):
-        schema["description"] = parameter["description"]
-    return schema
-
-
-def _body(document: Fields, operation: Fields) -> tuple[Object, bool] | None:
-    body = _resolved(document, operation.get("requestBody") or {})
-    content = (body.get("content") or {}).get("application/json")
-    return None if content is None else (dict(content.get("schema") or {}), bool(body.get("required")))
+        return response.json()
+    except ValueError as error:
+        raise RequestRefused(f"{name}: the answer says that it is JSON, and is none: {error}") from None

@@ -86,7 +86,7 @@ class AgentController(common.Base):
         if spec.scaling is not None:
             status["replicas"] = {"min": spec.scaling.min_replicas, "max": spec.scaling.max_replicas}
         status["endpoints"] = [name for name in ("a2a", "http", "mcp", "openai") if getattr(spec.expose, name)]
-        return ReconcileResult(status=status, compiled=made)
+        return ReconcileResult(common.limits_told(made.place), status, compiled=made)
 
     def _memory(self, resource: Resource, spec: MemorySpec | None, ctx: Ctx) -> VectorMemory | None:
         if spec is None or not spec.enabled or spec.type != "vector":
@@ -107,11 +107,14 @@ class AgentController(common.Base):
             for index, ref in enumerate(spec.skills)
         ]
         own = [each for each, _ in found.plain]
+        governance = governed.Governance.of(ctx.services)
+        policy = None
         if spec.policy_ref is not None:
-            policy = await ctx.resolve(spec.policy_ref, "policy", path=("spec", "policyRef"))
+            declared = await ctx.resolve(spec.policy_ref, "policy", path=("spec", "policyRef"))
+            policy = await ctx.compiled(declared.key, path=("spec", "policyRef"))
+        if policy is not None or governance.budgets is not None:
             context = governed.context_of(resource.name, resource.namespace)
-            governance = governed.Governance.of(ctx.services)
-            own = governed.tools_under(await ctx.compiled(policy.key), found.plain, context, governance)
+            own = governed.tools_under(policy, found.plain, context, governance)
         instructions = "\n\n".join(filter(None, (spec.instructions, prompt.overview(skills))))
         given: Object = {
             "agent_id": id,

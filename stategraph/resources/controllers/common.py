@@ -17,7 +17,7 @@ from stategraph.resources.kinds.agent import AgentSpec
 from stategraph.resources.kinds.model import ProviderModel
 from stategraph.resources.kinds.values import SecretKey
 from stategraph.resources.kinds.workflow import WorkflowSpec
-from stategraph.resources.model import Resource, ResourceKey
+from stategraph.resources.model import Condition, Resource, ResourceKey
 from stategraph.resources.places import Path
 
 DEFAULT_MODEL = "default"
@@ -40,6 +40,17 @@ async def place_of(ctx: Ctx, resource: Resource, spec: AgentSpec | WorkflowSpec 
     found = await ctx.resolve(spec.budget_ref, "budget", path=("spec", "budgetRef"))
     budget = await ctx.compiled(found.key, path=("spec", "budgetRef"))
     return Place(resource.namespace, ctx.services, budget)
+
+
+def limits_told(place: Place) -> list[Condition]:
+    """Return what has to be said of the limits of a resource: that nobody keeps them, where that is so."""
+    if place.budget is None or place.services.get("budgets") is not None:
+        return []
+    message = (
+        "spec.budgetRef: this runtime has no 'budgets' service, so nobody keeps the limits of the Budget; give it one: "
+        "Runtime.from_url(..., budgets=RunBudget(SqlBudgetLedger.from_url(...)))"
+    )
+    return [Condition("Degraded", "True", "BudgetNotEnforced", message)]
 
 
 async def secret(ctx: Ctx, ref: SecretKey | None, path: Path) -> str | None:

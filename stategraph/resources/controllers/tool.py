@@ -58,7 +58,8 @@ class ToolController(common.Base):
         if spec.http is not None:
             token = await common.secret(ctx, spec.http.secret_ref, ("spec", "http", "secretRef"))
             root = None if resource.source is None else FilePath(resource.source.file).parent
-            return tools.finished(name, openapi.tool_of(tools.model_name(name), spec.http, token, root), spec)
+            named = tools.model_name(name)
+            return tools.finished(name, openapi.tool_of(named, spec.http, token, root, spec.timeout), spec)
         return await self._of_resource(name, spec, ctx)
 
     async def _of_resource(self, name: str, spec: ToolSpec, ctx: Ctx) -> ToolPlan:

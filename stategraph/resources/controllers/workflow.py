@@ -48,7 +48,8 @@ class WorkflowController(common.Base):
             "mermaid": made.graph.get_graph().draw_mermaid(),
             **told,
         }
-        return ReconcileResult(status=status, requeue_after=_LOOK_AGAIN_S if rollout.graphs else None, compiled=made)
+        again = _LOOK_AGAIN_S if rollout.graphs else None
+        return ReconcileResult(common.limits_told(place), status, again, made)
 
 
 async def _rollout(resource: Resource, plan: WorkflowPlan, place: Place, ctx: Ctx) -> Rollout:
@@ -95,7 +96,7 @@ async def planned(resource: Resource, spec: WorkflowSpec, ctx: Ctx) -> WorkflowP
     for kind, ref, path in workflow.references(spec):
         if (kind, ref) not in found:
             found[kind, ref] = await _callable(resource, kind, ref, path, ctx)
-    if spec.policy_ref is not None:
+    if spec.policy_ref is not None or governed.Governance.of(ctx.services).budgets is not None:
         await _govern(resource, spec, found, ctx)
 
     def lookup(kind: str, ref: refs.Reference, path: Path, *, several: bool = False) -> Callee:
@@ -113,15 +114,18 @@ async def _callable(resource: Resource, kind: str, ref: refs.Reference, path: Pa
 
 
 async def _govern(resource: Resource, spec: WorkflowSpec, found: dict[Any, Any], ctx: Ctx) -> None:
-    policy = await ctx.resolve(spec.policy_ref, "policy", path=("spec", "policyRef"))
+    policy = None
+    if spec.policy_ref is not None:
+        declared = await ctx.resolve(spec.policy_ref, "policy", path=("spec", "policyRef"))
+        policy = await ctx.compiled(declared.key, path=("spec", "policyRef"))
     plans = {key: each for key, each in found.items() if isinstance(each, ToolPlan)}
     context = governed.context_of(resource.name, resource.namespace)
     governance = governed.Governance.of(ctx.services)
     given = [(each.tool, each.spec) for each in plans.values()]
-    made = governed.tools_under(await ctx.compiled(policy.key), given, context, governance)
+    made = governed.tools_under(policy, given, context, governance, for_steps=True)
     by_name = {each.name: each for each in made}
     for key, plan in plans.items():
-        found[key] = ToolPlan(by_name.get(plan.tool.name, plan.tool), plan.spec, plan.policy)
+        found[key] = ToolPlan(by_name.get(plan.tool.name, plan.tool), plan.spec, plan.policy if policy is None else None)
 
 
 def _function(ctx: Ctx, path: str, field: Path) -> Data:

@@ -215,9 +215,15 @@ class _Build:
             graph.add_node(step.id, function, input_schema=graph.state_schema, **limits)
             return
         node = self._node(step, path)
+        timeout = step.timeout
         if isinstance(node, EachNode):
             self._fans[step.id] = Fan(step, node)
-        timeout = None if step.each is not None else step.timeout
+            timeout = None  # the node keeps it, without the time in which an item waits for its turn
+        if isinstance(node, CallNode | EachNode) and step.tool is not None:
+            limits_of_tool = getattr(node.callee, "policy", None)
+            if limits_of_tool is not None:
+                retry = retry or limits_of_tool.retries or None
+                timeout = timeout or (limits_of_tool.timeout_s if isinstance(node, CallNode) else None)
         graph.add_node(step.id, node.runnable(), retry_policy=retry, timeout=timeout)
 
     def _node(self, step: Step, path: Path) -> Node:

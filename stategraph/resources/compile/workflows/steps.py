@@ -212,7 +212,7 @@ class CallNode(Node):
 
     def __init__(self, step: Step, names: Names, callee: Callee) -> None:
         super().__init__(step, names)
-        self._callee = callee
+        self.callee = callee
         variables = names.variables
         self._given = None if step.input is None else expr.template(step.input, variables, f"step '{step.id}', input")
         self._writes = Writes.of(step, names, variables | {"result"})
@@ -228,7 +228,7 @@ class CallNode(Node):
     def steps(self, state: Data) -> Procedure:
         """Call it and return the update of its result."""
         scope, given = self._begin(state)
-        callee = self._callee
+        callee = self.callee
         return self._writes.update(scope, callee.result((yield Invoke(callee.target, callee.prepared(given)))))
 
 
@@ -239,16 +239,18 @@ class InTurn:
     Attributes:
         call: The call.
         step: The step.
+        timeout_s: Seconds that the call may take; None: any time.
         gates: How many may be made at once; None: all.
     """
 
     call: Invoke
     step: Step
+    timeout_s: float | None
     gates: Gates | None
 
     def in_thread(self) -> Data:
         """Return what the call returns."""
-        if self.step.timeout is not None:
+        if self.timeout_s is not None:
             raise ConfigurationError(
                 f"step '{self.step.id}' has a timeout, which needs an async run: use ainvoke, or leave it out"
             )
@@ -258,7 +260,7 @@ class InTurn:
     async def in_loop(self) -> Data:
         """Return what the call returns, within the time limit, which does not count the wait for its turn."""
         async with nullcontext() if self.gates is None else self.gates.in_loop(_run_now()):
-            limit, began = self.step.timeout, time.monotonic()
+            limit, began = self.timeout_s, time.monotonic()
             try:
                 async with asyncio.timeout(limit) as window:
                     return await self.call.in_loop()
@@ -279,7 +281,7 @@ class EachNode(Node):
 
     def __init__(self, step: Step, names: Names, callee: Callee) -> None:
         super().__init__(step, names)
-        self._callee = callee
+        self.callee = callee
         self.item = step.as_ or "item"
         variables = names.variables | {self.item, "index"}
         place = f"step '{step.id}'"
@@ -299,6 +301,8 @@ class EachNode(Node):
         )
         #: What the node reads of the state, and is sent with its item.
         self.reading = expr.Reading({name: fields for name, fields in reads.items() if name not in own})
+        limits = getattr(callee, "policy", None)
+        self._timeout_s = step.timeout or (None if limits is None else limits.timeout_s)
         self._gates = None if step.max_concurrency is None else Gates(step.max_concurrency)
 
     def _begin(self, sent: Sent) -> tuple[Object, Any]:
@@ -317,11 +321,11 @@ class EachNode(Node):
         """Call it for one item and return the update of its result."""
         if EMPTY in state:
             return {}
-        callee = self._callee
+        callee = self.callee
         try:
             scope, given = self._begin(state)
             call = Invoke(callee.target, callee.prepared(given))
-            result = callee.result((yield InTurn(call, self.step, self._gates)))
+            result = callee.result((yield InTurn(call, self.step, self._timeout_s, self._gates)))
             return self._writes.update(scope, result, keeps=False)
         except GraphBubbleUp:
             raise
