@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from stategraph.governance.policy import cel
-from stategraph.resources.compile import expr
+from stategraph.resources.compile import comparisons, expr
 
 NAMES = frozenset({"state", "input", "item", "result"})
 
@@ -112,3 +112,46 @@ def test_a_path_has_the_value_that_cel_gives_it(state, fields):
             value("${{ " + source + " }}", state=state)
     else:
         assert value("${{ " + source + " }}", state=state) == expected
+
+
+VALUES = [
+    *(0, 1, 2, -3, 7.5, 2.0, True, False, None, "", "a", "b", "1", "ä", [], [1], ["a", "b"], {}, {"a": 1}),
+    *(2**62, 2**63, float("nan"), (1, 2), {1, 2}, b"a"),
+]
+
+
+OPERATORS = ["==", "!=", "<", "<=", ">", ">="]
+COMPARED = [
+    (left, operator, literal)
+    for left in ("state.x", "size(state.x)", "size( state.x )", "state.y.x")
+    for operator in OPERATORS
+    for literal in ("0", "1", "-3", "2", "'a'", '"b"', "''", "true", "false")
+    if not (left.startswith("size") and not literal.lstrip("-").isdigit())  # CEL refuses it
+]
+
+
+@pytest.mark.parametrize(("left", "operator", "literal"), COMPARED)
+def test_a_simple_comparison_is_what_cel_says(left, operator, literal):
+    source = f"{left} {operator} {literal}"
+    with_quick = expr.condition(source, frozenset({"state"}), "here")
+    by_cel = expr.template("${{ " + source + " }}", frozenset({"state"}), "here")
+    answered = 0
+    for value in VALUES:
+        scope = {"state": {"x": value, "y": {"x": value}}}
+        known = comparisons.quick(source)
+        answered += known is not None and known(scope) is not None
+        try:
+            expected = by_cel.value(scope)
+        except expr.ExpressionError as error:
+            with pytest.raises(expr.ExpressionError) as caught:
+                with_quick.value(scope)
+            assert caught.value.why == error.why
+        else:
+            assert with_quick.value(scope) is expected
+    is_order_of_truths = literal in ("true", "false") and operator not in ("==", "!=")
+    assert bool(answered) is not is_order_of_truths
+
+
+@pytest.mark.parametrize("source", ["size(state.x) < 2 && true", "state.x", "1 < state.x", "state.x == 1.5", "x == 1"])
+def test_other_conditions_are_left_to_cel(source):
+    assert comparisons.quick(source) is None

@@ -6,6 +6,7 @@ import pytest
 
 from stategraph.resources import ResourceError, Runtime
 from stategraph.resources.compile.rollout import VersionInUseError, VersionRemovedError
+from stategraph.testing import ScriptedChatModel, call, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -90,3 +91,53 @@ def test_sync_runs_find_their_version_too():
         graph = runtime.graph("workflow/flow")
         assert graph.get_state(config).next == ("ask",)
         assert graph.invoke(Command(resume="yes"), config)["seen"][-1] == "finished as v1"
+
+
+AGENT = """
+apiVersion: stategraph.dev/v1
+kind: Agent
+metadata: {name: clerk}
+spec: {instructions: Be old., model: "openai:gpt", tools: [ask]}
+"""
+
+
+def ask(question: str) -> str:
+    """Ask a person."""
+    from stategraph.engine.tasks.interrupts import interrupt
+
+    return f"{question}: {interrupt(question)}"
+
+
+async def test_waiting_threads_of_an_agent_finish_on_their_version_also_in_another_process(tmp_path):
+    url = f"sqlite:///{tmp_path}/app.db"
+    asks = reply("", call("ask", {"question": "really"}))
+    model = ScriptedChatModel(replies=[asks, asks, asks, "done", asks, "done", asks])
+    settings = {"model_factory": lambda request: model, "tools": {"ask": ask}}
+
+    def told():
+        return [each.messages[0].text for each in model.requests]
+
+    async with Runtime.from_url(url, **settings) as runtime:
+        await runtime.load_from_string(AGENT)
+        for number in range(3):
+            assert (await runtime.agent("clerk").generate("go", thread_id=f"t{number}")).interrupts
+        await runtime.load_from_string(AGENT.replace("old", "new"))
+        clerk = runtime.agent("clerk")
+        assert list(map(str, await clerk.versions())) == ["0 threads on v2, 0 waiting", "3 threads on v1, 3 waiting"]
+        status = (await runtime.get("agent/clerk")).status
+        assert status["threads"] == "0 threads on v2, 0 waiting; 3 threads on v1, 3 waiting"
+        assert (await clerk.resume("t0", "yes")).text == "done"
+        assert (await clerk.generate("go", thread_id="fresh")).interrupts
+        assert told() == ["Be old."] * 4 + ["Be new."]
+    async with Runtime.from_url(url, **settings) as runtime:
+        await runtime.settled()
+        clerk = runtime.agent("clerk")
+        answer = await clerk.resume("t1", "yes")
+        assert [each.text for each in answer.messages if each.type == "tool"] == ["really: yes"]
+        with pytest.raises(VersionInUseError, match="1 threads wait on v1 of the agent default/clerk"):
+            await clerk.remove_version("v1")
+        await clerk.remove_version("v1", force=True)
+        with pytest.raises(VersionRemovedError, match="began on a version of the agent default/clerk"):
+            await clerk.resume("t2", "yes")
+        await clerk.generate("go", thread_id="t1")
+        assert told()[5:] == ["Be old.", "Be new."], "an ended thread takes the newest"

@@ -78,7 +78,9 @@ class AgentPlan:
 
 def version_of(form: Fields) -> str:
     """Return the version of an agent: SHA-256 of what was declared, in hex."""
-    told = {key: each for key, each in form.items() if key not in ("scaling", "expose", "description", "name")}
+    told = {
+        key: each for key, each in form.items() if key not in ("scaling", "expose", "description", "name", "rollout")
+    }
     return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 
 

@@ -152,7 +152,9 @@ class ApiDocument:
 
     def _target(self, reference: str, path: Path) -> tuple[Data, Path]:
         if not reference.startswith("#/"):
-            raise self.wrong(f"the reference {reference!r} leads out of the document; expected '#/...'", (*path, "$ref"))
+            raise self.wrong(
+                f"the reference {reference!r} leads out of the document; expected '#/...'", (*path, "$ref")
+            )
         target: Data = self.content
         place: Path = ()
         for part in reference.removeprefix("#/").split("/"):

@@ -11,6 +11,7 @@
 - An expression without a value (a missing field, a division by zero) fails the step, and the error names both.
 - A path such as `state.items` is followed without CEL, with the same result, and hands on the object as it is: that is
   how messages travel from one step to the next. Everywhere else messages are mappings with `type` and `content`.
+- A condition that compares a path with a number or a text is evaluated without CEL, with the same result (`comparisons`).
 - Only the parts of the state that an expression names are converted for it.
 """
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from stategraph.governance.policy import cel
+from stategraph.resources.compile import comparisons
 from stategraph.resources.compile.data import Data, Fields, Object
 
 Scope: TypeAlias = Fields
@@ -62,12 +64,22 @@ class Template:
         place: The step and the field that it stands in, for errors.
         reads: What it reads of its scope.
         is_constant: Whether it has no expression.
+        path: The names of a path such as `state.items`, if it is one and nothing else; empty: it is not.
     """
 
-    __slots__ = ("_evaluate", "is_constant", "place", "reads")
+    __slots__ = ("_evaluate", "is_constant", "path", "place", "reads")
 
-    def __init__(self, place: str, evaluate: Callable[[Scope], Data], reads: Reads, *, is_constant: bool) -> None:
+    def __init__(
+        self,
+        place: str,
+        evaluate: Callable[[Scope], Data],
+        reads: Reads,
+        *,
+        is_constant: bool,
+        path: tuple[str, ...] = (),
+    ) -> None:
         self.place = place
+        self.path = path
         self._evaluate = evaluate
         self.reads = reads
         self.is_constant = is_constant
@@ -124,8 +136,11 @@ def condition(written: str, variables: frozenset[str], place: str) -> Template:
     """
     source = whole(written) or written.strip()
     inner = _expression(source, variables, place)
+    quick = comparisons.quick(source)
 
     def holds(scope: Scope) -> bool:
+        if quick is not None and (known := quick(scope)) is not None:
+            return known
         found = inner.value(scope)
         if found is True or found is False:
             return bool(found)
@@ -205,7 +220,7 @@ def _expression(source: str, variables: frozenset[str], place: str) -> Template:
         raise ExpressionError(place, source, f"is none: {why}") from None
     reads = reads_of(source, variables)
     if _PATH.fullmatch(source) and source not in _RESERVED:
-        return Template(place, _path(source, place), reads, is_constant=False)
+        return Template(place, _path(source, place), reads, is_constant=False, path=tuple(source.split(".")))
     names = tuple(reads.items())
 
     def evaluate(scope: Scope) -> Data:

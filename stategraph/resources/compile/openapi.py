@@ -266,9 +266,7 @@ def _answer(name: str, response: Data, operation: Operation) -> Data:
         kind = RequestFailed if status >= 500 or status in _AGAIN else RequestRefused
         raise kind(operation.hidden(f"{name}: the server answered {status}: {response.text[:500]}"))
     if len(response.content) > _LONGEST:
-        raise RequestRefused(
-            f"{name}: the answer has {len(response.content):,} bytes; at most {_LONGEST:,} are read"
-        )
+        raise RequestRefused(f"{name}: the answer has {len(response.content):,} bytes; at most {_LONGEST:,} are read")
     if "json" not in response.headers.get("content-type", "") or not response.content:
         return response.text
     try:

@@ -128,15 +128,18 @@ class Program:
         name: The name of the resource.
         graph: Its graph.
         place: Where it runs.
+        rollout: Its versions.
 
     Attributes:
         graph: Its graph, on the saver and store of the runtime.
+        rollout: Its versions.
     """
 
-    def __init__(self, name: str, graph: Graph, place: Place) -> None:
+    def __init__(self, name: str, graph: Graph, place: Place, rollout: Rollout) -> None:
         self.name = name
         self.graph = graph
         self.place = place
+        self.rollout = rollout
 
     @property
     def description(self) -> str:
@@ -150,6 +153,23 @@ class Program:
             several: Whether it is asked several things at once.
         """
         raise NotImplementedError
+
+    async def versions(self) -> list[VersionThreads]:
+        """Return how many threads are on each version, the newest version first."""
+        return await self.rollout.threads(self.place.saver)
+
+    async def remove_version(self, version: str, *, force: bool = False) -> VersionThreads:
+        """Remove an old version, and return the threads that were on it.
+
+        Args:
+            version: The version, or its number as `v1`.
+            force: Whether threads that wait on it may be lost: they end as `error: version_removed`.
+
+        Raises:
+            VersionInUseError: Threads wait on it.
+            ResourceError: There is no such version, or it is the newest.
+        """
+        return await self.rollout.remove(version, self.place.saver, force=force)
 
     def _limited(self, root: str) -> AbstractAsyncContextManager[None]:
         governance = governed.Governance.of(self.place.services)
@@ -172,6 +192,11 @@ class Program:
         return background_loop.current().run(run)
 
 
+def _alone(plan: WorkflowPlan | agents.AgentPlan | NetworkPlan, place: Place, what: str) -> Rollout:
+    """Return the versions of a program that has one."""
+    return Rollout(f"{place.namespace}/{plan.name}", plan.version, {plan.version: 1}, what=what)
+
+
 class Workflow(Program):
     """A workflow to be executed.
 
@@ -183,9 +208,9 @@ class Workflow(Program):
     """
 
     def __init__(self, plan: WorkflowPlan, place: Place, graph: Graph = None, rollout: Rollout | None = None) -> None:
-        super().__init__(plan.name, plan.graph(place.saver, place.store) if graph is None else graph, place)
+        made = plan.graph(place.saver, place.store) if graph is None else graph
+        super().__init__(plan.name, made, place, rollout or _alone(plan, place, "workflow"))
         self.plan = plan
-        self._rollout = rollout or Rollout(f"{place.namespace}/{plan.name}", plan.version, {plan.version: 1})
 
     @property
     def description(self) -> str:
@@ -265,23 +290,6 @@ class Workflow(Program):
             "waiting" if interrupts else "completed", output, result, thread, interrupts, tuple(history), version
         )
 
-    async def versions(self) -> list[VersionThreads]:
-        """Return how many threads are on each version, the newest version first."""
-        return await self._rollout.threads(self.place.saver)
-
-    async def remove_version(self, version: str, *, force: bool = False) -> VersionThreads:
-        """Remove an old version, and return the threads that were on it.
-
-        Args:
-            version: The version, or its number as `v1`.
-            force: Whether threads that wait on it may be lost: they end as `error: version_removed`.
-
-        Raises:
-            VersionInUseError: Threads wait on it.
-            ResourceError: There is no such version, or it is the newest.
-        """
-        return await self._rollout.remove(version, self.place.saver, force=force)
-
     async def history(self, thread_id: str) -> list[Object]:
         """Return what happened in a thread, the newest first: each checkpoint with what was to come next.
 
@@ -338,10 +346,18 @@ class Conversation(Program):
         plan: The agent or the network.
         place: Where it runs.
         graph: Its graph; None: that of the plan.
+        rollout: Its versions; None: this one alone.
     """
 
-    def __init__(self, plan: agents.AgentPlan | NetworkPlan, place: Place, graph: Graph = None) -> None:
-        super().__init__(plan.name, plan.graph(place.saver, place.store) if graph is None else graph, place)
+    def __init__(
+        self,
+        plan: agents.AgentPlan | NetworkPlan,
+        place: Place,
+        graph: Graph = None,
+        rollout: Rollout | None = None,
+    ) -> None:
+        made = plan.graph(place.saver, place.store) if graph is None else graph
+        super().__init__(plan.name, made, place, rollout or _alone(plan, place, type(self).__name__.lower()))
         self.plan = plan
 
     @property

@@ -1,6 +1,6 @@
-"""Rollout of workflows: a thread that is under way is finished on the version that it began with.
+"""Rollout of workflows and agents: a thread that is under way is finished on the version that it began with.
 
-- Each checkpoint of a workflow's thread has the workflow and its version in its metadata.
+- Each checkpoint of a thread has the workflow or agent and its version in its metadata.
 - The specs of all versions are kept, old ones for `rollout.maxAge`; each process compiles those that it may need.
 - A new thread takes the newest version, as does one that had ended. One that has work left goes on with its own.
 - Where there is one version, nothing is looked up.
@@ -29,7 +29,7 @@ _SHOWN: Final = 12
 
 
 class VersionRemovedError(ResourceError):
-    """A thread cannot go on: the version of the workflow that it began with was removed.
+    """A thread cannot go on: the version that it began with was removed.
 
     Attributes:
         reason: `version_removed`.
@@ -43,7 +43,7 @@ class VersionInUseError(ResourceError):
 
 
 class Records(Protocol):
-    """Store of the versions of one workflow."""
+    """Store of the versions of one workflow or agent."""
 
     async def all(self) -> Fields:
         """Return everything."""
@@ -79,15 +79,16 @@ class VersionThreads:
 
 @dataclass(slots=True)
 class Rollout:
-    """The versions of a workflow.
+    """The versions of a workflow or an agent.
 
     Attributes:
-        key: The workflow, as `default/recipes`.
+        key: Its namespace and name, as `default/recipes`.
         version: The newest version.
         numbers: The numbers of versions.
         graphs: The graphs of older versions.
         records: Store of the versions; None: they are not kept.
         current: The graph of the newest version; set when it is made.
+        what: The word for its kind: `workflow`, `agent`.
     """
 
     key: str
@@ -96,10 +97,16 @@ class Rollout:
     graphs: Mapping[str, Graph] = field(default_factory=dict)
     records: Records | None = None
     current: Graph = None
+    what: str = "workflow"
+
+    @property
+    def mark(self) -> str:
+        """The mark of its threads in the metadata of their checkpoints."""
+        return self.key if self.what == "workflow" else f"{self.what}/{self.key}"
 
     def stamped(self, graph: Graph, version: str) -> Graph:
-        """Return a graph whose checkpoints have the workflow and a version in their metadata."""
-        return graph.with_config(metadata={WORKFLOW: self.key, VERSION: version})
+        """Return a graph whose checkpoints have its mark and a version in their metadata."""
+        return graph.with_config(metadata={WORKFLOW: self.mark, VERSION: version})
 
     def rolled(self, graph: Graph) -> Graph:
         """Return the graph of the newest version, which hands threads of older ones to these."""
@@ -126,7 +133,7 @@ class Rollout:
     async def _threads(self, saver: Data) -> AsyncIterator[tuple[str, bool]]:
         """Yield the version of each thread, and whether it waits."""
         seen = set[str]()
-        async for each in saver.alist(None, filter={WORKFLOW: self.key}):
+        async for each in saver.alist(None, filter={WORKFLOW: self.mark}):
             conf = each.config[CONF]
             thread = conf[CONFIG_KEY_THREAD_ID]
             if conf.get(CONFIG_KEY_CHECKPOINT_NS) or thread in seen:
@@ -153,12 +160,12 @@ class Rollout:
         chosen = names.get(version, version)
         if chosen not in self.numbers or chosen == self.version:
             old = ", ".join(sorted(name for name, each in names.items() if each != self.version)) or "none"
-            raise ResourceError(f"The workflow {self.key} has no old version {version!r}; old versions: {old}")
+            raise ResourceError(f"The {self.what} {self.key} has no old version {version!r}; old versions: {old}")
         known = {each.version: each for each in await self.threads(saver)}
         found = known.get(chosen, VersionThreads(self.numbers[chosen], chosen, False, 0, 0))
         if found.waiting and not force:
             raise VersionInUseError(
-                f"{found.waiting} threads wait on v{found.number} of the workflow {self.key}: answer them first, or "
+                f"{found.waiting} threads wait on v{found.number} of the {self.what} {self.key}: answer them first, or "
                 "remove it with force, which ends them as 'error: version_removed'"
             )
         if self.records is not None:
@@ -200,7 +207,7 @@ class _Ask:
 
 
 class RolledGraph(CompiledStateGraph[Any, Any, Any, Any]):
-    """A workflow's graph that hands threads which are under way to the version that they began with."""
+    """A graph that hands threads which are under way to the version that they began with."""
 
     def stream(self, input: Data, config: RunnableConfig | None = None, **options: Data) -> Iterator[Data]:
         """Stream a run, see `StateGraphEngine.stream`.
@@ -266,7 +273,7 @@ class RolledGraph(CompiledStateGraph[Any, Any, Any, Any]):
             if not _waits(found):
                 return None
             raise VersionRemovedError(
-                f"error: version_removed: thread {thread!r} began on a version of the workflow {rollout.key} that was "
+                f"error: version_removed: thread {thread!r} began on a version of the {rollout.what} {rollout.key} that was "
                 f"removed ({version[:12]}); begin a new thread"
             )
         state = yield _Ask(graph, "get_state", place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 from langchain_core.tools import BaseTool, tool
@@ -14,12 +14,13 @@ from stategraph.governance.skills import prompt
 from stategraph.governance.skills.skill import Skill, SkillError
 from stategraph.resources.compile import agents, governed, tools
 from stategraph.resources.compile.agents import AgentPlan
-from stategraph.resources.compile.data import Object
+from stategraph.resources.compile.data import Fields, Graph, Object
 from stategraph.resources.compile.memory import VectorMemory
-from stategraph.resources.compile.programs import Agent
+from stategraph.resources.compile.programs import Agent, Place
 from stategraph.resources.compile.tools import ToolPlan
 from stategraph.resources.controller import Ctx, ReconcileResult
-from stategraph.resources.controllers import common
+from stategraph.resources.controllers import common, rollouts
+from stategraph.resources.controllers.rollouts import Version
 from stategraph.resources.errors import InvalidResource
 from stategraph.resources.kinds.agent import AgentSpec, MemorySpec
 from stategraph.resources.kinds.tool import ToolSpec
@@ -50,6 +51,37 @@ class AgentController(common.Base):
     async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
         """Find what an agent has, and those that it may hand over to, and make them one graph."""
         spec = cast("AgentSpec", ctx.parsed(resource))
+        plan = await self._planned(resource, spec, ctx)
+        place = await common.place_of(ctx, resource, spec)
+        made = await self._rolled(resource, plan, place, ctx)
+        status: Object = {"graphVersion": plan.version, "tools": [each.name for each in plan.inputs[0].tools]}
+        if spec.scaling is not None:
+            status["replicas"] = {"min": spec.scaling.min_replicas, "max": spec.scaling.max_replicas}
+        status["endpoints"] = [name for name in ("a2a", "http", "mcp", "openai") if getattr(spec.expose, name)]
+        rollout = made.rollout
+        status |= await rollouts.told(rollout, made)
+        again = rollouts.LOOK_AGAIN_S if rollout.graphs else None
+        return ReconcileResult(common.limits_told(place), status, again, made)
+
+    async def _rolled(self, resource: Resource, plan: AgentPlan, place: Place, ctx: Ctx) -> Agent:
+        """Return an agent whose threads that wait go on with the version that they began with."""
+
+        async def older(kept: Fields) -> Graph:
+            earlier = replace(resource, spec=kept)
+            old = await self._planned(earlier, cast("AgentSpec", ctx.parsed(earlier)), ctx)
+            return old.graph(place.saver, place.store)
+
+        try:
+            if not _may_wait(plan.spec):  # no thread of it is ever under way between two turns
+                return Agent(plan, place)
+            newest = Version(resource, "agent", plan.version, resource.spec, plan.spec.rollout.max_age)
+            rollout = await rollouts.of(newest, place, ctx, older)
+            return Agent(plan, place, rollout.rolled(plan.graph(place.saver, place.store)), rollout)
+        except (ConfigurationError, MissingPackageError) as error:
+            raise InvalidResource(str(error), path=("spec",)) from None
+
+    async def _planned(self, resource: Resource, spec: AgentSpec, ctx: Ctx) -> AgentPlan:
+        """Find what an agent has, and those that it may hand over to."""
         ids: dict[ResourceKey, str] = {}
         inputs: list[AgentInputs] = []
         edges: list[GraphEdge] = []
@@ -77,16 +109,7 @@ class AgentController(common.Base):
         version = agents.version_of(ctx.spec(resource))
         memory = self._memory(resource, spec.memory, ctx)
         models = ctx.services.get("models")
-        plan = AgentPlan(resource.name, spec, tuple(inputs), tuple(edges), memory, models, version)
-        try:
-            made = Agent(plan, await common.place_of(ctx, resource, spec))
-        except (ConfigurationError, MissingPackageError) as error:
-            raise InvalidResource(str(error), path=("spec",)) from None
-        status: Object = {"graphVersion": version, "tools": [each.name for each in inputs[0].tools]}
-        if spec.scaling is not None:
-            status["replicas"] = {"min": spec.scaling.min_replicas, "max": spec.scaling.max_replicas}
-        status["endpoints"] = [name for name in ("a2a", "http", "mcp", "openai") if getattr(spec.expose, name)]
-        return ReconcileResult(common.limits_told(made.place), status, compiled=made)
+        return AgentPlan(resource.name, spec, tuple(inputs), tuple(edges), memory, models, version)
 
     def _memory(self, resource: Resource, spec: MemorySpec | None, ctx: Ctx) -> VectorMemory | None:
         if spec is None or not spec.enabled or spec.type != "vector":
@@ -179,6 +202,11 @@ class AgentController(common.Base):
             for made, _ in found.plain:
                 found.policies.setdefault(made.name, ToolPolicy(timeout_s=spec.tool_timeout))
         return found
+
+
+def _may_wait(spec: AgentSpec) -> bool:
+    """Return whether a turn of an agent may be interrupted: by a tool, an approval, a limit, or another agent."""
+    return bool(spec.tools or spec.subagents or spec.handoffs or spec.policy_ref or spec.budget_ref)
 
 
 def _id(resource: Resource, taken: set[str]) -> str:

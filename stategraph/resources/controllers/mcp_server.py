@@ -18,6 +18,7 @@ from stategraph.resources.errors import InvalidResource, NotReady, UnresolvedRef
 from stategraph.resources.kinds.mcp_server import MCPServerSpec
 from stategraph.resources.model import Resource, ResourceKey
 
+
 @dataclass(frozen=True, slots=True)
 class McpTools:
     """The sessions with a server, and the tools of it that may be used.

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import Any, ClassVar, cast
 
 from stategraph.resources import refs
 from stategraph.resources.compile import governed, tools
 from stategraph.resources.compile.calls import Callee
-from stategraph.resources.compile.data import Data, Object
-from stategraph.resources.compile.programs import Place, Workflow
-from stategraph.resources.compile.rollout import Rollout
+from stategraph.resources.compile.data import Data, Fields, Graph, Object
+from stategraph.resources.compile.programs import Workflow
 from stategraph.resources.compile.tools import ToolPlan
 from stategraph.resources.compile.workflows import normal
 from stategraph.resources.compile.workflows import plan as workflow
 from stategraph.resources.compile.workflows.plan import WorkflowPlan
 from stategraph.resources.controller import Ctx, ReconcileResult
-from stategraph.resources.controllers import common
-from stategraph.resources.errors import ResourceError
+from stategraph.resources.controllers import common, rollouts
+from stategraph.resources.controllers.rollouts import Version
 from stategraph.resources.kinds.workflow import WorkflowSpec
 from stategraph.resources.model import Resource
 from stategraph.resources.places import Path
-
-_log = logging.getLogger(__name__)
-
-#: Seconds after which the threads of old versions are counted again.
-_LOOK_AGAIN_S = 60.0
 
 
 class WorkflowController(common.Base):
@@ -39,48 +32,21 @@ class WorkflowController(common.Base):
         """Find what a workflow's steps call, and make it a graph."""
         plan = await planned(resource, cast("WorkflowSpec", ctx.parsed(resource)), ctx)
         place = await common.place_of(ctx, resource, plan.parsed)
-        rollout = await _rollout(resource, plan, place, ctx)
+
+        async def older(spec: Fields) -> Graph:
+            return (await planned(resource, WorkflowSpec.model_validate(spec), ctx)).graph(place.saver, place.store)
+
+        newest = Version(resource, "workflow", plan.version, plan.spec, plan.parsed.rollout.max_age)
+        rollout = await rollouts.of(newest, place, ctx, older)
         made = Workflow(plan, place, rollout.rolled(plan.graph(place.saver, place.store)), rollout)
-        told = rollout.describe(await made.versions()) if rollout.graphs else {}
         status: Object = {
             "graphVersion": plan.version,
             "nodes": [step.id for step in plan.parsed.steps if step.switch is None],
             "mermaid": made.graph.get_graph().draw_mermaid(),
-            **told,
+            **await rollouts.told(rollout, made),
         }
-        again = _LOOK_AGAIN_S if rollout.graphs else None
+        again = rollouts.LOOK_AGAIN_S if rollout.graphs else None
         return ReconcileResult(common.limits_told(place), status, again, made)
-
-
-async def _rollout(resource: Resource, plan: WorkflowPlan, place: Place, ctx: Ctx) -> Rollout:
-    """Keep the version of a workflow, and compile the older ones that threads may be on."""
-    key = f"{resource.namespace}/{resource.name}"
-    states = ctx.services.get("states")
-    if states is None or place.saver is None:
-        return Rollout(key, plan.version, {plan.version: 1})
-    records = states.scope(f"rollout/{key}")
-    known = await records.all()
-    numbers = {version: int(each["number"]) for version, each in known.items()}
-    numbers.setdefault(plan.version, max(numbers.values(), default=0) + 1)
-    rollout = Rollout(key, plan.version, numbers, records=records)
-    if ctx.leads:
-        max_age = plan.parsed.rollout.max_age
-        for version, each in known.items():
-            if version != plan.version and not each.get("old"):
-                await records.set(version, {**each, "old": True}, ttl=max_age)
-        if plan.version not in known or known[plan.version].get("old"):
-            await records.set(plan.version, {"number": numbers[plan.version], "spec": plan.spec})
-    graphs: Object = {}
-    for version, each in known.items():
-        if version != plan.version:
-            try:
-                old = await planned(resource, WorkflowSpec.model_validate(each["spec"]), ctx)
-            except ResourceError as error:
-                _log.warning("Version %s of the workflow %s cannot be compiled any more: %s", version[:12], key, error)
-                continue
-            graphs[version] = rollout.stamped(old.graph(place.saver, place.store), version)
-    rollout.graphs = graphs
-    return rollout
 
 
 async def planned(resource: Resource, spec: WorkflowSpec, ctx: Ctx) -> WorkflowPlan:
@@ -125,7 +91,9 @@ async def _govern(resource: Resource, spec: WorkflowSpec, found: dict[Any, Any],
     made = governed.tools_under(policy, given, context, governance, for_steps=True)
     by_name = {each.name: each for each in made}
     for key, plan in plans.items():
-        found[key] = ToolPlan(by_name.get(plan.tool.name, plan.tool), plan.spec, plan.policy if policy is None else None)
+        found[key] = ToolPlan(
+            by_name.get(plan.tool.name, plan.tool), plan.spec, plan.policy if policy is None else None
+        )
 
 
 def _function(ctx: Ctx, path: str, field: Path) -> Data:

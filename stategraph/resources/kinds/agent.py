@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from stategraph.resources.kinds.base import Ref, Spec, TargetSpec
 from stategraph.resources.kinds.model import InlineModel
-from stategraph.resources.kinds.values import Duration, Flag, JsonSchema, Named, PositiveInt
+from stategraph.resources.kinds.values import Duration, Flag, JsonSchema, Named, PositiveInt, Rollout
 
 
 class Embedding(Spec):
@@ -137,6 +137,7 @@ class AgentSpec(TargetSpec):
     tool_timeout: Duration | None = Field(default=None, description="How long a call of any of its tools may take.")
     scaling: Scaling | None = Field(default=None, description="How many workers serve it.")
     expose: Expose = Field(default=Expose(), description="The protocols by which a server offers it.")
+    rollout: Rollout = Field(default=Rollout(), description="What happens to threads that wait while it changes.")
     policy_ref: Ref | None = Field(default=None, description="The Policy that decides about its tools.")
     budget_ref: Ref | None = Field(default=None, description="The Budget of its runs.")
 

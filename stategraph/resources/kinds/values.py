@@ -62,6 +62,14 @@ class Retry(Spec):
     jitter: Flag = Field(default=True, description="Whether pauses vary by chance.")
 
 
+class Rollout(Spec):
+    """Rollout of a new version while threads wait on an old one."""
+
+    max_age: Duration = Field(
+        default=30 * 86400.0, description="How long an old version is kept for threads that wait."
+    )
+
+
 class SecretKey(Spec):
     """A value of a Secret."""
 

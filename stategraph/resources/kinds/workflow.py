@@ -11,7 +11,16 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from stategraph.resources.kinds.base import Ref, Spec, TargetSpec
-from stategraph.resources.kinds.values import Duration, Expression, FunctionPath, JsonSchema, Name, PositiveInt, Retry
+from stategraph.resources.kinds.values import (
+    Duration,
+    Expression,
+    FunctionPath,
+    JsonSchema,
+    Name,
+    PositiveInt,
+    Retry,
+    Rollout,
+)
 
 Merge: TypeAlias = Literal["last", "append", "union", "update", "add", "messages"]
 
@@ -130,14 +139,6 @@ class Step(Spec):
             found = ", ".join(given) or "none"
             raise ValueError(f"step {self.id!r} does exactly one of {', '.join(STEP_KINDS)}; found {found}")
         return self
-
-
-class Rollout(Spec):
-    """Rollout of a new version while threads wait on an old one."""
-
-    max_age: Duration = Field(
-        default=30 * 86400.0, description="How long an old version is kept for threads that wait."
-    )
 
 
 def _names(given: Any) -> Any:

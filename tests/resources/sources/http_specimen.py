@@ -52,7 +52,10 @@ class Handler(BaseHTTPRequestHandler):
             answer, kind = b"x" * (1024 * 1024 + 1), "text/plain"
         else:
             shown = {key: asked[key] for key in ("method", "path", "query", "body")}
-            answer, kind = json.dumps(shown if status < 400 else {"error": f"planned {status}"}).encode(), "application/json"
+            answer, kind = (
+                json.dumps(shown if status < 400 else {"error": f"planned {status}"}).encode(),
+                "application/json",
+            )
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(answer)))

@@ -158,8 +158,16 @@ def line(part):
         ("openapi: 3.1.0", 'swagger: "2.0"', "the document has swagger 2.0; expected 'openapi: 3.x'"),
         ("openapi: 3.1.0", "openapi: [3.1.0", "this is no YAML"),
         ("paths:", "paths: 3\nunused:", "paths: is int; expected a mapping"),
-        ("in: path", "at: path", f"api.yaml:{line('in: path')}:9: paths./orders/{{id}}.parameters.0: the parameter has no 'in'"),
-        ("in: path", "in: url", f"api.yaml:{line('in: path')}:20: paths./orders/{{id}}.parameters.0.in: is 'url'; expected one of"),
+        (
+            "in: path",
+            "at: path",
+            f"api.yaml:{line('in: path')}:9: paths./orders/{{id}}.parameters.0: the parameter has no 'in'",
+        ),
+        (
+            "in: path",
+            "in: url",
+            f"api.yaml:{line('in: path')}:20: paths./orders/{{id}}.parameters.0.in: is 'url'; expected one of",
+        ),
         ("name: id", "name: nr", "the path '/orders/{id}' has no {nr}"),
         ("/orders/{id}:", "/orders/{id}/{day}:", "nothing describes the variable {day} of the path"),
         ("name: fields", "name: X-Trace", "two arguments would be called 'X-Trace'"),

@@ -130,7 +130,9 @@ async def test_tool_calls_of_the_steps_of_a_workflow_are_counted(budgets):
         await runtime.get_workflow("flow").execute(thread_id="t")
         usage = await budgets.ledger.usage("default", "t")
         assert usage.units[BudgetUnit.TOOL_CALLS].spent == 1
-        (_, told), *_ = [(each.type, each.text) for each in models.made["agent/default/asked"].requests[1].messages[-1:]]
+        (_, told), *_ = [
+            (each.type, each.text) for each in models.made["agent/default/asked"].requests[1].messages[-1:]
+        ]
         assert "reached its cap tool_calls=1" in told, "the agent that the step asked is in the same tree"
     again = text.replace("next: first}", "next: more}\n    - {id: more, tool: look, input: {what: x}, next: first}")
     async with running(again, budgets=budgets, tools={"look": look}) as runtime:

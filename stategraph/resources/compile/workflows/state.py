@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypedDict
 
@@ -72,6 +72,19 @@ class Names:
             elif name == LAST and LAST in state:
                 found[name] = state[LAST]
         return found
+
+    def field_of(self, path: Sequence[str]) -> str | None:
+        """Return the field of the graph's state that a path of expressions leads to; None if it is not just a field.
+
+        Args:
+            path: The names of the path, such as `state` and `items`.
+        """
+        match path:
+            case ("state", field) if field not in self.defaults:
+                return field
+            case ("input", field) if self.inputs is not None and field in self.inputs:
+                return field if self.inputs[field].default is None else None
+        return None
 
     def _fields_of(self, state: Fields) -> Fields:
         if not self.defaults:

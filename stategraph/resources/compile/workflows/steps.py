@@ -27,6 +27,8 @@ from stategraph.resources.compile.workflows.state import LAST, STEPS, Names
 from stategraph.resources.kinds.workflow import Step
 from stategraph.run import questions
 
+_NOTHING: Final[Object] = {}
+
 EMPTY: Final = "__empty__"
 """The key of what a node of an `each` step is sent when there are no items."""
 
@@ -44,12 +46,14 @@ class Writes:
         names: What the workflow keeps.
         output: The fields that it writes.
         reads: What these read of the state.
+        whole: The fields, if each is given the result as it is and nothing else is kept; None: it has to be evaluated.
     """
 
     step: str
     names: Names
     output: Mapping[str, expr.Template] = field(default_factory=dict)
     reads: expr.Reads = field(default_factory=dict)
+    whole: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, step: Step, names: Names, variables: frozenset[str]) -> Writes:
@@ -64,7 +68,10 @@ class Writes:
             name: expr.template(written, variables, f"step '{step.id}', output.{name}")
             for name, written in (step.output or {}).items()
         }
-        return cls(step.id, names, output, expr.together([each.reads for each in output.values()]))
+        reads = expr.together([each.reads for each in output.values()])
+        keeps = names.keeps_last or step.id in names.records
+        is_whole = not keeps and all(each.path == ("result",) for each in output.values())
+        return cls(step.id, names, output, reads, tuple(output) if is_whole else None)
 
     def update(self, scope: Fields, result: Data, *, keeps: bool = True) -> Object:
         """Return the update of the state.
@@ -102,12 +109,11 @@ class Node:
 
     def runnable(self) -> RunnableCallable:
         """Return it as a graph takes it."""
-        return StepRunnable(self, node(self.steps, self.id))
 
-    def steps(self, state: Data) -> Procedure:
-        """Take the step: yield what it calls, and return the update of the state."""
-        yield from ()
-        return self.update(state)
+        async def aupdate(state: Data) -> Data:
+            return self.update(state)
+
+        return StepRunnable(self, RunnableCallable(self.update, aupdate, name=self.id, trace=False))
 
     def update(self, state: Data) -> Data:
         """Return the update of the state by a step that calls nothing."""
@@ -219,17 +225,39 @@ class CallNode(Node):
         reads = expr.together([self._given.reads if self._given else {}, self._writes.reads])
         self._roots = tuple(name for name in reads if name != "result")
 
+        whole, field = self._writes.whole, None if self._given is None else names.field_of(self._given.path)
+        #: The field that is the input, where nothing else is read: then a call needs no scope.
+        self._field = field if whole is not None else None
+
     def _begin(self, state: Data) -> tuple[Object, Any]:
+        if self._field is not None and self._field in state:
+            return _NOTHING, state[self._field]
         scope = self.names.scope(state, self._roots)
         if self._given is not None:
             return scope, self._given.value(scope)
         return scope, state[LAST] if LAST in state else self.names.input_of(state)
 
-    def steps(self, state: Data) -> Procedure:
-        """Call it and return the update of its result."""
-        scope, given = self._begin(state)
-        callee = self.callee
-        return self._writes.update(scope, callee.result((yield Invoke(callee.target, callee.prepared(given)))))
+    def _end(self, scope: Fields, returned: Data) -> Object:
+        result = self.callee.result(returned)
+        whole = self._writes.whole
+        return self._writes.update(scope, result) if whole is None else dict.fromkeys(whole, result)
+
+    def runnable(self) -> RunnableCallable:
+        """Return it as a graph takes it.
+
+        Both forms are written out: a procedure in between costs as much as all of the rest that is not the call.
+        """
+        callee, begin, end = self.callee, self._begin, self._end
+
+        def run(state: Data) -> Data:
+            scope, given = begin(state)
+            return end(scope, callee.target.invoke(callee.prepared(given)))
+
+        async def arun(state: Data) -> Data:
+            scope, given = begin(state)
+            return end(scope, await callee.target.ainvoke(callee.prepared(given)))
+
+        return StepRunnable(self, RunnableCallable(run, arun, name=self.id, trace=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +336,10 @@ class EachNode(Node):
     def _begin(self, sent: Sent) -> tuple[Object, Any]:
         scope = {**sent["scope"], self.item: sent["item"], "index": sent["index"]}
         return scope, sent["item"] if self._given is None else self._given.value(scope)
+
+    def runnable(self) -> RunnableCallable:
+        """Return it as a graph takes it."""
+        return StepRunnable(self, node(self.steps, self.id))
 
     def _failed(self, sent: Sent, error: Exception) -> Object:
         """Return the update of an item that failed; raise the error if it fails the workflow."""

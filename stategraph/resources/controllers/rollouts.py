@@ -1,0 +1,82 @@
+"""Rollout of what becomes a graph: the versions that threads may be on are kept, and compiled beside the newest one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from stategraph.resources.compile.data import Fields, Graph, Object
+from stategraph.resources.compile.programs import Place, Program
+from stategraph.resources.compile.rollout import Rollout
+from stategraph.resources.controller import Ctx
+from stategraph.resources.errors import ResourceError
+from stategraph.resources.model import Resource
+
+_log = logging.getLogger(__name__)
+
+#: Seconds after which the threads of old versions are counted again.
+LOOK_AGAIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The newest version of a resource.
+
+    Attributes:
+        resource: The resource.
+        what: The word for its kind in messages: `agent`, `workflow`.
+        version: SHA-256 of what its graph is made of, in hex.
+        spec: What that is compiled from, to be kept.
+        max_age: Seconds that older versions are kept.
+    """
+
+    resource: Resource
+    what: str
+    version: str
+    spec: Fields
+    max_age: float
+
+
+async def of(newest: Version, place: Place, ctx: Ctx, compiled: Callable[[Fields], Awaitable[Graph]]) -> Rollout:
+    """Keep the version of a resource, and compile the older ones that threads may be on.
+
+    Args:
+        newest: The version.
+        place: Where it runs; without a saver there are no threads.
+        ctx: What the controller may look at.
+        compiled: Returns the graph of a spec that was kept.
+    """
+    resource, version = newest.resource, newest.version
+    key = f"{resource.namespace}/{resource.name}"
+    states = ctx.services.get("states")
+    if states is None or place.saver is None:
+        return Rollout(key, version, {version: 1}, what=newest.what)
+    scope = f"rollout/{key}" if newest.what == "workflow" else f"rollout/{newest.what}/{key}"
+    records = states.scope(scope)
+    known = await records.all()
+    numbers = {each: int(kept["number"]) for each, kept in known.items()}
+    numbers.setdefault(version, max(numbers.values(), default=0) + 1)
+    rollout = Rollout(key, version, numbers, records=records, what=newest.what)
+    if ctx.leads:
+        for each, kept in known.items():
+            if each != version and not kept.get("old"):
+                await records.set(each, {**kept, "old": True}, ttl=newest.max_age)
+        if version not in known or known[version].get("old"):
+            await records.set(version, {"number": numbers[version], "spec": newest.spec})
+    graphs: Object = {}
+    for each, kept in known.items():
+        if each != version:
+            try:
+                graphs[each] = rollout.stamped(await compiled(kept["spec"]), each)
+            except ResourceError as error:
+                _log.warning(
+                    "Version %s of the %s %s cannot be compiled any more: %s", each[:12], newest.what, key, error
+                )
+    rollout.graphs = graphs
+    return rollout
+
+
+async def told(rollout: Rollout, program: Program) -> Object:
+    """Return what a status says of the versions of a resource; nothing where there is one."""
+    return rollout.describe(await program.versions()) if rollout.graphs else {}
