@@ -1,7 +1,7 @@
 """OpenAPI documents: they are read with the place of every field, and checked as far as an operation needs them.
 
-Problems name file, line and field, also where a document is written inside of a manifest. References are followed within
-the document; one that comes back to itself stands for any value, and how much they may stand for is limited.
+Problems name file, line and field, also where a document is written inside of a manifest. References are followed
+within the document; one that comes back to itself stands for any value, and how much they may stand for is limited.
 """
 
 from __future__ import annotations

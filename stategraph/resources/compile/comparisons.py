@@ -42,7 +42,8 @@ def quick(source: str) -> Quick | None:
     found = _COMPARISON.fullmatch(source)
     if found is None:
         return None
-    compare, literal = _OPERATORS[found["operator"]], _literal(found)
+    compare = _OPERATORS[found["operator"]]
+    literal: Data = _literal(found)
     if isinstance(literal, bool) and found["operator"] not in ("==", "!="):
         return None
     path, is_size = (found["sized"] or found["path"]).split("."), found["sized"] is not None

@@ -11,7 +11,7 @@
 - An expression without a value (a missing field, a division by zero) fails the step, and the error names both.
 - A path such as `state.items` is followed without CEL, with the same result, and hands on the object as it is: that is
   how messages travel from one step to the next. Everywhere else messages are mappings with `type` and `content`.
-- A condition that compares a path with a number or a text is evaluated without CEL, with the same result (`comparisons`).
+- A condition that compares a path with a number or a text is evaluated without CEL, too (`comparisons`).
 - Only the parts of the state that an expression names are converted for it.
 """
 

@@ -1,7 +1,7 @@
 """Operations of HTTP APIs that OpenAPI describes, as tools.
 
-The document is read and checked when the tool is compiled; nothing is fetched but the operation itself, when the tool is
-called. Arguments are the parameters by their names, and `body` for what is sent in the request.
+The document is read and checked when the tool is compiled; nothing is fetched but the operation itself, when the tool
+is called. Arguments are the parameters by their names, and `body` for what is sent in the request.
 
 | of the document | becomes |
 |---|---|
@@ -24,7 +24,7 @@ from urllib.parse import quote
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from stategraph.resources.compile import api_documents
-from stategraph.resources.compile.api_documents import FIELD, ApiDocument, Found
+from stategraph.resources.compile.api_documents import ApiDocument, Found
 from stategraph.resources.compile.data import Data, Fields, Object
 from stategraph.resources.errors import InvalidResource
 from stategraph.resources.kinds.tool import HttpTool
@@ -76,13 +76,7 @@ class Operation:
         Raises:
             RequestRefused: An argument is missing, or there is no such.
         """
-        given = {name: value for name, value in arguments.items() if value is not None}
-        missing = [name for name in self.required if name not in given]
-        known = {*self.places, *(["body"] if self.body else [])}
-        unknown = sorted(set(given) - known)
-        if missing or unknown:
-            told = [f"missing {each!r}" for each in missing] + [f"unknown {each!r}" for each in unknown]
-            raise RequestRefused(f"{', '.join(told)}; expected {', '.join(sorted(known)) or 'no arguments'}")
+        given = self._checked(arguments)
         places: dict[str, Object] = {"path": {}, "query": {}, "header": {}, "cookie": {}}
         for name, place in self.places.items():
             if name in given:
@@ -95,6 +89,21 @@ class Operation:
         if self.body is not None and "body" in given:
             request["json" if self.body == _JSON else "data"] = given["body"]
         return request
+
+    def _checked(self, arguments: Fields) -> Object:
+        """Return the arguments that were given.
+
+        Raises:
+            RequestRefused: One is missing, or there is no such.
+        """
+        given = {name: value for name, value in arguments.items() if value is not None}
+        missing = [name for name in self.required if name not in given]
+        known = {*self.places, *(["body"] if self.body else [])}
+        unknown = sorted(set(given) - known)
+        if missing or unknown:
+            told = [f"missing {each!r}" for each in missing] + [f"unknown {each!r}" for each in unknown]
+            raise RequestRefused(f"{', '.join(told)}; expected {', '.join(sorted(known)) or 'no arguments'}")
+        return given
 
     def hidden(self, text: str) -> str:
         """Return a text without the secret."""

@@ -273,8 +273,8 @@ class RolledGraph(CompiledStateGraph[Any, Any, Any, Any]):
             if not _waits(found):
                 return None
             raise VersionRemovedError(
-                f"error: version_removed: thread {thread!r} began on a version of the {rollout.what} {rollout.key} that was "
-                f"removed ({version[:12]}); begin a new thread"
+                f"error: version_removed: thread {thread!r} began on a version of the {rollout.what} {rollout.key} "
+                f"that was removed ({version[:12]}); begin a new thread"
             )
         state = yield _Ask(graph, "get_state", place)
         return graph if state.next else None

@@ -46,7 +46,16 @@ class AgentController(common.Base):
     """Makes Agents graphs."""
 
     kind: ClassVar[str] = "Agent"
-    depends_on: ClassVar[tuple[str, ...]] = tuple("Secret Model Tool MCPServer Plugin Skill Policy Budget".split())
+    depends_on: ClassVar[tuple[str, ...]] = (
+        "Secret",
+        "Model",
+        "Tool",
+        "MCPServer",
+        "Plugin",
+        "Skill",
+        "Policy",
+        "Budget",
+    )
 
     async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
         """Find what an agent has, and those that it may hand over to, and make them one graph."""

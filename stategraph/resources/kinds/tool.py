@@ -39,7 +39,7 @@ SOURCES = ("function", "mcp", "plugin", "agent_ref", "workflow_ref", "network_re
 
 
 class ToolSpec(TargetSpec):
-    """Something that agents and workflows may call: a function, an operation, an agent, a workflow, a plug-in's tool."""
+    """Something that agents and workflows may call: a function, an operation, an agent, a workflow, and more."""
 
     description: str | None = Field(default=None, description="What it does, for models; none: what its source says.")
     function: FunctionPath | None = Field(default=None, description="An import path, under an allowed prefix.")

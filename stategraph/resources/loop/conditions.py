@@ -8,8 +8,8 @@
 | the controller failed, or took too long | True | Unknown | False, `ReconcileFailed`, `ReconcileTimeout` |
 | success | True | True | True, or as the controller says |
 
-A resource whose last good version goes on serving is `Degraded`: that of an earlier generation, or of the present one if
-something that it needs was there and is not any more.
+A resource whose last good version goes on serving is `Degraded`: that of an earlier generation, or of the present one
+if something that it needs was there and is not any more.
 """
 
 from __future__ import annotations

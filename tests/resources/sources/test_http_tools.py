@@ -112,7 +112,7 @@ async def test_what_may_go_well_next_time_is_tried_again_by_steps_and_agents(api
         assert "/orders/1" in next(each.text for each in answer.messages if each.type == "tool")
         assert len(api.requests) == 6
         api.statuses[:] = [500] * 3
-        with pytest.raises(RequestFailed, match="read: the server answered 500: .*planned 500"):
+        with pytest.raises(RequestFailed, match=r"read: the server answered 500: .*planned 500"):
             await runtime.get_workflow("flow").execute()
         assert len(api.requests) == 9
 
@@ -120,7 +120,7 @@ async def test_what_may_go_well_next_time_is_tried_again_by_steps_and_agents(api
 async def test_what_was_refused_is_not_asked_again(api, document):
     async with declared(tool("read", api) + FLOW) as runtime:
         api.statuses[:] = [404]
-        with pytest.raises(RequestRefused, match="read: the server answered 404: .*planned 404"):
+        with pytest.raises(RequestRefused, match=r"read: the server answered 404: .*planned 404"):
             await runtime.get_workflow("flow").execute()
         assert len(api.requests) == 1
 

@@ -1,4 +1,4 @@
-"""Budgets and Policies that Agents and Workflows declare, in a runtime: they hold, or the status says that they do not."""
+"""Budgets and Policies that Agents and Workflows declare: they hold, or the status says that they do not."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ async def test_a_server_that_goes_is_degraded_as_is_what_vanished_until_it_is_ba
             assert (await runtime.get("mcpserver/numbers")).status["phase"] == "Degraded"
             with pytest.raises(Exception, match="numbers"):
                 await called(runtime, "sum", a=1, b=2)
-            offered.write_text("pid")
+            await asyncio.to_thread(offered.write_text, "pid")
             async with serving(offered, port) as (other, _):
                 lost = await said(runtime, "tool/sum", "Degraded", "True")
                 assert "has no tool 'add' that may be used; it has: pid" in lost.message
@@ -162,7 +162,7 @@ async def test_a_server_that_goes_is_degraded_as_is_what_vanished_until_it_is_ba
                 other.kill()
                 await other.wait()
                 await said(runtime, "mcpserver/numbers", "Ready", "False")
-            offered.write_text("pid add")
+            await asyncio.to_thread(offered.write_text, "pid add")
             async with serving(offered, port):
                 await said(runtime, "tool/sum", "Ready", "True")
                 for name in ("numbers", "strict"):

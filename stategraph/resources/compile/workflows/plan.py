@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.constants import END, START
 from stategraph.engine.compile.functions import is_async_callable
 from stategraph.graph.state import StateGraph
@@ -201,7 +202,7 @@ class _Build:
 
     def _add(self, graph: Builder, index: int, step: Step) -> None:
         path: Path = ("spec", "steps", index)
-        retry = None if step.retry is None else retry_policy(step.retry)
+        retry: Data = None if step.retry is None else retry_policy(step.retry)
         if step.node is not None:
             function = self._functions(step.node, (*path, "node"))
             if step.timeout is not None and not is_async_callable(function):
@@ -219,11 +220,10 @@ class _Build:
         if isinstance(node, EachNode):
             self._fans[step.id] = Fan(step, node)
             timeout = None  # the node keeps it, without the time in which an item waits for its turn
-        if isinstance(node, CallNode | EachNode) and step.tool is not None:
-            limits_of_tool = getattr(node.callee, "policy", None)
-            if limits_of_tool is not None:
-                retry = retry or limits_of_tool.retries or None
-                timeout = timeout or (limits_of_tool.timeout_s if isinstance(node, CallNode) else None)
+        policy = _policy_of(node)
+        if policy is not None:
+            retry = retry or policy.retries or None
+            timeout = timeout or (policy.timeout_s if isinstance(node, CallNode) else None)
         graph.add_node(step.id, node.runnable(), retry_policy=retry, timeout=timeout)
 
     def _node(self, step: Step, path: Path) -> Node:
@@ -233,6 +233,14 @@ class _Build:
             return AskNode(step, self._names)
         callee = self._lookup(step.kind, getattr(step, step.kind), (*path, step.kind), several=step.each is not None)
         return (CallNode if step.each is None else EachNode)(step, self._names, callee)
+
+
+def _policy_of(node: Node) -> ToolPolicy | None:
+    """Return the limits of the tool that a step calls; None: there are none, or it calls no tool."""
+    if not isinstance(node, CallNode | EachNode):
+        return None
+    found: ToolPolicy | None = getattr(node.callee, "policy", None)
+    return found
 
 
 def retry_policy(retry: Retry) -> RetryPolicy:
