@@ -17,7 +17,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/resources/test_properties.py tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor frameworks test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes cluster \
+.PHONY: help demo chat e2e vendor frameworks test typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes cluster foreign-manifests \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -87,6 +87,9 @@ acting-kills: dev-env ## Kill processes at random while they act: every effect b
 manifests: dev-env ## Read the manifests that users wrote, wait until they are ready, and run each with a scripted model
 	$(DEV)/bin/python -m tests.resources.seed
 
+foreign-manifests: dev-env ## Convert the manifests of others in folders that you fetched, and compare topologies edge by edge (FOLDER='argo-workflows/examples kagent crewAI')
+	$(DEV)/bin/python -m tests.resources.foreign $(FOLDER)
+
 resource-kills: dev-env ## Kill the process that reconciles resources at each of its transactions: the next one ends in the same state (N=50 SEED=1 for points at random)
 	$(DEV)/bin/python -m tests.resources.kills --points $(or $(N),0) --seed $(or $(SEED),1)
 
@@ -121,6 +124,7 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.telemetry)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.resources)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.declared)
+	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.plugins)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.governance --peer .venv-acs/bin/python)
 
 load: bench-env load-env ## Many runs and token streams at once on both engines, other engines beside them (ARGS='--only tokens --rounds 3')

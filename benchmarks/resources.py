@@ -4,8 +4,8 @@
     python -m benchmarks.resources --seconds 3           a shorter look at the idle runtime
 
 Rows are of a store in memory and in a file; those of PostgreSQL where its wheel can be run. The documents are secrets
-and a system: their controllers do next to nothing, so what is measured is the loop and the store. Never exits with 1
-because of a figure.
+and a system, whose controllers do next to nothing, so what is measured is the loop and the store; and agents with
+scripted models, which become graphs. Never exits with 1 because of a figure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from stategraph.resources import Metadata, Resource, Runtime, load_text
+from stategraph.resources import Metadata, ModelRequest, Resource, Runtime, load_text
+from stategraph.testing import ScriptedChatModel
 from tests import postgres
 
 DOCUMENTS: Final = 100
@@ -54,8 +55,17 @@ def system(number: int) -> list[Resource]:
     )
 
 
+def agents(number: int) -> list[Resource]:
+    spec = {"instructions": "Be brief.", "model": "openai:gpt"}
+    return [Resource("stategraph.dev/v1", "Agent", Metadata(f"a{each}"), spec) for each in range(number)]
+
+
+def scripted(request: ModelRequest) -> ScriptedChatModel:
+    return ScriptedChatModel(replies=["ok"], model_name=request.name)
+
+
 def opened(url: str) -> Runtime:
-    return Runtime.from_url(url, environment={"TOKEN": "x" * 8})
+    return Runtime.from_url(url, environment={"TOKEN": "x" * 8}, model_factory=scripted)
 
 
 async def to_ready(url: str, documents: list[Resource]) -> float:
@@ -67,6 +77,24 @@ async def to_ready(url: str, documents: list[Resource]) -> float:
         took = time.perf_counter() - begun
         assert all(each.is_ready for each in await runtime.list())
         return took
+
+
+def cold_get(url: str) -> float:
+    """Seconds of `stategraph get` as a process, on a store with resources; the median of five."""
+
+    async def fill() -> None:
+        async with opened(url) as runtime:
+            await runtime.apply(secrets(DOCUMENTS))
+            await runtime.settled(300)
+
+    asyncio.run(fill())
+    took = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        command = [str(Path(sys.executable).with_name("stategraph")), "get", "secrets", "--store", url]
+        subprocess.run(command, check=True, capture_output=True)
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
 
 
 async def no_op(url: str) -> float:
@@ -179,10 +207,12 @@ def databases(address: str) -> Callable[[], str]:
 def measure(where: str, url: Callable[[], str], seconds: float) -> None:
     """Print the rows of one kind of store."""
     show(f"apply {DOCUMENTS} resources to Ready, {where}", asyncio.run(to_ready(url(), secrets(DOCUMENTS))), 1.0)
+    show(f"apply {DOCUMENTS} agents to Ready, {where}", asyncio.run(to_ready(url(), agents(DOCUMENTS))), 1.0)
     show(f"a system of {DOCUMENTS} members to Ready, {where}", asyncio.run(to_ready(url(), system(DOCUMENTS))), 1.0)
     show(f"reconcile a resource that did not change, {where}", asyncio.run(no_op(url())), 0.001)
     show(f"a change until a watch of the process has it, {where}", asyncio.run(latency(url())), 0.020)
     if where != "in memory":
+        show(f"`stategraph get` as a process, {where}", cold_get(url()), 0.4)
         show(f"a change until a watch of another process has it, {where}", asyncio.run(latency_across(url())), 0.020)
     share = asyncio.run(idle(url(), seconds))
     print(f"{f'an idle runtime with {MANY:,} resources, {where}':<72} {share:>9.2%}   budget 0.50%")

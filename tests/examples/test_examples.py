@@ -18,7 +18,7 @@ def test_no_two_examples_have_the_same_number() -> None:
 
 
 #: Others that are whole programs, too.
-NAMED = [EXAMPLES / f"{name}.py" for name in ("hello_agent",)]
+NAMED = [EXAMPLES / f"{name}.py" for name in ("hello_agent", "plugin_tools")]
 
 
 @pytest.mark.parametrize("path", [*NUMBERED, *NAMED], ids=lambda path: path.stem)

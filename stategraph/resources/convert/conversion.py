@@ -76,12 +76,15 @@ FORMATS: Final[Mapping[str, str]] = {
 """The converters by the name of their format."""
 
 
-def convert(documents: Sequence[Document], format: str | None = None) -> list[Conversion]:
+def convert(
+    documents: Sequence[Document], format: str | None = None, *, among: Sequence[Document] = ()
+) -> list[Conversion]:
     """Convert parsed documents.
 
     Args:
         documents: The documents.
         format: Whose they are, of `FORMATS`; None: each is looked at.
+        among: Documents that they may refer to; none: they may refer to each other.
 
     Raises:
         ResourceError: There is no such format, or a document is of none.
@@ -94,14 +97,14 @@ def convert(documents: Sequence[Document], format: str | None = None) -> list[Co
         if name is None:
             shown = document.get("apiVersion") or document.get("schema") or "nothing that tells"
             raise ResourceError(f"A document is of no known format: {shown!r}; expected one of {', '.join(FORMATS)}")
-        found += _of_form(document, name)
+        found += _of_form(document, name, among or documents)
     return [_verified(each) for each in found]
 
 
-def _of_form(document: Document, format: str) -> list[Conversion]:
+def _of_form(document: Document, format: str, among: Sequence[Document]) -> list[Conversion]:
     """Convert a document; one whose fields are not of the types that its format has is refused."""
     try:
-        return list(_converter(format)(document))
+        return list(_converter(format)(document, among))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         word = document.get("kind") or "Document"
         refused = Conversion(f"{word} {name_of(document)}")
@@ -164,7 +167,7 @@ def _problems(resource: Resource) -> Iterator[tuple[str, str]]:
             yield dotted(problem.path), problem.message
 
 
-def _converter(name: str) -> Callable[[Document], Iterator[Conversion]]:
+def _converter(name: str) -> Callable[[Document, Sequence[Document]], Iterator[Conversion]]:
     module, _, function = FORMATS[name].partition(":")
-    found: Callable[[Document], Iterator[Conversion]] = getattr(import_module(module), function)
+    found: Callable[[Document, Sequence[Document]], Iterator[Conversion]] = getattr(import_module(module), function)
     return found

@@ -25,8 +25,9 @@ _MARK: Final = re.compile(r"\$\{(.*?)\}")
 _EXPRESSIONS: Final = "expression"
 
 
-def convert(document: Document) -> Iterator[Conversion]:
-    """Convert a flow; it becomes one conversion."""
+def convert(document: Document, documents: Sequence[Document] = ()) -> Iterator[Conversion]:
+    """Convert a flow; it becomes one conversion; others have no part in it."""
+    del documents
     conversion = Conversion(f"Flow {document.get('name')}")
     _Flow(document, conversion).run()
     yield conversion

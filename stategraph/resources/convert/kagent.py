@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from stategraph.resources.convert.conversion import Conversion, Document, name_of, resource_name
@@ -39,8 +39,9 @@ _PARAMETERS: Final[Mapping[str, str]] = {
 _NUMBERS: Final = frozenset({"temperature", "topP"})
 
 
-def convert(document: Document) -> Iterator[Conversion]:
-    """Convert a resource of kagent; it becomes one conversion."""
+def convert(document: Document, documents: Sequence[Document] = ()) -> Iterator[Conversion]:
+    """Convert a resource of kagent; it becomes one conversion; others have no part in it."""
+    del documents
     kind, name = str(document.get("kind")), name_of(document)
     conversion = Conversion(f"{kind} {name}")
     namespace = str((document.get("metadata") or {}).get("namespace") or "default")
@@ -90,7 +91,10 @@ def _refuse_of_agent(into: Conversion, spec: Mapping[str, Any], declared: Mappin
             into.notes.append(f"{place}.{field} is left to the deployment")
 
 
-def _tools(into: Conversion, tool: Mapping[str, Any], place: str, namespace: str) -> list[dict[str, str]]:
+def _tools(into: Conversion, tool: Any, place: str, namespace: str) -> list[dict[str, str]]:
+    if not isinstance(tool, Mapping):
+        into.refuse("tool", place, f"a tool is a mapping here; found {type(tool).__name__}")
+        return []
     if tool.get("type") == "Agent" or "agent" in tool:
         agent = tool.get("agent") or {}
         return [{"ref": f"agents/{resource_name(str(agent.get('name') or agent.get('ref')))}"}]
