@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stategraph.resources.kinds.base import Ref, Spec, TargetSpec
+from stategraph.resources.kinds.base import TEXT, Ref, Spec, Spelled, TargetSpec, parts
 from stategraph.resources.kinds.model import InlineModel
 from stategraph.resources.kinds.values import Duration, Flag, JsonSchema, Named, PositiveInt, Rollout
 
@@ -62,6 +62,10 @@ def _handoff(given: Any) -> Any:
     if isinstance(given, Mapping) and "to" in given:
         return given
     return {"to": given}
+
+
+#: The other spellings of a handoff: those of a reference.
+_HANDOFF: Final = Spelled(TEXT, parts("name", "namespace", "kind"), parts("ref"), parts("refName"))
 
 
 class Summarization(Spec):
@@ -127,7 +131,7 @@ class AgentSpec(TargetSpec):
     )
     skills: tuple[Ref, ...] = Field(default=(), description="Skills that it may read.")
     subagents: tuple[Named, ...] = Field(default=(), description="Agents that work on tasks for it.")
-    handoffs: tuple[Annotated[Handoff, BeforeValidator(_handoff)], ...] = Field(
+    handoffs: tuple[Annotated[Handoff, BeforeValidator(_handoff), _HANDOFF], ...] = Field(
         default=(), description="To hand over to."
     )
     memory: MemorySpec | None = Field(default=None, description="What it remembers beyond one call.")

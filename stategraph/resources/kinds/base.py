@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema
 
 from stategraph.resources import refs
 
@@ -49,3 +50,27 @@ _REFERENCE: Final[dict[str, Any]] = {
 
 #: A reference in any spelling; a field of this type holds a `Reference`.
 Ref = Annotated[refs.Reference, BeforeValidator(refs.parse), WithJsonSchema(_REFERENCE)]
+
+
+class Spelled:
+    """Say in the JSON Schema of a type which other spellings are read besides its own.
+
+    Args:
+        others: Their schemas.
+    """
+
+    def __init__(self, *others: dict[str, Any]) -> None:
+        self._others = others
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema with the other spellings."""
+        return {"anyOf": [dict(handler(core)), *self._others]}
+
+
+#: The schema of a spelling that is a text.
+TEXT: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
+
+
+def parts(*names: str) -> dict[str, Any]:
+    """Return the schema of a spelling in parts, which are texts."""
+    return {"type": "object", "properties": {each: {"type": "string"} for each in names}, "additionalProperties": False}

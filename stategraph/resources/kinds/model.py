@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stategraph.resources.kinds.base import Ref, Spec, TargetSpec
+from stategraph.resources.kinds.base import TEXT, Ref, Spec, Spelled, TargetSpec, parts
 from stategraph.resources.kinds.values import Duration, Name, Retry, SecretRef
 
 
@@ -36,7 +36,7 @@ def _inline(given: Any) -> Any:
     return given
 
 
-InlineModel: TypeAlias = Annotated[ProviderModel, BeforeValidator(_inline)]
+InlineModel: TypeAlias = Annotated[ProviderModel, BeforeValidator(_inline), Spelled(TEXT)]
 """A model: `provider:name`, or its provider, name and options."""
 
 
@@ -62,10 +62,14 @@ class FallbackModel(Spec):
         return self
 
 
+Fallback: TypeAlias = Annotated[FallbackModel, Spelled(TEXT, parts("name", "namespace", "kind"), {"type": "object"})]
+"""A model to try: a reference, or a model, in any of their spellings."""
+
+
 class ModelSpec(ProviderModel, TargetSpec):
     """A language model of a provider, with what is tried when it fails and what it may take."""
 
-    fallback: tuple[FallbackModel, ...] = Field(default=(), description="Models to try in order when it fails.")
+    fallback: tuple[Fallback, ...] = Field(default=(), description="Models to try in order when it fails.")
     limits: ModelLimits = Field(default=ModelLimits(), description="What it may take.")
     retry: Retry | None = Field(
         default=None, description="Which failed calls are repeated; none: what the client repeats."

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, WithJsonSchema
 
-from stategraph.resources.kinds.base import Ref, Spec
+from stategraph.resources.kinds.base import TEXT, Ref, Spec, Spelled, parts
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -85,7 +85,7 @@ def _secret(given: Any) -> Any:
     return given
 
 
-SecretRef: TypeAlias = Annotated[SecretKey, BeforeValidator(_secret)]
+SecretRef: TypeAlias = Annotated[SecretKey, BeforeValidator(_secret), Spelled(TEXT)]
 """A reference to a value of a Secret: a name, `namespace/name`, or `{name, namespace, key}`."""
 
 
@@ -115,5 +115,9 @@ class NamedRef(Spec):
         return self.name or self.ref.name
 
 
-Named: TypeAlias = Annotated[NamedRef, BeforeValidator(_named)]
+Named: TypeAlias = Annotated[
+    NamedRef,
+    BeforeValidator(_named),
+    Spelled(TEXT, parts("name", "refName", "description"), parts("name", "namespace", "kind", "description")),
+]
 """A reference: a name, `{name, ref}`, `{name, refName}`, or `{name, namespace}`."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stategraph.resources.kinds.base import Ref, Spec, TargetSpec
+from stategraph.resources.kinds.base import TEXT, Ref, Spec, Spelled, TargetSpec
 from stategraph.resources.kinds.values import (
     Duration,
     Expression,
@@ -87,6 +87,9 @@ def _several(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
 
+_Steps: TypeAlias = Annotated[tuple[Name, ...], BeforeValidator(_several), Spelled(TEXT)]
+
+
 class Step(Spec):
     """A step of a workflow: exactly one of agent, tool, workflow, network, interrupt, switch, node, set."""
 
@@ -118,12 +121,8 @@ class Step(Spec):
     )
     input: Any = Field(default=None, description="What it is given; none: the result of the step before.")
     output: dict[str, Any] | None = Field(default=None, description="Fields of the state, by the `result` of the step.")
-    next: Annotated[tuple[Name, ...], BeforeValidator(_several)] | None = Field(
-        default=None, description="The steps to go to, or END; none: END."
-    )
-    after: Annotated[tuple[Name, ...], BeforeValidator(_several)] = Field(
-        default=(), description="Steps that all have to have run before."
-    )
+    next: _Steps | None = Field(default=None, description="The steps to go to, or END; none: END.")
+    after: _Steps = Field(default=(), description="Steps that all have to have run before.")
     timeout: Duration | None = Field(default=None, description="How long one attempt may take.")
     retry: Retry | None = Field(default=None, description="Whether failed attempts are repeated.")
 
@@ -147,6 +146,9 @@ def _names(given: Any) -> Any:
     return {each: {} for each in given} if isinstance(given, list | tuple) else given
 
 
+_LIST: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
+
+
 class WorkflowSpec(TargetSpec):
     """Steps, each of which says what comes after it."""
 
@@ -154,13 +156,11 @@ class WorkflowSpec(TargetSpec):
     description: str | None = Field(default=None, description="What it does.")
     version: str | None = Field(default=None, description="For people; versions are told apart by their content.")
     inputs: dict[str, InputField] | None = Field(default=None, description="The fields of its input; none: any input.")
-    outputs: Annotated[dict[str, Shape], BeforeValidator(_names)] | None = Field(
+    outputs: Annotated[dict[str, Shape], BeforeValidator(_names), Spelled(_LIST)] | None = Field(
         default=None, description="The fields of its state that are its output; none: all."
     )
     state: dict[str, StateField] = Field(default_factory=dict, description="What its steps know together.")
-    initial_step: Annotated[tuple[Name, ...], BeforeValidator(_several)] | None = Field(
-        default=None, description="The step, or steps, to begin with; none: the first."
-    )
+    initial_step: _Steps | None = Field(default=None, description="The step, or steps, to begin with; none: the first.")
     steps: tuple[Step, ...] = Field(min_length=1, description="The steps.")
     max_steps: PositiveInt | None = Field(default=None, description="The most steps of one run; none: the engine's.")
     rollout: Rollout = Field(default=Rollout(), description="What happens to threads that wait while it changes.")
