@@ -77,7 +77,10 @@ class AgentPlan:
 
 
 def version_of(form: Fields) -> str:
-    """Return the version of an agent: SHA-256 of what was declared, in hex."""
+    """Return the version of an agent: SHA-256 of what was declared, without defaults, in hex.
+
+    An API server of Kubernetes fills defaults in: they make no other version.
+    """
     told = {
         key: each for key, each in form.items() if key not in ("scaling", "expose", "description", "name", "rollout")
     }

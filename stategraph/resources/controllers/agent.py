@@ -115,7 +115,7 @@ class AgentController(common.Base):
                         returns=handoff.returns,
                     )
                 )
-        version = agents.version_of(ctx.spec(resource))
+        version = agents.version_of(common.declared(spec))
         memory = self._memory(resource, spec.memory, ctx)
         models = ctx.services.get("models")
         return AgentPlan(resource.name, spec, tuple(inputs), tuple(edges), memory, models, version)

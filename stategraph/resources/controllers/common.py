@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
 
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.resources import refs
@@ -27,6 +29,11 @@ class Base(Reconciler):
     """Base of controllers of resources that are compiled in each process and leave nothing behind when they go."""
 
     everywhere: ClassVar[bool] = True
+
+
+def declared(spec: BaseModel) -> dict[str, Any]:
+    """Return what a spec says, without defaults: an API server of Kubernetes fills these in, others do not."""
+    return spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 async def place_of(ctx: Ctx, resource: Resource, spec: AgentSpec | WorkflowSpec | None = None) -> Place:

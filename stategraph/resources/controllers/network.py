@@ -37,7 +37,8 @@ class NetworkController(common.Base):
         states = ctx.services.get("states")
         kept = spec.state
         state = states and states.network(resource.key, persistence=kept.persistence, ttl=kept.ttl)
-        version = hashlib.sha256(json.dumps(dict(ctx.spec(resource)), sort_keys=True, default=str).encode()).hexdigest()
+        told = common.declared(spec)
+        version = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
         network = NetworkPlan(resource.name, spec, tuple(members), model, state, version)
         status = {
             "agents": [each.name for each in members],

@@ -30,7 +30,8 @@ class PolicyController(common.Base):
 
     async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
         """Compile a policy."""
-        spec = {key: value for key, value in ctx.spec(resource).items() if key != "allowedNamespaces"}
+        told = common.declared(ctx.parsed(resource))
+        spec = {key: value for key, value in told.items() if key != "allowedNamespaces"}
         metadata = {"name": resource.name, "namespace": resource.namespace}
         content = {"apiVersion": API_VERSION, "kind": "Policy", "metadata": metadata, "spec": spec}
         redactor = ctx.services.get("redactor")
