@@ -56,7 +56,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="a langgraph.json: graphs, environment, store, auth, http (default: that of this folder, if there is "
         "one and no TARGET)",
     )
-    declared.add_resources(parser)
+    declared.add_resources(parser, only=True)
     parser.add_argument("--settings", metavar="FILE", help="settings of the server in TOML: who is let in, limits")
     parser.add_argument(
         "--host",

@@ -26,7 +26,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--app-dir", default=".", metavar="DIR", help="where those modules are (default: %(default)s)")
     parser.add_argument("--config", metavar="FILE", help="execute runs of a server's graphs, those of a langgraph.json")
     parser.add_argument("--target", metavar="TARGET", help="execute runs of a server's target, as 'serve' takes it")
-    declared.add_resources(parser, allows=True)
+    declared.add_resources(parser, allows=True, only=True)
     add_probes(parser)
 
 

@@ -129,7 +129,8 @@ class Runtime:
             bus: `nats://...` for events in all processes that share the store; None for events in this one.
             secret_folders: Folders from which secrets may be read, besides the current one.
             settings: Times of the loop.
-            services: What controllers find in `Ctx.services`, such as `model_factory`.
+            services: What controllers find in `Ctx.services`, such as `model_factory`. Threads, and state that networks
+                share, are at the address `database`, if one is given.
 
         Raises:
             ConfigurationError: An address is not understood.
@@ -143,7 +144,7 @@ class Runtime:
             secret_folders=secret_folders,
             settings=settings,
             services={"database": url, **services},
-            states=StateStores(url),
+            states=StateStores(str(services.get("database", url))),
         )
 
     # Kinds and controllers.

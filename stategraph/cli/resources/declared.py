@@ -38,12 +38,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     add_services(parser)
 
 
-def add_resources(parser: argparse.ArgumentParser, *, allows: bool = False) -> None:
+def add_resources(parser: argparse.ArgumentParser, *, allows: bool = False, only: bool = False) -> None:
     """Add the options of servers that serve what is declared.
 
     Args:
         parser: Parses the command.
         allows: The command has an option `--allow` already.
+        only: Whether the folder may be all that there is, see `--resources-only`.
     """
     parser.add_argument(
         "--resources",
@@ -53,6 +54,12 @@ def add_resources(parser: argparse.ArgumentParser, *, allows: bool = False) -> N
         help="serve the agents, workflows and networks that are declared in the database; those of a folder are "
         "applied first",
     )
+    if only:
+        parser.add_argument(
+            "--resources-only",
+            action="store_true",
+            help="with --resources FOLDER: the folder alone says what there is, and the database has the threads",
+        )
     add_services(parser, allows=allows)
 
 
@@ -60,9 +67,13 @@ def resources_of(arguments: argparse.Namespace) -> Declared | None:
     """Return the declared resources of a command line; None: it does not ask for it."""
     if arguments.resources is None:
         return None
+    from stategraph.errors import ConfigurationError
     from stategraph.server.service.graphs.declared import Declared
 
-    return Declared(arguments.resources or None, tuple(arguments.allow), services_of(arguments))
+    only = arguments.resources_only
+    if only and not arguments.resources:
+        raise ConfigurationError("--resources-only is about a folder: name one, as in --resources app/")
+    return Declared(arguments.resources or None, tuple(arguments.allow), services_of(arguments), stored=not only)
 
 
 def console_of(arguments: argparse.Namespace) -> Callable[[str], Console] | None:
@@ -93,11 +104,12 @@ def check_writes(arguments: argparse.Namespace) -> None:
 
 
 def words_of(arguments: argparse.Namespace) -> list[str]:
-    """Return the options that say the same to another process; manifests are applied by the first one alone."""
+    """Return the options that say the same to another process; manifests are stored by the first one alone."""
     if arguments.resources is None:
         return []
     allowed = [word for each in arguments.allow for word in ("--allow", each)]
-    return [*allowed, *(["--services", arguments.services] if arguments.services else []), "--resources"]
+    given = [*allowed, *(["--services", arguments.services] if arguments.services else []), "--resources"]
+    return [*given, arguments.resources, "--resources-only"] if arguments.resources_only else given
 
 
 def place(arguments: argparse.Namespace) -> None:

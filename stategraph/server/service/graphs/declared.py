@@ -21,11 +21,14 @@ class Declared:
         folder: Manifests that are applied when the server starts; None: only what the database has.
         allow: Prefixes of modules that manifests may name.
         services: What controllers are given, such as `model_factory`.
+        stored: Whether the database has the resources; if not, the folder alone says what there is, and the database
+            has the threads.
     """
 
     folder: str | None = None
     allow: Sequence[str] = ()
     services: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    stored: bool = True
 
     @asynccontextmanager
     async def open(self, url: str) -> AsyncIterator[Mapping[str, Any]]:
@@ -41,8 +44,11 @@ class Declared:
         from stategraph.resources.errors import ResourceError
         from stategraph.resources.loading import load
         from stategraph.resources.runtime import Runtime
+        from stategraph.resources.store.opening import MEMORY
 
-        async with Runtime.from_url(url, allow=tuple(self.allow), **self.services) as runtime:
+        where = {} if self.stored else {"database": url}
+        address = url if self.stored else MEMORY
+        async with Runtime.from_url(address, allow=tuple(self.allow), **{**where, **self.services}) as runtime:
             if self.folder is not None:
                 try:
                     await runtime.apply(load(self.folder))
