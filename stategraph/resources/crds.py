@@ -30,6 +30,21 @@ _KEPT: Final = (
     "uniqueItems",
 )
 
+#: What `kubectl get` shows of a kind besides what it shows of all: name, type, place.
+_OWN_COLUMNS: Final[Mapping[str, Sequence[tuple[str, str, str]]]] = {
+    "Agent": (("Min", "integer", ".status.replicas.min"), ("Max", "integer", ".status.replicas.max")),
+    "CustomResourceDefinition": (("Kind", "string", ".status.acceptedNames.kind"),),
+    "MCPServer": (("Connected", "boolean", ".status.connected"),),
+    "Model": (("Provider", "string", ".status.provider"), ("Model", "string", ".status.model")),
+    "Network": (("Router", "string", ".status.router"),),
+    "Plugin": (("State", "string", ".status.state"), ("Restarts", "integer", ".status.restarts")),
+    "Policy": (("Rules", "integer", ".status.rules"),),
+    "Schedule": (("Next", "string", ".status.nextRun"), ("Last", "string", ".status.lastRun")),
+    "System": (("Members", "string", ".status.ready"),),
+    "Tool": (("Risk", "string", ".status.risk"),),
+    "Worker": (("Replicas", "integer", ".status.replicas"), ("Queued", "integer", ".status.queued")),
+}
+
 _ANYTHING: Final = {"x-kubernetes-preserve-unknown-fields": True}
 _DEEPEST: Final = 12
 
@@ -83,18 +98,22 @@ def definition(kind: Kind, version: str = "v1") -> dict[str, Any]:
                     "storage": True,
                     "schema": {"openAPIV3Schema": schema},
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": _columns(),
+                    "additionalPrinterColumns": _columns(kind),
                 }
             ],
         },
     }
 
 
-def _columns() -> list[dict[str, str]]:
+def _columns(kind: Kind) -> list[dict[str, Any]]:
+    """Return what `kubectl get` shows; `Message` with `-o wide`."""
     ready = ".status.conditions[?(@.type=='Ready')]"
+    own = [{"name": name, "type": type_, "jsonPath": path} for name, type_, path in _OWN_COLUMNS.get(kind.name, ())]
     return [
         {"name": "Ready", "type": "string", "jsonPath": f"{ready}.status"},
         {"name": "Reason", "type": "string", "jsonPath": f"{ready}.reason"},
+        *own,
+        {"name": "Message", "type": "string", "jsonPath": f"{ready}.message", "priority": 1},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     ]
 

@@ -1,7 +1,8 @@
 """A small API server of Kubernetes for tests: discovery, objects of any kind, watches, patches, finalizers.
 
-It keeps resource versions, generations and deletion timestamps as the real one does (kubernetes.io, "API concepts"),
-and knows nothing of schemas.
+It keeps resource versions, generations and deletion timestamps, refuses stale updates (409), forgets old changes (410),
+lets tokens in (401) for what rules grant (403), sets defaults and cuts off what schemas do not name, applies with
+field managers, and collects what lost its owners, as the real one does (kubernetes.io, "API concepts").
 """
 
 from __future__ import annotations
@@ -9,55 +10,99 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import socket
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import jsonpatch
-import uvicorn
 import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.resources.kubernetes import structural, tables
+from tests.resources.kubernetes.access import Use, granted, uses
+from tests.resources.kubernetes.listening import serving
+
+__all__ = ["ApiServer", "Key", "serving"]
+
 #: Kinds that are there from the beginning: group, version, plural, kind, namespaced.
 BUILT_IN = (
     ("", "v1", "namespaces", "Namespace", False),
     ("", "v1", "events", "Event", True),
+    ("", "v1", "configmaps", "ConfigMap", True),
+    ("", "v1", "services", "Service", True),
     ("apps", "v1", "deployments", "Deployment", True),
     ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True),
+    ("coordination.k8s.io", "v1", "leases", "Lease", True),
     ("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject", True),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
 )
+
+#: The largest body of a request, as that of etcd is by default.
+LARGEST = 1_572_864
+
+_DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 
 Key = tuple[str, str, str, str]
 
 
 class ApiServer:
-    """Objects by group, plural, namespace and name."""
+    """Objects by group, plural, namespace and name.
 
-    def __init__(self, definitions: Iterable[Mapping[str, Any]] = ()) -> None:
+    Attributes:
+        tokens: Who comes with which token; None: everybody is let in.
+        rules: What is granted; None: everything.
+        used: What was asked for, as RBAC has it.
+        refuse: Returns the answer of a request that is to fail; None of one that is served.
+        gone: How a watch from a version that is forgotten ends: by an event, or by the status 410 of the request.
+    """
+
+    def __init__(
+        self,
+        definitions: Iterable[Mapping[str, Any]] = (),
+        *,
+        tokens: Mapping[str, str] | None = None,
+        rules: Iterable[Mapping[str, Any]] | None = None,
+    ) -> None:
         self.kinds = {(group, plural): (version, kind, spaced) for group, version, plural, kind, spaced in BUILT_IN}
-        for each in definitions:
-            spec = each["spec"]
-            version = spec["versions"][0]["name"]
-            names = spec["names"]
-            self.kinds[spec["group"], names["plural"]] = version, names["kind"], spec["scope"] == "Namespaced"
+        self.schemas: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.columns: dict[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
         self.objects: dict[Key, dict[str, Any]] = {}
         self.version = 0
         self.requests: list[tuple[str, str]] = []
+        self.tokens = tokens
+        self.rules = None if rules is None else set(granted(rules))
+        self.used: set[Use] = set()
+        self.refused: list[Use] = []
+        self.refuse: Callable[[Request], Response | None] = lambda _: None
+        self.gone = "event"
         self._log: list[tuple[int, str, Key, dict[str, Any]]] = []
+        self._forgotten = 0
         self._changed = asyncio.Condition()
+        for each in definitions:
+            self.define(each)
+
+    def define(self, definition: Mapping[str, Any]) -> None:
+        """Let there be a kind."""
+        spec = definition["spec"]
+        version = next(each for each in spec["versions"] if each["storage"])
+        names = spec["names"]
+        place = spec["group"], names["plural"]
+        self.kinds[place] = version["name"], names["kind"], spec["scope"] == "Namespaced"
+        self.columns[place] = version.get("additionalPrinterColumns", ())
+        self.schemas[place] = version["schema"]["openAPIV3Schema"]
 
     # Objects.
 
     async def put(self, key: Key, document: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
         """Store an object, or forget it if nothing holds up its deletion."""
+        schema = self.schemas.get(key[:2])
+        if schema is not None:
+            document = structural.admitted(document, schema)
         meta = document["metadata"]
         if before is None:
             meta |= {"uid": uuid.uuid4().hex, "generation": 1, "creationTimestamp": _now()}
@@ -75,6 +120,10 @@ class ApiServer:
         else:
             self.objects[key] = document
         await self._tell("DELETED" if gone else "ADDED" if before is None else "MODIFIED", key, document)
+        if key[:2] == _DEFINITIONS and not gone:
+            self.define(document)
+        if gone or (before is None and meta.get("ownerReferences")):
+            await self._collect()
         return document
 
     async def delete(self, key: Key) -> dict[str, Any]:
@@ -83,24 +132,48 @@ class ApiServer:
         found["metadata"].setdefault("deletionTimestamp", _now())
         return await self.put(key, found, self.objects[key])
 
+    async def _collect(self) -> None:
+        """Delete what has owners, none of which is there."""
+        there = {each["metadata"]["uid"] for each in self.objects.values()}
+        for key, each in list(self.objects.items()):
+            owners = each["metadata"].get("ownerReferences") or ()
+            if owners and not any(owner["uid"] in there for owner in owners) and key in self.objects:
+                await self.delete(key)
+
     async def _tell(self, kind: str, key: Key, document: dict[str, Any]) -> None:
         async with self._changed:
             self._log.append((self.version, kind, key, copy.deepcopy(document)))
             self._changed.notify_all()
+
+    def forget(self) -> None:
+        """Forget all changes: watches from before have to list anew."""
+        self._forgotten = self.version
+        self._log.clear()
 
     # Requests.
 
     def application(self) -> Starlette:
         """Return the application."""
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-        return Starlette(
-            routes=[
-                Route("/version", lambda _: JSONResponse({"major": "1", "minor": "37"})),
-                Route("/api", lambda _: JSONResponse({"kind": "APIVersions", "versions": ["v1"]})),
-                Route("/apis", lambda _: JSONResponse(self._groups())),
-                Route("/{path:path}", self._serve, methods=methods),
-            ]
-        )
+        return Starlette(routes=[Route("/{path:path}", self._answer, methods=methods)])
+
+    async def _answer(self, request: Request) -> Response:
+        self.requests.append((request.method, request.url.path))
+        refused = self.refuse(request)
+        if refused is not None:
+            return refused
+        if self.tokens is not None:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            if scheme != "Bearer" or token not in self.tokens:
+                return failure(401, "Unauthorized")
+        match request.url.path:
+            case "/version":
+                return JSONResponse({"major": "1", "minor": "37"})
+            case "/api":
+                return JSONResponse({"kind": "APIVersions", "versions": ["v1"]})
+            case "/apis":
+                return JSONResponse(self._groups())
+        return await self._serve(request)
 
     def _groups(self) -> dict[str, Any]:
         groups: defaultdict[str, set[str]] = defaultdict(set)
@@ -114,7 +187,6 @@ class ApiServer:
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
 
     async def _serve(self, request: Request) -> Response:
-        self.requests.append((request.method, request.url.path))
         parts = request.path_params["path"].split("/")
         group, version, rest = ("", parts[1], parts[2:]) if parts[0] == "api" else (parts[1], parts[2], parts[3:])
         if not rest:
@@ -123,11 +195,24 @@ class ApiServer:
         if rest[0] == "namespaces" and len(rest) > 2:
             namespace, rest = rest[1], rest[2:]
         plural, name, part = (*rest, "", "")[:3]
-        if (group, plural) not in self.kinds:
-            return _failure(404, f"there is no {plural} in {group}")
+        if self.kinds.get((group, plural), ("",))[0] != version:
+            return failure(404, f"there is no {plural} in {group}/{version}")
+        key = group, plural, namespace, name
+        watch = request.query_params.get("watch") in ("true", "1")
+        applies = request.headers.get("content-type", "").startswith("application/apply-patch")
+        needed = uses(
+            *(request.method, group, plural, name, part), watch=watch, creates=applies and key not in self.objects
+        )
+        self.used.update(needed)
+        for each in needed:
+            if self.rules is not None and each not in self.rules:
+                self.refused.append(each)
+                return failure(403, f"{each.verb} of {each.resource} in the group {each.group!r} is forbidden")
+        if len(await request.body()) > LARGEST:
+            return failure(413, "etcdserver: request is too large")
         if not name:
             return await self._collection(request, group, plural, namespace)
-        return await self._object(request, (group, plural, namespace, name), part)
+        return await self._object(request, key, part)
 
     def _resources(self, group: str, version: str) -> dict[str, Any]:
         found = []
@@ -141,69 +226,124 @@ class ApiServer:
 
     async def _collection(self, request: Request, group: str, plural: str, namespace: str) -> Response:
         version, kind, _ = self.kinds[group, plural]
+        api_version = f"{group}/{version}" if group else version
         if request.method == "POST":
             document = await _body(request)
-            meta = document.setdefault("metadata", {})
+            document = {"apiVersion": api_version, "kind": kind, **document}
             if namespace:
-                meta["namespace"] = namespace
-            key = (group, plural, namespace, meta["name"])
-            if key in self.objects:
-                return _failure(409, f"{key[3]} is there already")
-            document.setdefault("apiVersion", f"{group}/{version}" if group else version)
-            document.setdefault("kind", kind)
-            return JSONResponse(await self.put(key, document, None), status_code=201)
+                document["metadata"]["namespace"] = namespace
+            return await self._created((group, plural, namespace, document["metadata"]["name"]), document)
         mine = (group, plural)
         if request.query_params.get("watch") in ("true", "1"):
             since = int(request.query_params.get("resourceVersion") or self.version)
+            if since < self._forgotten and self.gone == "status":
+                return failure(410, "too old resource version")
             return StreamingResponse(self._watch(mine, namespace, since), media_type="application/json")
         items = [each for key, each in sorted(self.objects.items()) if key[:2] == mine and namespace in ("", key[2])]
+        if "as=Table" in request.headers.get("accept", ""):
+            return JSONResponse(tables.table(self.columns.get(mine, ()), items))
         meta = {"resourceVersion": str(self.version)}
-        name = f"{group}/{version}" if group else version
-        return JSONResponse({"kind": f"{kind}List", "apiVersion": name, "metadata": meta, "items": items})
+        return JSONResponse({"kind": f"{kind}List", "apiVersion": api_version, "metadata": meta, "items": items})
+
+    async def _created(self, key: Key, document: dict[str, Any]) -> Response:
+        if key in self.objects:
+            return failure(409, f"{key[1]} {key[3]!r} already exists")
+        wrong = self._problems(key, document)
+        if wrong:
+            return failure(422, wrong)
+        return JSONResponse(await self.put(key, document, None), status_code=201)
+
+    def _problems(self, key: Key, document: Mapping[str, Any]) -> str:
+        schema = self.schemas.get(key[:2])
+        return "" if schema is None else "; ".join(structural.problems(structural.admitted(document, schema), schema))
 
     async def _watch(self, mine: tuple[str, str], namespace: str, since: int) -> AsyncIterator[str]:
-        position = next((i for i, each in enumerate(self._log) if each[0] > since), len(self._log))
         while True:
-            while position < len(self._log):
-                _, kind, key, document = self._log[position]
-                position += 1
+            if since < self._forgotten:
+                gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+                yield json.dumps({"type": "ERROR", "object": gone}) + "\n"
+                return
+            for version, kind, key, document in list(self._log):
+                if version <= since:
+                    continue
+                since = version
                 if key[:2] == mine and namespace in ("", key[2]):
                     yield json.dumps({"type": kind, "object": document}) + "\n"
             async with self._changed:
-                if position == len(self._log):
+                if not self._log or self._log[-1][0] <= since:
                     await self._changed.wait()
 
     async def _object(self, request: Request, key: Key, part: str) -> Response:
         before = self.objects.get(key)
         applies = request.headers.get("content-type", "").startswith("application/apply-patch")
         if before is None and not (request.method == "PATCH" and applies):
-            return _failure(404, f"{key[1]} {key[3]} not found")
+            return failure(404, f"{key[1]} {key[3]!r} not found")
         if request.method == "GET":
             return JSONResponse(before)
         if request.method == "DELETE":
             return JSONResponse(await self.delete(key))
         body = await _body(request)
         if before is None:
-            return JSONResponse(await self.put(key, body, None), status_code=201)
+            manager = request.query_params["fieldManager"]
+            return await self._created(key, _applied({"metadata": {}}, body, manager))
+        given = body.get("metadata", {}).get("resourceVersion") if isinstance(body, Mapping) else None
+        if given is not None and given != before["metadata"]["resourceVersion"]:
+            return failure(409, f"{key[1]} {key[3]!r}: the object has been modified")
         after = self._patched(request, copy.deepcopy(before), body)
         if part == "status":
             after = {**copy.deepcopy(before), "status": after.get("status", {})}
         elif "status" in before:
             after["status"] = before["status"]
-        return JSONResponse(await self.put(key, after, before))
+        wrong = self._problems(key, after)
+        return failure(422, wrong) if wrong else JSONResponse(await self.put(key, after, before))
 
     @staticmethod
     def _patched(request: Request, before: dict[str, Any], body: Any) -> dict[str, Any]:
         if request.method == "PUT":
-            return dict(body)
+            kept = {key: before["metadata"][key] for key in ("uid", "generation", "creationTimestamp")}
+            return {**body, "metadata": {**body["metadata"], **kept}}
         if request.headers["content-type"].startswith("application/json-patch"):
             return dict(jsonpatch.apply_patch(before, body))
-        return _merged(before, body)
+        if request.headers["content-type"].startswith("application/apply-patch"):
+            return _applied(before, body, request.query_params["fieldManager"])
+        return dict(_merged(before, body))
 
 
 async def _body(request: Request) -> Any:
     data = await request.body()
-    return yaml.safe_load(data) if data else {}
+    return yaml.load(data, Loader=yaml.CSafeLoader) if data else {}
+
+
+def _applied(before: dict[str, Any], document: Mapping[str, Any], manager: str) -> dict[str, Any]:
+    """Return an object to which a manager applied: fields that it set before and sets no more go."""
+    owned = {each["manager"]: each["fields"] for each in before["metadata"].get("managedFields", ())}
+    now = sorted(_leaves({key: each for key, each in document.items() if key not in ("apiVersion", "kind")}))
+    others = {tuple(path) for who, paths in owned.items() if who != manager for path in paths}
+    after = copy.deepcopy(before)
+    for path in map(tuple, owned.get(manager, ())):
+        if path not in now and path not in others:
+            _cut(after, path)
+    after = dict(_merged(after, document))
+    owned[manager] = [list(each) for each in now]
+    after["metadata"]["managedFields"] = [{"manager": who, "fields": paths} for who, paths in owned.items()]
+    return after
+
+
+def _leaves(value: Any, way: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
+    if not isinstance(value, Mapping) or not value:
+        yield way
+        return
+    for name, each in value.items():
+        yield from _leaves(each, (*way, name))
+
+
+def _cut(value: dict[str, Any], path: tuple[str, ...]) -> None:
+    for name in path[:-1]:
+        found = value.get(name)
+        if not isinstance(found, dict):
+            return
+        value = found
+    value.pop(path[-1], None)
 
 
 def _merged(before: Any, patch: Any) -> Any:
@@ -224,29 +364,11 @@ def _without_version(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "metadata": meta}
 
 
-def _failure(status: int, message: str) -> JSONResponse:
+def failure(status: int, message: str, **headers: str) -> JSONResponse:
+    """Return the answer of a request that fails."""
     body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": message}
-    return JSONResponse(body, status_code=status)
+    return JSONResponse(body, status_code=status, headers=headers)
 
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@asynccontextmanager
-async def serving(server: ApiServer) -> AsyncIterator[str]:
-    """Serve, and yield the address."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        server.application(), log_level="error", lifespan="off", timeout_graceful_shutdown=1, ws="none"
-    )
-    running = uvicorn.Server(config)
-    running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(running.serve([listening]))
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        running.should_exit = True
-        running.force_exit = True
-        await task
-        listening.close()

@@ -1,12 +1,7 @@
-"""The operator on an API server: the same status as on SQLite, finalizers, workloads."""
+"""The operator on an API server: what it writes, what it holds up, what it makes, and what it notices."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import kopf
@@ -14,13 +9,14 @@ import pytest
 
 from stategraph.resources import Metadata, Resource
 from stategraph.resources.crds import definitions
-from stategraph.resources.kind_table import KINDS
-from stategraph.resources.operator.cluster import Cluster
-from stategraph.resources.operator.mirror import Operator, OperatorSettings
-from stategraph.resources.operator.workloads import PodSettings, path_of, workloads_of
+from stategraph.resources.kind_table import GROUP
+from stategraph.resources.operator import connecting
 from stategraph.resources.runtime import Runtime
+from stategraph.testing import Script, ScriptedChatModel
 from stategraph.workers.registry.port import StoreUnavailableError
-from tests.resources.kubernetes.api_server import ApiServer, serving
+from tests.resources.kubernetes.api_server import ApiServer, failure
+from tests.resources.kubernetes.listening import listening
+from tests.resources.kubernetes.operating import SAMPLES, created, eventually, operating
 
 pytestmark = [
     pytest.mark.anyio,
@@ -30,118 +26,6 @@ pytestmark = [
         "ignore::kopf.OperatorSettingsWarning" if hasattr(kopf, "OperatorSettingsWarning") else "default"
     ),
 ]
-
-SAMPLES = "tests.resources.plugins.samples"
-GROUP = "stategraph.dev"
-
-#: One folder, as documents: what is right, and what is wrong in ways that controllers tell.
-FOLDER: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("Secret", "keys", {"valueFrom": {"env": "TOKEN"}}),
-    ("Secret", "missing", {"valueFrom": {"env": "NOBODY_SET_THIS"}}),
-    (
-        "Plugin",
-        "greeter",
-        {"module": f"{SAMPLES}:Greeter", "trust": "trusted", "secrets": {"token": {"secret": "keys"}}},
-    ),
-    ("Plugin", "greedy", {"module": f"{SAMPLES}:Greedy", "trust": "trusted"}),
-    ("Plugin", "wrong", {"modul": f"{SAMPLES}:Greeter"}),
-    ("Schedule", "daily", {"cron": "0 9 * * *", "ref": "workflow/nowhere"}),
-    ("Worker", "pool", {"replicas": {"min": 3, "max": 2}}),
-)
-
-
-@dataclass
-class Running:
-    """An operator that runs."""
-
-    server: ApiServer
-    operator: Operator
-    cluster: Cluster
-
-    def path(self, kind: str, name: str) -> tuple[str, str, str, str]:
-        found = KINDS.get(kind)
-        assert found is not None
-        return GROUP, found.plural, "default", name
-
-    async def create(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
-        key = self.path(kind, name)
-        document = {
-            "apiVersion": f"{GROUP}/v1",
-            "kind": kind,
-            "metadata": {"name": name, "namespace": "default"},
-            "spec": dict(spec),
-        }
-        await self.server.put(key, document, None)
-
-    def status(self, kind: str, name: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.server.objects.get(self.path(kind, name), {}).get("status", {})
-        return found
-
-
-@asynccontextmanager
-async def operating(server: ApiServer | None = None, **settings: Any) -> AsyncIterator[Running]:
-    """Run an operator on an API server."""
-    server = server or ApiServer(definitions())
-    async with serving(server) as address:
-        connection = kopf.ConnectionInfo(server=address)
-        runtime = Runtime.from_url("memory:", allow=(SAMPLES,), environment={"TOKEN": "hunter22"})
-        names = settings.pop("kinds", ("Secret", "Plugin", "Schedule", "Worker", "Agent"))
-        kinds = [each for each in KINDS if each.name in names]
-        operator = Operator(runtime, OperatorSettings(connection=connection, kinds=kinds, **settings))
-        stop, ready = asyncio.Event(), asyncio.Event()
-        task = asyncio.create_task(operator.run(stop, ready))
-        try:
-            done, _ = await asyncio.wait(
-                (task, asyncio.create_task(ready.wait())), return_when=asyncio.FIRST_COMPLETED, timeout=60
-            )
-            assert done and not task.done(), task
-            async with Cluster(connection) as cluster:
-                yield Running(server, operator, cluster)
-        finally:
-            stop.set()
-            await asyncio.wait_for(task, 60)
-
-
-async def eventually(met: Callable[[], object]) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(60):
-        while not met():  # noqa: ASYNC110 - what is waited for happens in other tasks
-            await asyncio.sleep(0.02)
-
-
-def without_times(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a status without times."""
-    conditions = [
-        {key: value for key, value in each.items() if key != "lastTransitionTime"}
-        for each in status.get("conditions", ())
-    ]
-    return {**status, "conditions": conditions}
-
-
-async def test_one_folder_has_the_same_status_in_a_cluster_as_on_sqlite(tmp_path: Path) -> None:
-    environment = {"TOKEN": "hunter22"}
-    url = f"sqlite:///{tmp_path}/resources.db"
-    async with Runtime.from_url(url, allow=(SAMPLES,), environment=environment) as runtime:
-        await runtime.apply([Resource(f"{GROUP}/v1", kind, Metadata(name), spec) for kind, name, spec in FOLDER])
-        await runtime.settled()
-        expected = {}
-        for kind, name, _ in FOLDER:
-            stored = await runtime.get(f"{kind}/{name}")
-            assert stored is not None
-            expected[kind, name] = without_times(stored.status)
-    async with operating() as running:
-        for kind, name, spec in reversed(FOLDER):
-            await running.create(kind, name, spec)
-
-        def found() -> dict[tuple[str, str], dict[str, Any]]:
-            return {(kind, name): without_times(running.status(kind, name)) for kind, name, _ in FOLDER}
-
-        async with asyncio.timeout(60):
-            while found() != expected:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-    assert expected["Plugin", "greeter"]["phase"] == "Ready"
-    assert expected["Plugin", "greedy"]["phase"] == "Failed"
-    assert "hunter22" not in repr(running.server.objects)
 
 
 async def test_a_change_is_observed_by_its_generation_and_a_deletion_waits_for_the_controller() -> None:
@@ -154,11 +38,11 @@ async def test_a_change_is_observed_by_its_generation_and_a_deletion_waits_for_t
         after = {**before, "metadata": dict(before["metadata"]), "spec": {**before["spec"], "config": {"count": 2}}}
         await running.server.put(key, after, before)
         await eventually(lambda: running.status("Plugin", "greeter").get("observedGeneration") == 2)
-        plugin = running.operator._runtime.compiled("plugin/greeter")
+        plugin = running.operator.runtime.compiled("plugin/greeter")
         assert await plugin.call("greet", {"name": "Ada"}) == {"text": "hello Ada"}
         await running.server.delete(key)
         await eventually(lambda: key not in running.server.objects)
-        assert await running.operator._runtime.get("plugin/greeter") is None
+        assert await running.operator.runtime.get("plugin/greeter") is None
 
 
 async def test_an_operator_that_comes_back_takes_over_what_is_there() -> None:
@@ -173,67 +57,63 @@ async def test_an_operator_that_comes_back_takes_over_what_is_there() -> None:
         assert running.status("Secret", "keys") == before  # its conditions are as old as they were
 
 
-AGENT = Resource(
-    f"{GROUP}/v1",
-    "Agent",
-    Metadata("support", uid="u1"),
-    {
-        "instructions": "Help.",
-        "model": {"provider": "openai", "name": "m"},
-        "scaling": {"minReplicas": 1, "maxReplicas": 5},
-    },
-)
+async def test_what_was_deleted_while_nobody_was_there_is_cleaned_up() -> None:
+    server = ApiServer(definitions())
+    key = ("stategraph.dev", "plugins", "default", "greeter")
+    async with operating(server) as running:
+        await running.create("Plugin", "greeter", {"module": f"{SAMPLES}:Greeter", "trust": "trusted"})
+        await eventually(lambda: running.status("Plugin", "greeter").get("phase") == "Ready")
+        await eventually(lambda: server.objects[key]["metadata"].get("finalizers"))
+    await server.delete(key)
+    assert server.objects[key]["metadata"]["deletionTimestamp"]  # held up by the finalizer
+    async with operating(server) as running:
+        await eventually(lambda: key not in server.objects)
+        assert await running.operator.runtime.get("plugin/greeter") is None
 
 
-def test_an_agent_that_scales_is_a_deployment_and_an_autoscaler() -> None:
-    deployment, scaler = workloads_of(AGENT, PodSettings("image:1", environment_secret="keys"))
-    assert path_of(deployment) == "/apis/apps/v1/namespaces/default/deployments/agent-support"
-    container = deployment["spec"]["template"]["spec"]["containers"][0]
-    assert container["command"][-1] == "app.agents:support"
-    assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
-    assert "replicas" not in deployment["spec"]  # the autoscaler's
-    assert deployment["metadata"]["ownerReferences"][0]["uid"] == "u1"
-    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (1, 5)
-    assert workloads_of(AGENT, PodSettings()) == []
+BAR: dict[str, Any] = {
+    "agents": [
+        {"name": name, "spec": {"instructions": f"You are {name}.", "model": {"provider": "openai", "name": "m"}}}
+        for name in ("mixer", "waiter")
+    ]
+}
 
 
-def test_a_worker_elsewhere_is_a_deployment_and_with_keda_a_scaled_object() -> None:
-    spec = {"queue": "slow", "executor": "external", "replicas": {"min": 1, "max": 4}, "capacity": 5}
-    worker = Resource(f"{GROUP}/v1", "Worker", Metadata("pool", uid="u2"), spec)
-    (deployment,) = workloads_of(worker, PodSettings("image:1"))
-    assert deployment["spec"]["replicas"] == 1
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][-1] == "slow"
-    deployment, scaler = workloads_of(worker, PodSettings("image:1", keda=True))
-    assert (scaler["spec"]["minReplicaCount"], scaler["spec"]["maxReplicaCount"]) == (1, 4)
-    assert "queue = 'slow'" in scaler["spec"]["triggers"][0]["metadata"]["query"]
-    assert path_of(scaler) == "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/worker-pool"
+def _runtime() -> Runtime:
+    return Runtime.from_url("memory:", model_factory=lambda _: ScriptedChatModel(replies=Script(["ok"])))
 
 
-def test_workloads_are_what_kubernetes_takes() -> None:
-    import kubernetes_validate
-
-    for document in workloads_of(AGENT, PodSettings("image:1")):
-        kubernetes_validate.validate(document, "1.37", strict=True)
-
-
-async def test_workloads_are_made_and_go_with_their_reason() -> None:
-    async with operating(pods=PodSettings("image:1"), kinds=("Agent",)) as running:
-        await running.create("Agent", "support", AGENT.spec)
-        deployment = ("apps", "deployments", "default", "agent-support")
-        scaler = ("autoscaling", "horizontalpodautoscalers", "default", "agent-support")
-        await eventually(lambda: deployment in running.server.objects and scaler in running.server.objects)
-        key = running.path("Agent", "support")
-        before = running.server.objects[key]
-        spec = {**before["spec"], "scaling": {"minReplicas": 2, "maxReplicas": 2}}
-        await running.server.put(key, {**before, "metadata": dict(before["metadata"]), "spec": spec}, before)
-        await eventually(lambda: running.server.objects[deployment]["spec"].get("replicas") == 2)
-        await eventually(lambda: scaler not in running.server.objects)
+async def test_members_of_a_system_are_objects_that_it_owns_and_go_with_it() -> None:
+    async with operating(runtime=_runtime(), kinds=("System", "Agent")) as running:
+        server = running.server
+        await running.create("System", "bar", BAR)
+        await eventually(lambda: running.status("System", "bar").get("ready") == "2/2")
+        await eventually(lambda: running.status("Agent", "mixer").get("phase") == "Ready")
+        mixer, system = running.path("Agent", "mixer"), running.path("System", "bar")
+        assert server.objects[mixer]["metadata"]["ownerReferences"] == [
+            {
+                "apiVersion": "stategraph.dev/v1",
+                "kind": "System",
+                "name": "bar",
+                "uid": server.objects[system]["metadata"]["uid"],
+                "controller": True,
+            }
+        ]
+        await running.change("Agent", "mixer", instructions="You are somebody else.")  # not theirs to say
+        await eventually(lambda: server.objects[mixer]["spec"]["instructions"] == "You are mixer.")
+        await server.delete(mixer)
+        before = server.objects[mixer]["metadata"]["uid"] if mixer in server.objects else ""
+        await eventually(lambda: mixer in server.objects and server.objects[mixer]["metadata"]["uid"] != before)
+        await running.change("System", "bar", agents=BAR["agents"][:1])
+        await eventually(lambda: running.path("Agent", "waiter") not in server.objects)
+        await server.delete(system)
+        await eventually(lambda: not [key for key in server.objects if key[0] == "stategraph.dev"])
 
 
 async def test_statuses_are_written_after_whatever_error_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stategraph.resources.operator.mirror._RETRY_S", 0.001)
     async with operating() as running:
-        runtime = running.operator._runtime
+        runtime = running.operator.runtime
         get = runtime.get
         failures = [StoreUnavailableError("away"), TypeError("planted")]
 
@@ -247,3 +127,122 @@ async def test_statuses_are_written_after_whatever_error_of_the_store(monkeypatc
         await eventually(lambda: not failures)
         await running.create("Secret", "token", {"valueFrom": {"env": "TOKEN"}})
         await eventually(lambda: running.status("Secret", "token").get("phase") == "Ready")
+
+async def test_a_member_whose_name_is_taken_takes_nothing_over() -> None:
+    async with operating(runtime=_runtime(), kinds=("System", "Agent")) as running:
+        await running.create("Agent", "mixer", {"instructions": "I was here.", "model": "openai:m"})
+        await eventually(lambda: running.status("Agent", "mixer").get("phase") == "Ready")
+        await running.create("System", "bar", BAR)
+        await eventually(lambda: running.status("System", "bar").get("phase") not in (None, "Ready"))
+        ready = next(each for each in running.status("System", "bar")["conditions"] if each["type"] == "Ready")
+        assert ready["reason"] == "NameTaken"
+        assert running.server.objects[running.path("Agent", "mixer")]["spec"]["instructions"] == "I was here."
+
+
+SOURCES: dict[str, Any] = {
+    "group": "example.dev",
+    "names": {"kind": "DataSource", "plural": "datasources"},
+    "validation": {"openAPIV3Schema": {"type": "object", "properties": {"url": {"type": "string"}}}},
+}
+
+
+async def test_a_kind_of_ones_own_is_defined_followed_and_outlived_by_its_resources() -> None:
+    async with operating(kinds=("CustomResourceDefinition",), defines=True) as running:
+        server = running.server
+        kind, source = (
+            ("stategraph.dev", "customresourcedefinitions", "", "datasources.example.dev"),
+            (*("example.dev", "datasources", "default", "orders"),),
+        )
+        await running.create("CustomResourceDefinition", "datasources.example.dev", SOURCES)
+        made = ("apiextensions.k8s.io", "customresourcedefinitions", "", "datasources.example.dev")
+        await eventually(lambda: made in server.objects)
+        assert server.objects[made]["metadata"]["ownerReferences"][0]["uid"] == server.objects[kind]["metadata"]["uid"]
+        meta = {"name": "orders", "namespace": "default"}
+        document = {"apiVersion": "example.dev/v1", "kind": "DataSource", "metadata": meta, "spec": {"url": "x"}}
+        await server.put(source, document, None)
+        await eventually(lambda: server.objects[source].get("status", {}).get("phase") == "Ready")
+        await eventually(lambda: server.objects[source]["metadata"].get("finalizers"))
+        await server.delete(kind)
+        await server.delete(source)
+        await eventually(lambda: kind not in server.objects and source not in server.objects)
+
+
+async def test_a_kind_that_the_api_server_does_not_have_is_told() -> None:
+    async with operating(kinds=("CustomResourceDefinition",)) as running:
+        await running.create("CustomResourceDefinition", "datasources.example.dev", SOURCES)
+
+        def told() -> list[dict[str, Any]]:
+            return [each for key, each in running.server.objects.items() if key[1] == "events"]
+
+        await eventually(lambda: any(each["reason"] == "KindNotServed" for each in told()))
+        assert "--define-kinds" in next(each["message"] for each in told() if each["reason"] == "KindNotServed")
+
+
+@pytest.mark.parametrize("gone", ["event", "status"])
+async def test_a_watch_whose_version_is_forgotten_lists_anew(gone: str) -> None:
+    server = ApiServer(definitions())
+    server.gone = gone
+    async with (
+        listening(server) as listener,
+        operating(server, login=connecting.at(listener.address), kinds=("Secret",)) as running,
+    ):
+        await running.create("Secret", "one", {"valueFrom": {"env": "TOKEN"}})
+        await eventually(lambda: running.status("Secret", "one").get("phase") == "Ready")
+        await listener.down()
+        await created(server, "Secret", "two", {"valueFrom": {"env": "TOKEN"}})
+        server.forget()  # what has happened is not in the log any more
+        await created(server, "Secret", "three", {"valueFrom": {"env": "TOKEN"}})
+        await listener.up()
+        for name in ("two", "three"):
+            await running.becomes("Secret", name, "Ready")
+
+
+async def test_a_server_that_is_away_is_waited_for_and_told_what_happened_meanwhile() -> None:
+    server = ApiServer(definitions())
+    async with (
+        listening(server) as listener,
+        operating(server, login=connecting.at(listener.address), kinds=("Secret", "Plugin")) as running,
+    ):
+        spec = {"module": f"{SAMPLES}:Greeter", "trust": "trusted", "secrets": {"token": {"secret": "keys"}}}
+        await running.create("Plugin", "greeter", spec)
+        await eventually(lambda: running.status("Plugin", "greeter").get("phase") == "Failed")
+        await listener.down()
+        await created(server, "Secret", "keys", {"valueFrom": {"env": "TOKEN"}})
+        await listener.up()
+        await eventually(lambda: running.status("Plugin", "greeter").get("phase") == "Ready")
+
+
+async def test_a_status_that_is_refused_is_written_later_and_a_busy_server_is_obeyed() -> None:
+    server = ApiServer(definitions())
+    answers = [failure(429, "slow down", **{"Retry-After": "0.1"}), failure(500, "etcd is away"), failure(409, "again")]
+
+    def refuse(request: Any) -> Any:
+        return answers.pop(0) if request.url.path.endswith("/status") and answers else None
+
+    server.refuse = refuse
+    async with operating(server, kinds=("Secret",)) as running:
+        await running.create("Secret", "keys", {"valueFrom": {"env": "TOKEN"}})
+        await eventually(lambda: running.status("Secret", "keys").get("phase") == "Ready")
+    assert answers == []
+
+
+async def test_events_tell_why_and_are_counted_when_they_come_again() -> None:
+    async with operating(kinds=("Secret", "Plugin")) as running:
+        spec = {"module": f"{SAMPLES}:Greeter", "trust": "trusted", "secrets": {"token": {"secret": "keys"}}}
+        await running.create("Plugin", "greeter", spec)
+
+        def told() -> list[tuple[Any, ...]]:
+            found = [each for key, each in running.server.objects.items() if key[1] == "events"]
+            about = [each for each in found if each["involvedObject"]["name"] == "greeter"]
+            return sorted((each["type"], each["reason"], each["count"]) for each in about)
+
+        await eventually(lambda: ("Warning", "ReferencesUnresolved", 1) in told())
+        await running.create("Secret", "keys", {"valueFrom": {"env": "TOKEN"}})
+        await eventually(lambda: ("Normal", "Running", 1) in told())
+        await running.server.delete(running.path("Secret", "keys"))
+        await eventually(lambda: ("Warning", "ReferencesUnresolved", 2) in told())
+        event = next(each for key, each in running.server.objects.items() if key[1] == "events")
+        assert (
+            event["involvedObject"]["uid"]
+            == running.server.objects[running.path("Plugin", "greeter")]["metadata"]["uid"]
+        )
