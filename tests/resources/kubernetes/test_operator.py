@@ -128,6 +128,7 @@ async def test_statuses_are_written_after_whatever_error_of_the_store(monkeypatc
         await running.create("Secret", "token", {"valueFrom": {"env": "TOKEN"}})
         await eventually(lambda: running.status("Secret", "token").get("phase") == "Ready")
 
+
 async def test_a_member_whose_name_is_taken_takes_nothing_over() -> None:
     async with operating(runtime=_runtime(), kinds=("System", "Agent")) as running:
         await running.create("Agent", "mixer", {"instructions": "I was here.", "model": "openai:m"})
