@@ -125,6 +125,7 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.resources)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.declared)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.plugins)
+	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.fleet)
 	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.governance --peer .venv-acs/bin/python)
 
 load: bench-env load-env ## Many runs and token streams at once on both engines, other engines beside them (ARGS='--only tokens --rounds 3')

@@ -20,14 +20,20 @@ class Client:
         self._reader = reader
         self._writer = writer
 
-    async def post(self, path: str, body: object) -> Any:
+    async def post(self, path: str, body: object, header: str = "") -> Any:
         """Send JSON and return the JSON of the answer.
+
+        Args:
+            path: Where to.
+            body: What is sent.
+            header: A further header, `Name: value`.
 
         Raises:
             RuntimeError: The answer has another status than 200.
         """
         content = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"{header}\r\n" if header else ""
         self._writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

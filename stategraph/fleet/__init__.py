@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from stategraph.fleet.sources.nats import NatsSource as NatsSource
     from stategraph.fleet.sources.static import StaticSource as StaticSource
     from stategraph.fleet.standing import BreakerSettings as BreakerSettings
+    from stategraph.fleet.trust import CardKey as CardKey
+    from stategraph.fleet.trust import TrustPolicy as TrustPolicy
+    from stategraph.fleet.trust import UntrustedAgentError as UntrustedAgentError
 
 _PUBLIC = {
     "a2a": ("A2aTransport", "message"),
@@ -47,5 +50,6 @@ _PUBLIC = {
     "sources.nats": ("NatsSource",),
     "sources.static": ("StaticSource",),
     "standing": ("BreakerSettings",),
+    "trust": ("CardKey", "TrustPolicy", "UntrustedAgentError"),
 }
 __all__, __getattr__ = _loader(globals(), _PUBLIC)

@@ -6,6 +6,7 @@ client, with the host's credentials and certificates.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -15,6 +16,7 @@ from stategraph.errors import MissingPackageError
 from stategraph.fleet.cards import CardCache
 from stategraph.fleet.endpoint import AgentEndpoint, is_plain
 from stategraph.fleet.errors import AgentRefusedError, EndpointError, why
+from stategraph.fleet.trust import TREATMENTS, Treatment, TrustPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +32,10 @@ _NOT_WELL: Final = frozenset({429, 500, 502, 503, 504})
 _NOT_BEGUN: Final = frozenset({429, 503})
 
 
+#: The treatment of agents where nothing says how far they are trusted.
+_HOSTS_OWN: Final = Treatment()
+
+
 class A2aTransport:
     """Sends messages to agents, as `async with A2aTransport() as transport`.
 
@@ -40,6 +46,8 @@ class A2aTransport:
         bindings: Which of the protocol's bindings are used: `JSONRPC`, `HTTP+JSON`, `GRPC`.
         plain_http: Whether agents on other machines are asked over `http://`, where anybody between may read and
             change what is said, credentials too.
+        trust: Says how far agents are trusted, and what they get; None: all that the host has.
+        stranger: With `trust`, asks for cards, and those agents that get no credentials; None: a client of its own.
 
     Raises:
         MissingPackageError: `a2a-sdk` is not installed.
@@ -52,19 +60,32 @@ class A2aTransport:
         cards: CardCache | None = None,
         bindings: Iterable[str] = ("JSONRPC", "HTTP+JSON"),
         plain_http: bool = False,
+        trust: TrustPolicy | None = None,
+        stranger: httpx.AsyncClient | None = None,
     ) -> None:
         try:
             import a2a.client  # noqa: F401 (an extra; 1.3 s)
-            import httpx
+            import httpx  # noqa: F401
         except ImportError as error:
             raise MissingPackageError("stategraph[server]", "Agents over A2A") from error
-        self._own = httpx.AsyncClient(timeout=httpx.Timeout(10.0, read=None)) if client is None else None
-        self._http = client if client is not None else self._own
-        assert self._http is not None
-        self.cards = cards or CardCache(self._http)
+        self._own: list[httpx.AsyncClient] = []
+        self._http = self._client_of(client)
+        self._trust = trust
+        self._stranger = self._http if trust is None else self._client_of(stranger)
+        self.cards = cards or CardCache(self._stranger)
         self._bindings = list(bindings)
         self._plain_http = plain_http
-        self._clients: dict[str, tuple[AgentCard, Client]] = {}
+        self._clients: dict[str, tuple[AgentCard, Client, httpx.AsyncClient]] = {}
+
+    def _client_of(self, given: httpx.AsyncClient | None) -> httpx.AsyncClient:
+        """Return the host's client, or one of this transport's own."""
+        if given is not None:
+            return given
+        import httpx
+
+        made = httpx.AsyncClient(timeout=httpx.Timeout(10.0, read=None))
+        self._own.append(made)
+        return made
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,10 +96,11 @@ class A2aTransport:
     async def close(self) -> None:
         """Close the clients, and the HTTP client unless it is the host's."""
         clients, self._clients = self._clients, {}
-        for _, client in clients.values():
+        for _, client, _ in clients.values():
             await client.close()
-        if self._own is not None:
-            await self._own.aclose()
+        own, self._own = self._own, []
+        for each in own:
+            await each.aclose()
 
     async def stream(self, endpoint: AgentEndpoint, request: SendMessageRequest) -> AsyncGenerator[StreamResponse]:
         """Send a message, and return what the agent answers: a task and its updates, or a message.
@@ -90,11 +112,12 @@ class A2aTransport:
         from a2a.client.errors import A2AClientError
         from a2a.utils.errors import A2AError
 
-        client = await self._client(endpoint)
+        client, treatment = await self._client(endpoint)
         is_whole = False
         try:
-            async with contextlib.aclosing(_closable(client.send_message(request))) as answers:
-                async for each in answers:
+            answers = _closable(client.send_message(_allowed(request, treatment)))
+            async with contextlib.aclosing(_within(answers, treatment, endpoint)) as within:
+                async for each in within:
                     is_whole = _is_last(each)
                     yield each
         except A2AClientError as error:
@@ -104,18 +127,20 @@ class A2aTransport:
         if not is_whole:  # a connection that is closed in the middle may look like an end
             raise EndpointError(f"{endpoint.url} went away before its answer was whole", reached=True)
 
-    async def _client(self, endpoint: AgentEndpoint) -> Client:
+    async def _client(self, endpoint: AgentEndpoint) -> tuple[Client, Treatment]:
         from a2a.client import ClientConfig, ClientFactory
 
         self._check(endpoint.card_url, f"'{endpoint.key}' would be asked unencrypted")
         card = await self.cards.get(endpoint.card_url)
+        treatment = _HOSTS_OWN if self._trust is None else TREATMENTS[self._trust.check(endpoint, card)]
+        http = self._http if treatment.credentials else self._stranger
         known = self._clients.get(endpoint.key)
-        if known is not None and known[0] is card:
-            return known[1]
+        if known is not None and known[0] is card and known[2] is http:
+            return known[1], treatment
         for each in card.supported_interfaces:
             if each.protocol_binding in self._bindings:
                 self._check(each.url, f"the card of '{endpoint.key}' names the unencrypted address {each.url}")
-        config = ClientConfig(httpx_client=self._http, supported_protocol_bindings=self._bindings)
+        config = ClientConfig(httpx_client=http, supported_protocol_bindings=self._bindings)
         try:
             client = ClientFactory(config).create(card)
         except ValueError as error:
@@ -124,8 +149,8 @@ class A2aTransport:
                 f"'{endpoint.key}' is reached by {offered}; this client speaks {', '.join(self._bindings)}",
                 reached=False,
             ) from error
-        self._clients[endpoint.key] = card, client
-        return client
+        self._clients[endpoint.key] = card, client, http
+        return client, treatment
 
     def _check(self, url: str, what: str) -> None:
         """Check that nothing is sent to another machine unencrypted.
@@ -161,6 +186,41 @@ def message(
     if metadata:
         built.metadata.update(dict(metadata))
     return SendMessageRequest(message=built)
+
+
+def _allowed(request: SendMessageRequest, treatment: Treatment) -> SendMessageRequest:
+    """Return what is sent of a request."""
+    if treatment.metadata or not (request.message.metadata or request.metadata):
+        return request
+    sent = type(request)()
+    sent.CopyFrom(request)
+    sent.ClearField("metadata")
+    sent.message.ClearField("metadata")
+    return sent
+
+
+async def _within(
+    answers: AsyncGenerator[StreamResponse], treatment: Treatment, endpoint: AgentEndpoint
+) -> AsyncGenerator[StreamResponse]:
+    """Return answers as long as they are no more, and take no longer, than is taken from their agent."""
+    size, most, limit_s = 0, treatment.answer_bytes, treatment.answer_s
+    deadline = None if limit_s is None else asyncio.get_running_loop().time() + limit_s
+    async with contextlib.aclosing(answers):
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    each = await anext(answers, None)
+            except TimeoutError:
+                raise EndpointError(
+                    f"{endpoint.url} answered for more than {limit_s:g} s, and is public", reached=True
+                ) from None
+            if each is None:
+                return
+            if most is not None and (size := size + each.ByteSize()) > most:
+                raise EndpointError(
+                    f"{endpoint.url} answered with more than {most:,} bytes, and is public", reached=True
+                )
+            yield each
 
 
 async def _closable(answers: Any) -> AsyncGenerator[StreamResponse]:

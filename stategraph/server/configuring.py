@@ -15,6 +15,10 @@ heartbeat_s = 10
 organization = "Example"
 push_secrets = false
 
+[[a2a.signing]]
+key_id = "2026-11"
+file = "cards.key"
+
 [mcp]
 skills = ["skills/desk"]
 
@@ -63,7 +67,7 @@ from stategraph.workers.leases import LeaseSettings
 
 if TYPE_CHECKING:
     from stategraph.governance.skills.skill import Skill
-    from stategraph.server.a2a.settings import A2aSettings
+    from stategraph.server.a2a.settings import A2aSettings, SigningKey
     from stategraph.server.mcp.settings import McpSettings
 
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
@@ -114,7 +118,7 @@ def settings_of(said: Mapping[str, Any], folder: Path) -> Settings:
     tables: dict[str, Any] = {name: read(said[name], folder) for name, read in _READERS.items() if name in said}
     settings = replace(settings, **tables)
     if "a2a" in said:
-        settings = replace(settings, options={**settings.options, "a2a": _a2a(said["a2a"])})
+        settings = replace(settings, options={**settings.options, "a2a": _a2a(said["a2a"], folder)})
     if "mcp" in said:
         settings = replace(settings, options={**settings.options, "mcp": _mcp(said["mcp"], folder)})
     if "grpc" in said:
@@ -223,10 +227,28 @@ def _limits(said: Any) -> Limits:
     return Limits(**given)
 
 
-def _a2a(said: Any) -> A2aSettings:
+def _signing(said: Any, folder: Path) -> list[SigningKey]:
+    """Return the keys that sign cards; several, while one takes the place of another."""
+    from stategraph.server.a2a.settings import SigningKey
+
+    found = []
+    if not isinstance(said, list):
+        raise ConfigurationError(f"[a2a] signing is {said!r}; expected tables, [[a2a.signing]]")
+    for each in said:
+        given = dict(_table(each, "a2a.signing"))
+        _check_known(given, ("file", "key_id", "algorithm", "jwks_url"), "[[a2a.signing]]")
+        for name in ("file", "key_id"):
+            if not isinstance(given.get(name), str):
+                raise ConfigurationError(f"[[a2a.signing]] {name} is {given.get(name)!r}; expected a text")
+        found.append(SigningKey(key=_text_at(folder / str(given.pop("file"))), **given))
+    return found
+
+
+def _a2a(said: Any, folder: Path) -> A2aSettings:
     from stategraph.server.a2a.settings import A2aSettings
 
-    given = _table(said, "a2a")
+    given = dict(_table(said, "a2a"))
+    signing = _signing(given.pop("signing", []), folder)
     known = {each.name: each.default for each in fields(A2aSettings) if isinstance(each.default, str | bool)}
     known |= dict.fromkeys(_A2A_TEXTS, "")
     _check_known(given, tuple(known), "[a2a]")
@@ -234,7 +256,7 @@ def _a2a(said: Any) -> A2aSettings:
         if type(value) is not type(known[name]):
             expected = "true or false" if isinstance(known[name], bool) else "a text"
             raise ConfigurationError(f"[a2a] {name} is {value!r}; expected {expected}")
-    return A2aSettings(**given)
+    return A2aSettings(**given, signing=signing)
 
 
 #: Texts of A2A that are not said by default.
