@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -80,7 +81,8 @@ def test_what_is_merged_leaves_nothing_behind(before: dict[str, Any], after: dic
 async def test_a_large_status_reaches_the_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statuses, "LARGEST_STATUS", 4096)
     runtime = Runtime.from_url("memory:", model_factory=lambda _: ScriptedChatModel(replies=Script(["ok"])))
-    steps = [{"id": f"step-{number}-{'x' * 200}", "set": {"text": "a"}} for number in range(20)]
+    names = [f"step-{number}-{'x' * 200}" for number in range(20)]
+    steps = [{"id": each, "set": {"text": "a"}, "next": after} for each, after in pairwise([*names, "END"])]
     async with operating(ApiServer(definitions()), runtime=runtime, kinds=("Workflow",)) as running:
         await running.create("Workflow", "long", {"state": {"text": {"type": "string"}}, "steps": steps})
         await eventually(lambda: running.status("Workflow", "long").get("phase") == "Ready")
