@@ -16,7 +16,7 @@ from stategraph.fleet.adapters.host import Host, HostSettings
 from stategraph.fleet.adapters.port import About, Adapter, Answering, Sessions
 from tests.frameworks.frame import Heard
 
-URL = "http://agent.test"
+URL = "https://agent.test"
 ENDPOINT = AgentEndpoint(agent="agent", url=URL)
 
 
