@@ -75,8 +75,8 @@ PUBLIC = frozenset(
 COUNTS = {
     "docstrings that begin with a question word": 0,
     "docstrings not in the imperative": 0,
-    "lines that sync and async twins have in common": 205,
-    "uses of Any per 1,000 lines of code": 48,
+    "lines that sync and async twins have in common": 204,
+    "uses of Any per 1,000 lines of code": 45,
 }
 
 QUESTION = re.compile(r"(What|Whatever|Whether|Who|Whoever|Whose|Whom|Which|How|When|Where|Why)\b")
