@@ -36,7 +36,7 @@ spec:
         - - {name: a, template: say}
     - name: say
       container: {image: busybox}
-      outputs: {artifacts: [{name: f, path: /tmp/f}]}
+      outputs: {artifacts: [{name: f, path: /tmp/f, globalName: g}]}
 """
 
 SERVER = """\
@@ -79,7 +79,7 @@ def test_what_can_be_converted_is_written_and_the_rest_is_refused_with_its_place
         "locked.yaml:16  ConfigMap c       skipped      -\n"
         "\n"
         "locked.yaml:6:3: spec.synchronization: synchronization: locks between workflows have no counterpart\n"
-        "locked.yaml:14:7: spec.templates[1].outputs: artifacts: files that travel between steps have no counterpart\n"
+        "locked.yaml:14:7: spec.templates[1].outputs: globalName: outputs of the whole workflow\n"
         "\n"
         "diamond.yaml:1: register a tool under the id 'say': it was a container\n"
         "locked.yaml:16: it is of no format that is known (v1)\n"
