@@ -94,7 +94,7 @@ def kubeconfig() -> kopf.ConnectionInfo:
 
 
 def namespace_of(environment: Mapping[str, str] | None = None, folder: Path = SERVICE_ACCOUNT) -> str:
-    """Return the namespace of the operator itself: its pod's, else `POD_NAMESPACE`, else `default`."""
+    """Return the namespace of the operator itself: `POD_NAMESPACE`, else its pod's, else `default`."""
     variables = os.environ if environment is None else environment
     file = folder / "namespace"
     return variables.get("POD_NAMESPACE") or (_read(file) if file.exists() else "default")
