@@ -42,6 +42,7 @@ EXTRAS = {
     "otel": ("opentelemetry",),
     "postgres": ("langgraph.checkpoint.postgres", "psycopg", "psycopg_pool"),
     "prices": ("genai_prices",),
+    "prometheus": ("prometheus_client",),
     "remote": ("langgraph_sdk",),
     "resources": ("cel_expr_python", "croniter"),
     "server": ("a2a", "ag_ui", "croniter", "grpc", "jwt"),
