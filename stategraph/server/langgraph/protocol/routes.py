@@ -100,6 +100,7 @@ class _Connection:
         self._commands = Commands(service, self._caller, self._thread_id)
         self._sending = asyncio.Lock()
         self._subscriptions: dict[str, asyncio.Task[None]] = {}
+        self._closing: asyncio.Task[None] | None = None
 
     async def received(self, text: str) -> None:
         """Execute a command and answer it."""
@@ -142,17 +143,27 @@ class _Connection:
             raise  # nothing is told of a thread that the caller may not see
         except Exception:  # a client that is told nothing would wait for ever; one that comes back reads on
             logger.exception("A subscription to thread '%s' has failed", self._thread_id)
-            await self._socket.close(_FAILED, "The server failed: connect again")
+            await asyncio.shield(self._close(_FAILED, "The server failed: connect again"))
 
     async def _send(self, value: Mapping[str, Any]) -> None:
         async with self._sending:
             await self._socket.send_text(plain_json(value))
 
+    def _close(self, code: int = 1000, reason: str = "") -> asyncio.Task[None]:
+        """Begin to close the connection, unless that has begun; it goes on if who asked for it is cancelled."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._closed(code, reason))
+        return self._closing
+
+    async def _closed(self, code: int, reason: str) -> None:
+        async with self._sending:
+            await self._socket.close(code, reason)
+
     async def aclose(self) -> None:
-        """End the subscriptions."""
+        """End the subscriptions, and close the connection."""
         tasks = list(self._subscriptions.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(RuntimeError, WebSocketDisconnect):  # the client has closed the connection
-            await self._socket.close()
+            await self._close()
