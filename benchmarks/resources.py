@@ -139,16 +139,14 @@ async def latency_across(url: str) -> float:
     async def watch() -> None:
         async for each in runtime.watch(0):
             came[each.resource_version] = time.time()
+            if len(came) == WRITES:
+                return
 
     watching = asyncio.create_task(watch())
     command = [sys.executable, "-c", WRITER, url, str(WRITES)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
     written = {int(version): float(at) for version, at in (line.split() for line in done.stdout.splitlines())}
-    async for each in runtime.watch(len(written) - 1):
-        if each.resource_version == len(written):
-            break
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    await watching
     await runtime.stop()
     return statistics.median(max(0.0, came[version] - at) for version, at in written.items())
 
