@@ -46,6 +46,8 @@ class SqliteBus(LocalBus):
         super().__init__()
         self._path = path
         self._closing = threading.Event()
+        self._open = threading.Lock()  # held until the bus is closed: to wait for it costs half of a wait for an event
+        self._open.acquire()
         self._thread: threading.Thread | None = None
 
     def watch(self, topics: Iterable[Topic]) -> AbstractContextManager[Wakes]:
@@ -58,7 +60,10 @@ class SqliteBus(LocalBus):
 
     def close(self) -> None:
         """End the thread."""
-        self._closing.set()
+        with self._lock:
+            if not self._closing.is_set():
+                self._closing.set()
+                self._open.release()
         if self._thread is not None:
             self._thread.join(CLOSE_S)
 
@@ -71,14 +76,21 @@ class SqliteBus(LocalBus):
                     self._look(connection)
             except sqlite3.Error as error:
                 logger.debug("The registry's file cannot be watched, and waiters look by themselves: %s", error)
-                self._closing.wait(AWAY_S)
+                self._pause(AWAY_S)
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, and return whether to look again: not if the bus was closed meanwhile."""
+        if self._open.acquire(timeout=seconds):
+            self._open.release()
+            return False
+        return True
 
     def _look(self, connection: sqlite3.Connection) -> None:
         """Look for what others do until the bus is closed."""
         known = connection.execute("PRAGMA data_version").fetchone()
         event, run = _last(connection)
         self._wake_all()
-        while not self._closing.wait(ASK_S):
+        while self._pause(ASK_S):
             version = connection.execute("PRAGMA data_version").fetchone()
             if version == known:
                 continue
