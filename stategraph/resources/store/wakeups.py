@@ -7,8 +7,8 @@ from typing import Final
 
 from stategraph.workers.wakeups.sqlite import SqliteBus
 
-#: Pause between two questions to the file, in seconds: a change of another process is known within 20 ms in the median, and an
-#: idle process takes less than half a percent of a processor.
+#: Pause between two questions to the file, in seconds. A change of another process is known within 20 ms in the median,
+#: and an idle process takes less than half a percent of a processor.
 ASK_S: Final = 0.035
 
 
