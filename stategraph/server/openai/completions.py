@@ -74,6 +74,8 @@ class Completions:
         assistant = await models.assistant_of(self._service, caller, body.get("model"))
         messages, tools = _checked(body)
         thread_id, command = await self._resumed(caller, messages)
+        if command is None:
+            await models.check_takes_messages(self._service, caller, assistant)
         options = body.get("stream_options")
         run = RunRequest(
             assistant_id=assistant.assistant_id,

@@ -99,6 +99,8 @@ async def wanted_of(service: Service, caller: Caller, body: Fields) -> Wanted:
     asked = questions.open_questions(where.snapshot)
     decided = answers.answers_in(given)
     command = questions.resume(asked, decided) if decided else None
+    if command is None:
+        await models.check_takes_messages(service, caller, assistant)
     run_id = str(uuid4())
     response = _response(body, ids.response_id(run_id), where.thread_id if is_stored else "", tools)
     kept = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from stategraph.server.openai.errors import UnknownModelError
+from stategraph.server.openai.errors import BadRequestError, UnknownModelError
 from stategraph.server.service.port import Assistant, Caller, NotFoundError, Page, Service
 from stategraph.server.turns.forms import Json
+from stategraph.server.turns.graphs import input_names
 
 _PAGE: Final = 100
 
@@ -23,6 +24,22 @@ async def assistant_of(service: Service, caller: Caller, model: object) -> Assis
         return await service.assistants.get(caller, model)
     except NotFoundError:
         raise UnknownModelError(model) from None
+
+
+async def check_takes_messages(service: Service, caller: Caller, assistant: Assistant) -> None:
+    """Make sure that messages can be said to an assistant.
+
+    Raises:
+        BadRequestError: Its graph takes other values.
+    """
+    names = await input_names(service, caller, assistant.assistant_id)
+    if names and "messages" not in names:
+        raise BadRequestError(
+            f"The graph '{assistant.graph_id}' takes no 'messages' but {', '.join(sorted(names))}: call it by the API "
+            "of LangGraph, or as a tool by MCP",
+            "model",
+            "model_without_messages",
+        )
 
 
 async def listed(service: Service, caller: Caller) -> list[Json]:

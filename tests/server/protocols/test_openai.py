@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableConfig
@@ -23,6 +23,11 @@ pytestmark = pytest.mark.anyio
 #: The address of a server that has `graphs`, from `make judges`; None: one is started here. Tests do not see
 #: the variable, so it is read before them.
 ADDRESS = os.environ.get("STATEGRAPH_OPENAI_ADDRESS")
+
+
+class Number(TypedDict):
+    number: int
+
 
 TOOL = {"name": "confirm", "description": "Ask.", "parameters": {"type": "object", "properties": {}}}
 
@@ -48,6 +53,11 @@ def with_client_tool() -> Any:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     return StateGraph(logs.Talk).add_node("think", think).add_edge(START, "think")
+
+
+def adding() -> Any:
+    """Return a graph that takes a number."""
+    return StateGraph(Number).add_node("add", lambda state: {"number": state["number"] + 1}).add_edge(START, "add")
 
 
 def asking() -> Any:
@@ -106,6 +116,7 @@ def graphs() -> dict[str, Any]:
         "slow": slow(),
         "deleting": deleting(),
         "telling": telling(),
+        "numbers": adding(),
     }
     return {name: builder.compile() for name, builder in builders.items()}
 
@@ -423,6 +434,16 @@ def test_models_are_the_assistants(client: OpenAI) -> None:
     with pytest.raises(NotFoundError) as unknown:
         client.models.retrieve("other")
     assert unknown.value.code == "model_not_found"
+
+
+def test_a_graph_that_takes_no_messages_is_refused_with_what_it_takes(client: OpenAI) -> None:
+    expected = "The graph 'numbers' takes no 'messages' but number"
+    with pytest.raises(BadRequestError, match=expected) as completion:
+        client.chat.completions.create(model="numbers", messages=[{"role": "user", "content": "x"}])
+    with pytest.raises(BadRequestError, match=expected) as response:
+        client.responses.create(model="numbers", input="x")
+    for each in (completion.value, response.value):
+        assert (each.param, each.code) == ("model", "model_without_messages")
 
 
 def test_requests_that_make_no_sense_are_refused_with_the_field(client: OpenAI) -> None:
