@@ -96,10 +96,7 @@ def _program(
     secrets: Mapping[tuple[str, str], str],
     files: Mapping[str, str],
 ) -> Program:
-    environment = {}
-    for each in container.get("env") or ():
-        wanted = (each.get("valueFrom") or {}).get("secretKeyRef")
-        environment[each["name"]] = each["value"] if wanted is None else _secret(secrets, wanted)
+    environment = {each["name"]: _value(each, workload, secrets) for each in container.get("env") or ()}
     found = dict(files)
     volumes = {each["name"]: each for each in workload["spec"]["template"]["spec"].get("volumes") or ()}
     for mount in container.get("volumeMounts") or ():
@@ -116,6 +113,17 @@ def _program(
             probes.append(Probe(kind, numbers.get(asked["port"], asked["port"]), asked["path"]))
     command = [*container["command"], *(container.get("args") or ())]
     return Program(container["name"], command, environment, found, list(numbers.values()), probes)
+
+
+def _value(given: Mapping[str, Any], workload: Object, secrets: Mapping[tuple[str, str], str]) -> str:
+    """Return the value of a variable: that which is written, one of a secret, or a field of the pod."""
+    source = given.get("valueFrom") or {}
+    if "secretKeyRef" in source:
+        return _secret(secrets, source["secretKeyRef"])
+    if "fieldRef" in source:
+        fields = {"metadata.name": f"{workload['metadata']['name']}-0", "metadata.namespace": "default"}
+        return fields[source["fieldRef"]["fieldPath"]]
+    return str(given["value"])
 
 
 def _secret(secrets: Mapping[tuple[str, str], str], wanted: Mapping[str, str]) -> str:
