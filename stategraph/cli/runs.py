@@ -198,6 +198,7 @@ async def _workers(registry: RunRegistry, arguments: argparse.Namespace, output:
         (
             each.worker_id,
             f"{each.busy} of {each.capacity}",
+            ", ".join(each.queues) or "-",
             each.version,
             since(now - each.started_at),
             since(now - each.seen_at),
@@ -205,7 +206,7 @@ async def _workers(registry: RunRegistry, arguments: argparse.Namespace, output:
         )
         for each in found
     ]
-    text = table(("WORKER", "RUNS", "VERSION", "STARTED", "SEEN", "STATE"), rows) if rows else "No workers."
+    text = table(("WORKER", "RUNS", "QUEUES", "VERSION", "STARTED", "SEEN", "STATE"), rows) if rows else "No workers."
     output.show([asdict(each) for each in found], text)
     return 0
 

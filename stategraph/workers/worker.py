@@ -495,13 +495,13 @@ class Worker:
 
     async def _be_seen(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
         """Refresh the worker's row, for those who look at the fleet."""
-        roster = self._registry.roster
+        roster, offered = self._registry.roster, (self._settings.capacity, tuple(self._settings.queues))
         await self._roster(roster.forget_gone)
-        self._is_seen = await self._roster(roster.see, self.owner, self._settings.capacity)
+        self._is_seen = await self._roster(roster.see, self.owner, *offered)
         task_status.started()
         while True:
             await anyio.sleep(SEEN_EVERY_S)
-            self._is_seen = await self._roster(roster.see, self.owner, self._settings.capacity)
+            self._is_seen = await self._roster(roster.see, self.owner, *offered)
 
     async def _roster(self, act: Callable[..., None], *arguments: object) -> bool:
         """Change the rows of workers; returns whether that was possible."""

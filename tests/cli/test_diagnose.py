@@ -43,7 +43,7 @@ def registry(file: Path) -> str:
         connection.execute(
             "INSERT INTO sg_effect VALUES ('s', 'k', 'h', 'in_doubt', 'r', 1, NULL, NULL, 0, NULL, 1, 1)"
         )
-        connection.execute("INSERT INTO sg_worker VALUES ('w', 'h', 1, 10, '0.1.0', 1, 1)")
+        connection.execute("INSERT INTO sg_worker VALUES ('w', 'h', 1, 10, '0.1.0', 1, 1, NULL)")
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -182,15 +183,30 @@ async def test_a_worker_is_seen_while_it_lives_and_for_a_day_after_it_was_killed
     await registry.submit("t", None, target="tests.workers.app:steps")
     assert await registry.claim("here") is not None
     roster.forget_gone()
-    roster.see("here", 12)
+    roster.see("here", 12, ("slow", "default"))
     seen = {each.worker_id: each for each in await registry.workers()}
     assert set(seen) == {"killed", "here"}
     assert (seen["killed"].gone, seen["killed"].busy) == (True, 0)
     here = seen["here"]
     assert (here.gone, here.busy, here.capacity, here.pid, here.version) == (False, 1, 12, os.getpid(), __version__)
+    assert (here.queues, seen["killed"].queues) == (("slow", "default"), ())
     assert here.started_at <= here.seen_at
     roster.forget("here")
     assert [each.worker_id for each in await registry.workers()] == ["killed"]
+    await registry.aclose()
+
+
+@pytest.mark.anyio
+async def test_runs_are_found_by_their_targets_in_an_index(tmp_path: Path) -> None:
+    registry = RunRegistry.from_url(f"sqlite:///{tmp_path / 'runs.db'}")
+    for number in range(20):
+        await registry.submit(f"t{number}", None, target=f"tests.workers.app:{'steps' if number % 5 else 'asking'}")
+    wanted = json.dumps(["tests.workers.app:asking"])
+    with registry.operations.database.transaction(write=False) as session:
+        plan = session.execute(f"EXPLAIN QUERY PLAN {registry.overview._own.of_targets}", (wanted, 3600, 10))
+    assert any("sg_run USING INDEX sg_of_target (target=?)" in row[-1] for row in plan), plan
+    found = await registry.overview.of_targets(["tests.workers.app:asking"], 3600)
+    assert [each.thread_id for each in found] == ["t0", "t5", "t10", "t15"]
     await registry.aclose()
 
 

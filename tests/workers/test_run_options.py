@@ -133,15 +133,20 @@ async def test_a_database_of_an_older_version_gets_the_new_columns(tmp_path: Pat
     run_id = await submitted(old)
     await old.aclose()
     with closing(sqlite3.connect(path)) as connection:
-        for index in ("sg_temporary", "sg_stopped", "sg_rollback"):
+        for index in ("sg_temporary", "sg_stopped", "sg_rollback", "sg_of_target"):
             connection.execute(f"DROP INDEX {index}")
         for column in ("options", "labels", "kept_s"):
             connection.execute(f"ALTER TABLE sg_run DROP COLUMN {column}")
+        connection.execute("ALTER TABLE sg_worker DROP COLUMN queues")
+        connection.execute("INSERT INTO sg_worker VALUES ('of before', 'h', 1, 10, '0.0.1', 1, 2e10)")
         connection.commit()
     new = RunRegistry.from_url(url)
     try:
         assert (await new.labelled.get(run_id)).labels == {}
         assert await new.labelled.temporary_threads() == []
+        new.roster.see("of now", 2, ("urgent", "default"))
+        seen = {each.worker_id: each.queues for each in await new.workers()}
+        assert seen == {"of before": (), "of now": ("urgent", "default")}
         events = await told(new, url, run_id)
         assert events[-1][0] == "run.end"
         later = await submitted(new, options=RunOptions(stream_modes=("values",)), kept_s=0.0)

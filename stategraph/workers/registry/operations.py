@@ -19,7 +19,7 @@ from stategraph.workers import leases
 from stategraph.workers.ids import new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, RunRow, RunStatus
 from stategraph.workers.registry.port import ConflictError, Database, Session, StoreUnavailableError
-from stategraph.workers.registry.sql import RUN_TABLE, SCHEMA_TABLE, SCHEMA_VERSION
+from stategraph.workers.registry.sql import SCHEMA_TABLE, SCHEMA_VERSION
 from stategraph.workers.registry.values import (
     HELD,
     Base,
@@ -122,8 +122,8 @@ class RegistryOperations:
 
     def _add_what_came_later(self, session: Session) -> None:
         """Add to the tables of an older version what is new and hurts none that does not know it."""
-        for name, statement in self._sql.later_columns.items():
-            if not session.execute(self._sql.column, (RUN_TABLE, name)):
+        for column, statement in self._sql.later_columns.items():
+            if not session.execute(self._sql.column, column):
                 session.change(statement)
         for name, statement in self._sql.later_indexes.items():
             if not session.execute(self._sql.exists, (name,)):

@@ -5,9 +5,10 @@ Nothing is decided by these rows: a run's lease says whether its worker has it.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any, Final
 
 from stategraph._version import __version__
@@ -35,9 +36,16 @@ class Roster:
         self._operations = operations
         self._sql = operations.database.sql
 
-    def see(self, worker_id: str, capacity: int) -> None:
-        """Note that a worker of this process lives."""
-        self._change(self._sql.see_worker, (worker_id, socket.gethostname(), os.getpid(), capacity, __version__))
+    def see(self, worker_id: str, capacity: int, queues: Sequence[str] = ()) -> None:
+        """Note that a worker of this process lives.
+
+        Args:
+            worker_id: Its name.
+            capacity: How many runs it executes at a time.
+            queues: The queues that it claims from, the most important one first.
+        """
+        where = (socket.gethostname(), os.getpid())
+        self._change(self._sql.see_worker, (worker_id, *where, capacity, __version__, json.dumps(list(queues))))
 
     def forget(self, worker_id: str) -> None:
         """Delete the row of a worker that ends."""
@@ -61,5 +69,5 @@ class Roster:
 
 
 def _info(found: tuple[Any, ...]) -> WorkerInfo:
-    info = WorkerInfo(*found)
-    return replace(info, gone=bool(info.gone))
+    *known, gone, queues = found
+    return WorkerInfo(*known, gone=bool(gone), queues=tuple(json.loads(queues)) if queues else ())

@@ -130,15 +130,21 @@ TOKENS_TABLE: Final = "sg_mcp_token"
 LATER_INDEX: Final = "sg_rollback"
 _LATER_INDEX: Final = f"CREATE INDEX {LATER_INDEX} ON sg_run (rollback_of) WHERE rollback_of IS NOT NULL"
 
-#: Columns that came later, of the table `sg_run`; older versions of this package leave them empty.
-RUN_TABLE: Final = "sg_run"
-LATER_COLUMNS: Final = {"options": "TEXT", "labels": "TEXT", "kept_s": "{real}"}
+#: Columns that came later, by their tables; older versions of this package leave them empty.
+LATER_COLUMNS: Final = (
+    ("sg_run", "options", "TEXT"),
+    ("sg_run", "labels", "TEXT"),
+    ("sg_run", "kept_s", "{real}"),
+    ("sg_worker", "queues", "TEXT"),
+)
 
-#: Indexes that came later: of runs with threads that are not kept, and of those that were asked to stop.
+#: Indexes that came later: of runs with threads that are not kept, of those that were asked to stop, and of all by what
+#: executes them, the newest first.
 _LATER_INDEXES: Final = {
     LATER_INDEX: _LATER_INDEX,
     "sg_temporary": "CREATE INDEX sg_temporary ON sg_run (finished_at) WHERE kept_s IS NOT NULL",
     "sg_stopped": "CREATE INDEX sg_stopped ON sg_run (cancel_requested) WHERE cancel_requested IS NOT NULL",
+    "sg_of_target": "CREATE INDEX sg_of_target ON sg_run (target, position)",
 }
 
 _TABLES: Final = (
@@ -211,7 +217,8 @@ _TABLES: Final = (
         capacity INTEGER NOT NULL,
         version TEXT NOT NULL,
         started_at {real} NOT NULL,
-        seen_at {real} NOT NULL
+        seen_at {real} NOT NULL,
+        queues TEXT
     )""",
 )
 
@@ -283,7 +290,7 @@ class Sql:
         self.exists = say(dialect.exists)
         self.column = say(dialect.column)
         self.later_columns = {
-            name: say(f"ALTER TABLE {RUN_TABLE} ADD COLUMN {name} {kind}") for name, kind in LATER_COLUMNS.items()
+            (table, name): say(f"ALTER TABLE {table} ADD COLUMN {name} {kind}") for table, name, kind in LATER_COLUMNS
         }
         self.thread_lock = None if dialect.lock_thread is None else say(dialect.lock_thread)
 
@@ -490,16 +497,17 @@ class Sql:
     def _render_workers(self) -> None:
         say = self._render
         self.see_worker = say(
-            """INSERT INTO sg_worker (worker_id, host, pid, capacity, version, started_at, seen_at)
-                VALUES (?, ?, ?, ?, ?, {now}, {now})
-                ON CONFLICT (worker_id) DO UPDATE SET seen_at = excluded.seen_at, capacity = excluded.capacity"""
+            """INSERT INTO sg_worker (worker_id, host, pid, capacity, version, started_at, seen_at, queues)
+                VALUES (?, ?, ?, ?, ?, {now}, {now}, ?)
+                ON CONFLICT (worker_id) DO UPDATE SET seen_at = excluded.seen_at, capacity = excluded.capacity,
+                    queues = excluded.queues"""
         )
         self.forget_worker = say("DELETE FROM sg_worker WHERE worker_id = ?")
         self.forget_workers = say("DELETE FROM sg_worker WHERE seen_at < {now} - ?")
         self.workers = say(
             """SELECT w.worker_id, w.host, w.pid, w.capacity, w.version, w.started_at, w.seen_at,
                 (SELECT count(*) FROM sg_run AS r WHERE r.owner = w.worker_id AND r.status = 'running'),
-                CASE WHEN w.seen_at < {now} - ? THEN 1 ELSE 0 END
+                CASE WHEN w.seen_at < {now} - ? THEN 1 ELSE 0 END, w.queues
                 FROM sg_worker AS w ORDER BY w.started_at, w.worker_id"""
         )
 

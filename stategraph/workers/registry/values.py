@@ -101,6 +101,8 @@ class WorkerInfo:
         seen_at: When it was last seen.
         busy: How many runs it has.
         gone: Whether it has not been seen for too long: it was killed, hangs, or cannot reach the database.
+        queues: The queues that it claims from, the most important one first; empty: an older version of this package
+            does not say.
     """
 
     worker_id: str
@@ -112,6 +114,7 @@ class WorkerInfo:
     seen_at: float
     busy: int
     gone: bool
+    queues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
