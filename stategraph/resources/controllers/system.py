@@ -18,6 +18,8 @@ class SystemController(Reconciler):
     """Makes the members of a system and says how many of them are ready."""
 
     kind: ClassVar[str] = "System"
+    #: Its members come first: it says how many of them are ready, once and not after each of them.
+    depends_on: ClassVar[tuple[str, ...]] = ("Workflow", "Network", "Plugin", "Policy", "Budget", "Worker", "Schedule")
 
     async def reconcile(self, resource: Resource, ctx: Ctx) -> ReconcileResult:
         """Apply the members, and delete those that the system has no more."""

@@ -71,3 +71,9 @@ class Cache:
             has_labels = all(each.metadata.labels.get(name) == value for name, value in words)
             if has_labels and namespace in (None, each.namespace):
                 yield each
+
+
+def declared(resource: Resource) -> tuple[object, ...]:
+    """Return what was declared of a resource, and that it is deleted: the rest is status."""
+    meta = resource.metadata
+    return meta.uid, meta.generation, meta.labels, meta.annotations, meta.owner_references, meta.deletion_timestamp

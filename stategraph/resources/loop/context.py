@@ -15,7 +15,7 @@ from stategraph.resources.errors import InvalidResource, NotReady, ResourceError
 from stategraph.resources.kind_table import Kind, KindTable
 from stategraph.resources.kinds.secret import SecretSpec
 from stategraph.resources.loop import secrets
-from stategraph.resources.loop.cache import Cache
+from stategraph.resources.loop.cache import Cache, declared
 from stategraph.resources.loop.dependencies import Dependencies
 from stategraph.resources.model import OwnerReference, Resource, ResourceKey
 from stategraph.resources.places import Path
@@ -43,6 +43,23 @@ class Compiled:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Children:
+    """Children that an owner has applied.
+
+    Attributes:
+        wanted: As they are wanted.
+        stored: What was stored of each, see `cache.declared`.
+    """
+
+    wanted: Sequence[Resource]
+    stored: Mapping[ResourceKey, tuple[object, ...]]
+
+    def stand(self, found: Mapping[ResourceKey, Resource]) -> bool:
+        """Return whether children are as they were stored, and none besides them is there."""
+        return found.keys() == self.stored.keys() and all(declared(found[key]) == self.stored[key] for key in found)
+
+
 @dataclass(slots=True)
 class Shared:
     """State that all reconciling of a loop has in common.
@@ -61,6 +78,7 @@ class Shared:
         dependencies: What they depend on.
         compiled: What they became.
         finalized: Finalizers by kind in small letters.
+        children: The children that owners have applied last, by the uids of these.
     """
 
     store: ResourceStore
@@ -76,6 +94,7 @@ class Shared:
     dependencies: Dependencies = field(default_factory=Dependencies)
     compiled: dict[ResourceKey, Compiled] = field(default_factory=dict)
     finalized: dict[str, str] = field(default_factory=dict)
+    children: dict[str, Children] = field(default_factory=dict)
 
 
 class Context:
@@ -225,6 +244,11 @@ class Context:
             self._look(key)
         if not self.leads:
             return [self._shared.cache.get(key) or each for key, each in zip(keys, wanted, strict=True)]
+        cache, known = self._shared.cache, self._shared.children.get(reference.uid)
+        if known is not None and known.wanted == wanted:
+            present = {each.key: each for each in cache.of_owner(reference.uid)}
+            if known.stand(present):
+                return [present[key] for key in keys]
         stored = await store.get_many(keys)
         for key, found in stored.items():
             if all(each.uid != reference.uid for each in found.metadata.owner_references):
@@ -232,9 +256,11 @@ class Context:
                     f"{key} is there already and belongs to somebody else; rename or delete it", reason="NameTaken"
                 )
         applied = await store.apply(wanted, force=True, finalizers=self._shared.finalized)
-        for each in self._shared.cache.of_owner(reference.uid):
+        for each in cache.of_owner(reference.uid):
             if each.key not in keys and not each.is_deleting:
                 await store.delete(each.key)
+        made = {each.resource.key: declared(each.resource) for each in applied}
+        self._shared.children[reference.uid] = Children(wanted, made)
         return [each.resource for each in applied]
 
     async def publish(self, topic: str, event: Mapping[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 Rules
 -----
-* Each write is one transaction that locks the store's version first, so writers come one after the other.
+* Each write is a transaction that locks the store's version first, so writers come one after the other; what is asked
+  for while one goes on is the next one together.
 * A write that changes nothing writes nothing, and makes no version: reconciling again is silent.
 * Calls run in threads of the store; the event loop never waits for a disk.
 * After a commit those who watch are woken, here at once and elsewhere through the bus; they look by themselves as well.
@@ -25,6 +26,7 @@ from stategraph.resources.errors import ConflictError, ResourceError
 from stategraph.resources.model import Metadata, Resource, ResourceKey
 from stategraph.resources.places import Path
 from stategraph.resources.store import merging
+from stategraph.resources.store.grouping import WriteGroups
 from stategraph.resources.store.port import AppliedResource, Change, Listing, Operation, WatchGapError
 from stategraph.resources.store.rows import resource_of, to_json, values
 from stategraph.resources.store.sql import TABLES, Statements
@@ -75,6 +77,7 @@ class DatabaseStore:
         self._tables = OwnTables(database, TABLES)
         self._is_set_up = False
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="stategraph resources")
+        self._writes = WriteGroups[_Writing](self._threads, self._written, ConflictError, lambda each: each.version)
         self._is_closed = False
 
     # Reading.
@@ -225,6 +228,7 @@ class DatabaseStore:
         self._bus.publish([SIGNAL])
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._close)
+        self._writes.close()
 
     def _close(self) -> None:
         self._threads.shutdown(wait=True)
@@ -237,7 +241,9 @@ class DatabaseStore:
         return await self._in_thread(lambda: self._transaction(work, write=False))
 
     async def _write(self, work: Callable[[_Writing], T]) -> T:
-        result = await self._in_thread(lambda: self._written(work))
+        if self._is_closed:
+            raise ResourceError("The store is closed")
+        result = await asyncio.wrap_future(self._writes.ask(work))
         self._bus.publish([SIGNAL])
         return result
 
