@@ -350,8 +350,12 @@ async def test_the_value_of_a_secret_is_in_no_status_event_log_or_store(
 async def test_a_finalizer_cleans_up_before_a_resource_goes(started: Made) -> None:
     class Cleaning(Parts):
         cleaned = 0
+        phase = ""
 
         async def finalize(self, resource: Resource, ctx: Ctx) -> bool:
+            stored = await runtime.get(resource.key)
+            assert stored is not None
+            self.phase = stored.status["phase"]
             self.cleaned += 1
             return self.cleaned > 1
 
@@ -364,7 +368,7 @@ async def test_a_finalizer_cleans_up_before_a_resource_goes(started: Made) -> No
     assert going is not None
     assert going.is_deleting
     await runtime.wait("part/a", "Deleted", timeout=60)
-    assert parts.cleaned == 2
+    assert (parts.cleaned, parts.phase) == (2, "Deleting"), "whoever looks sees that it is being cleaned up"
     await runtime.settled(60)
     with pytest.raises(UnknownResource, match="part/default/a is not running: there is no such resource"):
         runtime.compiled("part/a")

@@ -22,6 +22,9 @@ from stategraph.resources.controller import ReconcileResult
 from stategraph.resources.errors import InvalidResource, NotReady, UnresolvedReference
 from stategraph.resources.model import Condition, Resource
 
+#: The phase of a resource that is deleted, while what it became is cleaned up.
+DELETING: Final = "Deleting"
+
 _OWN: Final = ("conditions", "observedGeneration", "phase")
 _WAITING: Final = frozenset({"DependencyNotReady", "Progressing", "DependencyCycle"})
 
@@ -117,7 +120,7 @@ def status_of(
 def _phase(resource: Resource, conditions: Mapping[str, Condition]) -> str:
     ready, degraded = conditions.get("Ready"), conditions.get("Degraded")
     if resource.is_deleting:
-        return "Deleting"
+        return DELETING
     if degraded is not None and degraded.status == "True":
         return "Degraded"
     if ready is None or ready.status == "Unknown":

@@ -24,6 +24,7 @@ from stategraph.resources.controller import Controller, ReconcileResult
 from stategraph.resources.errors import ConflictError, InvalidResource, NotReady, UnresolvedReference
 from stategraph.resources.kind_table import GROUP
 from stategraph.resources.loop import conditions
+from stategraph.resources.loop.cache import declared
 from stategraph.resources.loop.context import FINALIZER, Compiled, Context, Shared
 from stategraph.resources.loop.leader import Leadership
 from stategraph.resources.loop.queue import WorkQueue
@@ -211,7 +212,7 @@ class Loop:
         """Take a resource that may have changed, and have everybody look whom that concerns."""
         key = resource.key
         before = self._shared.cache.put(resource)
-        if before is None or _declared(before) != _declared(resource):
+        if before is None or declared(before) != declared(resource):
             self._queue.add(key)
             self._ask(self._shared.dependencies.of_change(key))
         elif _told(before) != _told(resource):
@@ -224,6 +225,7 @@ class Loop:
         self._ask(dependencies.of_change(key) | dependencies.of_compiled(key))
         self._queue.add(key)
         if known is not None:
+            self._shared.children.pop(known.metadata.uid, None)
             self._ask(each.key for each in self._shared.cache.of_owner(known.metadata.uid))
             if self.leads:
                 await self._publish(known, "deleted")
@@ -450,6 +452,10 @@ class Loop:
             return False
         if FINALIZER in meta.finalizers:
             if controller is not None:
+                if resource.status.get("phase") != conditions.DELETING:
+                    leaving = {**resource.status, "phase": conditions.DELETING}
+                    resource = await store.put_status(replace(resource, status=leaving))
+                    self._take(resource)
                 context = Context(self._shared, resource, leads=True)
                 async with asyncio.timeout(self._settings.timeout_s):
                     cleaned = await controller.finalize(resource, context)
@@ -459,12 +465,6 @@ class Loop:
             rest = tuple(each for each in meta.finalizers if each != FINALIZER)
             await store.put(resource.with_metadata(finalizers=rest))
         return True
-
-
-def _declared(resource: Resource) -> tuple[object, ...]:
-    """Return what was declared of a resource, and that it is deleted: the rest is status."""
-    meta = resource.metadata
-    return meta.uid, meta.generation, meta.labels, meta.annotations, meta.owner_references, meta.deletion_timestamp
 
 
 def _told(resource: Resource) -> tuple[object, ...]:
