@@ -27,6 +27,7 @@ from stategraph.resources.loop.secrets import FOLDERS
 from stategraph.resources.model import Metadata, Resource, ResourceKey
 from stategraph.resources.places import Problem
 from stategraph.resources.state.store import StateStores
+from stategraph.resources.store.following import changes_over_gaps
 from stategraph.resources.store.opening import MEMORY, open_store
 from stategraph.resources.store.port import AppliedResource, Change, ResourceStore
 
@@ -356,8 +357,8 @@ class Runtime:
                 last = found = await self.store.get(key)
                 if _has(found, condition):
                     return _known(found or last, key)
-                async for change in self.store.watch(version):
-                    if change.key == key:
+                async for change in changes_over_gaps(self.store, version):
+                    if change is None or change.key == key:
                         last, found = found or last, await self.store.get(key)
                         if _has(found, condition):
                             return _known(found or last, key)

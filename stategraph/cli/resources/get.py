@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 
 from stategraph.cli.output import Output
 from stategraph.cli.parser import Parser
@@ -13,7 +14,8 @@ from stategraph.cli.resources.columns import columns
 from stategraph.cli.resources.opening import add_store, opened_store, run_on_resources
 from stategraph.cli.style import Style
 from stategraph.resources.kind_table import KINDS, KindTable
-from stategraph.resources.model import Resource
+from stategraph.resources.model import Resource, ResourceKey
+from stategraph.resources.store.following import changes_over_gaps
 from stategraph.resources.store.port import ResourceStore
 
 
@@ -44,7 +46,8 @@ async def _get(arguments: argparse.Namespace, output: Output) -> int:
         elif arguments.output != "name":
             output.complain(formats.nothing(wanted.namespace, wanted.labels))
         if arguments.watch:
-            await _follow(store, version, wanted, arguments, output)
+            known = {each.key: each.metadata.resource_version for each in found}
+            await _Follower(store, wanted, arguments, output, known).follow(version)
     return 0
 
 
@@ -54,19 +57,51 @@ async def kinds_for(arguments: argparse.Namespace, store: ResourceStore) -> Kind
     return KINDS if not words or KINDS.get(words[0]) else await kinds_in(store)
 
 
-async def _follow(
-    store: ResourceStore, version: int, wanted: Asked, arguments: argparse.Namespace, output: Output
-) -> None:
-    """Print resources as they change, until the command is stopped."""
-    several = len(wanted.kinds) != 1 and not wanted.keys
-    async for change in store.watch(version):
-        if not wanted.takes(change.key):
-            continue
-        found = await store.get(change.key)
-        if found is not None and wanted.has_labels(found):
-            _tell(found, arguments, output, several=several)
-        elif found is None and not wanted.labels:
-            output.show_json(f"{change.key} is deleted" if arguments.output in ("table", "wide") else str(change.key))
+@dataclass(slots=True)
+class _Follower:
+    """Prints resources as they change.
+
+    Attributes:
+        store: The store.
+        wanted: Those that were asked for.
+        arguments: The command line.
+        output: Prints.
+        known: The versions of what was printed last.
+    """
+
+    store: ResourceStore
+    wanted: Asked
+    arguments: argparse.Namespace
+    output: Output
+    known: dict[ResourceKey, int]
+
+    async def follow(self, version: int) -> None:
+        """Print what changes behind a version, until the command is stopped."""
+        async for change in changes_over_gaps(self.store, version):
+            if change is None:
+                await self._list()
+            elif self.wanted.takes(change.key):
+                self._show(change.key, await self.store.get(change.key))
+
+    async def _list(self) -> None:
+        """Print what has changed meanwhile, where the log does not say it any more."""
+        if self.wanted.keys:  # one that is gone is no error now
+            found = dict(await self.store.get_many(self.wanted.keys))
+        else:
+            found = {each.key: each for each in await chosen(self.store, self.wanted)}
+        for key in sorted({*self.known, *found}):
+            resource = found.get(key)
+            if resource is None or resource.metadata.resource_version != self.known.get(key):
+                self._show(key, resource)
+
+    def _show(self, key: ResourceKey, found: Resource | None) -> None:
+        if found is not None and self.wanted.has_labels(found):
+            self.known[key] = found.metadata.resource_version
+            several = len(self.wanted.kinds) != 1 and not self.wanted.keys
+            _tell(found, self.arguments, self.output, several=several)
+        elif found is None and (self.known.pop(key, None) is not None or not self.wanted.labels):
+            is_table = self.arguments.output in ("table", "wide")
+            self.output.show_json(f"{key} is deleted" if is_table else str(key))
 
 
 def _tell(resource: Resource, arguments: argparse.Namespace, output: Output, *, several: bool) -> None:

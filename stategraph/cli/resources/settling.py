@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.resources.model import Resource, ResourceKey
+from stategraph.resources.store.following import changes_over_gaps
 
 if TYPE_CHECKING:
     from stategraph.resources.runtime import Runtime
@@ -28,7 +29,7 @@ async def settle(runtime: Runtime, keys: Sequence[ResourceKey], limit_s: float) 
     until = time.monotonic() + limit_s
     with suppress(TimeoutError):  # what is not ready then is told
         await runtime.settled(limit_s)
-    changes: Any = runtime.watch()
+    changes: Any = changes_over_gaps(runtime.store, await runtime.store.version())
     async with aclosing(changes):
         change: asyncio.Task[Any] = asyncio.ensure_future(anext(changes))
         try:

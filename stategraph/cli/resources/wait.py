@@ -16,6 +16,7 @@ from stategraph.cli.resources.formats import add_output
 from stategraph.cli.resources.get import kinds_for
 from stategraph.cli.resources.opening import add_store, opened_store, run_on_resources
 from stategraph.resources.model import Resource, ResourceKey
+from stategraph.resources.store.following import changes_over_gaps
 
 if TYPE_CHECKING:
     from stategraph.resources.store.port import ResourceStore
@@ -76,7 +77,7 @@ async def _wait(arguments: argparse.Namespace, output: Output) -> int:
         else:
             keys = [each.key for each in await chosen(store, wanted)]
         waiting = dict.fromkeys(keys)
-        changes: Any = store.watch(version)
+        changes: Any = changes_over_gaps(store, version)  # after a gap, too, all that is waited for is looked at
         async with aclosing(changes):
             change: asyncio.Task[Any] = asyncio.ensure_future(anext(changes))
             try:

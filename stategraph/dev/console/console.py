@@ -13,6 +13,7 @@ from stategraph.dev.replies import RefusedError
 from stategraph.drawing.picture import Picture, picture_of
 from stategraph.resources.manifests import describing
 from stategraph.resources.model import Resource, ResourceKey
+from stategraph.resources.store.following import changes_over_gaps
 
 if TYPE_CHECKING:
     from stategraph.resources.runtime import Runtime
@@ -142,9 +143,21 @@ class Console:
 
     async def changes(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield each change: the row of a resource, or the key of one that is gone."""
-        changes: Any = self.runtime.watch()
+        store = self.runtime.store
+        version = await store.version()
+        known = {each.key for each in await self.runtime.list()}
+        changes: Any = changes_over_gaps(store, version)
         async with aclosing(changes):
             async for change in changes:
+                if change is None:
+                    found_again = {each.key: each for each in await self.runtime.list()}
+                    for key in known - set(found_again):
+                        yield {"gone": str(key)}
+                    for each in found_again.values():
+                        yield {"row": _row(each)}
+                    known = set(found_again)
+                    continue
+                known.add(change.key)
                 found = await self.runtime.get(change.key)
                 yield {"gone": str(change.key)} if found is None else {"row": _row(found)}
 
