@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from stategraph.resources import ResourceError, Runtime
 from stategraph.resources.compile.rollout import VersionInUseError, VersionRemovedError
 from stategraph.testing import ScriptedChatModel, call, reply
+from stategraph.types import Command
 
 pytestmark = pytest.mark.anyio
 
@@ -79,9 +82,40 @@ async def test_a_version_with_waiting_threads_is_removed_with_force_only():
             await flow.remove_version("v2")
 
 
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_version_that_another_process_removed_is_known_here_at_once_and_after_a_start(tmp_path, in_thread):
+    url = f"sqlite:///{tmp_path}/app.db"
+
+    async def resumed(runtime, thread):
+        flow = runtime.get_workflow("flow")
+        if in_thread:
+            config = {"configurable": {"thread_id": thread}}
+            await asyncio.to_thread(flow.graph.invoke, Command(resume="yes"), config)
+        else:
+            await flow.resume(thread, "yes")
+
+    async with Runtime.from_url(url) as here, Runtime.from_url(url) as other:
+        await here.load_from_string(FIRST)
+        for number in range(3):
+            await here.get_workflow("flow").execute(thread_id=f"t{number}")
+        await here.load_from_string(SECOND)
+        await other.settled()
+        await resumed(here, "t0")
+        await other.get_workflow("flow").remove_version("v1", force=True)
+        with pytest.raises(VersionRemovedError, match="error: version_removed: thread 't1' began on a version"):
+            await resumed(here, "t1")
+    async with Runtime.from_url(url) as later:
+        await later.settled()
+        with pytest.raises(VersionRemovedError, match="error: version_removed: thread 't2' began on a version"):
+            await resumed(later, "t2")
+        with pytest.raises(ResourceError, match="has no old version 'v1'; old versions: none"):
+            await later.get_workflow("flow").remove_version("v1")
+        await later.load_from_string(FIRST)  # what is declared again is a version again
+        await resumed(later, "t2")
+
+
 def test_sync_runs_find_their_version_too():
     from stategraph.resources import BlockingRuntime
-    from stategraph.types import Command
 
     with BlockingRuntime(Runtime.from_url("memory:")) as runtime:
         runtime.load_from_string(FIRST)
@@ -134,7 +168,7 @@ async def test_waiting_threads_of_an_agent_finish_on_their_version_also_in_anoth
         clerk = runtime.agent("clerk")
         answer = await clerk.resume("t1", "yes")
         assert [each.text for each in answer.messages if each.type == "tool"] == ["really: yes"]
-        with pytest.raises(VersionInUseError, match="1 threads wait on v1 of the agent default/clerk"):
+        with pytest.raises(VersionInUseError, match="1 thread waits on v1 of the agent default/clerk"):
             await clerk.remove_version("v1")
         await clerk.remove_version("v1", force=True)
         with pytest.raises(VersionRemovedError, match="began on a version of the agent default/clerk"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from stategraph.cli.output import NOTHING_DONE, Output
+from stategraph.cli.output import NOTHING_DONE, Output, counted
 from stategraph.cli.parser import Parser
 from stategraph.cli.resources.asked import add_asked, asked_of, chosen
 from stategraph.cli.resources.durations import add_timeout
@@ -34,6 +35,14 @@ def prepare(parser: Parser) -> None:
     add_files(parser, needed=False)
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; say what would be deleted")
     parser.add_argument("--ignore-not-found", action="store_true", help="what is not there is no error")
+    parser.add_argument(
+        "--version",
+        metavar="VERSION",
+        help="only an earlier version of a workflow or an agent, such as v1; 'describe' names them",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="also where threads wait for an answer: they can not go on then"
+    )
     parser.add_argument("--no-wait", action="store_true", help="ask for the deletion only; another process does it")
     add_timeout(parser, 30.0, "how long to wait until they are gone")
     add_output(parser, "text", "json", "name")
@@ -58,7 +67,11 @@ async def _delete(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.dry_run:
         _tell(keys, "deleted (dry run)", arguments, output)
         return 0 if keys else NOTHING_DONE
+    if arguments.version is None and not arguments.force:
+        await _check_nobody_waits(url, keys)
     async with runtime_on(url, arguments) as runtime:
+        if arguments.version is not None:
+            return await _remove_version(runtime, keys, arguments, output)
         asked = [key for key in keys if await runtime.delete(key)]
         gone = asked if arguments.no_wait else await _gone(runtime, asked, arguments.timeout)
     held = [key for key in asked if key not in gone]
@@ -68,6 +81,66 @@ async def _delete(arguments: argparse.Namespace, output: Output) -> int:
     if not keys:
         output.complain("stategraph: there was nothing to delete")
     return NOTHING_DONE if held or not asked else 0
+
+
+async def _check_nobody_waits(url: str, keys: Sequence[ResourceKey]) -> None:
+    """Check that no threads of workflows and agents wait for an answer.
+
+    Raises:
+        ConfigurationError: Some do.
+    """
+    wanted = [each for each in keys if each.kind in ("workflow", "agent")]
+    if not wanted or url.startswith(("memory:", "libsql:")):
+        return
+    from stategraph.errors import ConfigurationError
+    from stategraph.resources.compile.rollout import Rollout
+    from stategraph.resources.controllers import rollouts
+    from stategraph.resources.state.store import StateStores
+    from stategraph.savers.urls import saver_at
+
+    states = StateStores(url)
+    try:
+        async with saver_at(url) as saver:
+            for key in wanted:
+                name = f"{key.namespace}/{key.name}"
+                known = await states.scope(rollouts.scope_of(key.kind, name)).all()
+                numbers = {version: int(each["number"]) for version, each in known.items()}
+                several = await Rollout(name, "", numbers, what=key.kind).threads(saver)
+                lost = {version for version, each in known.items() if each.get("removed")}
+                waiting = [each for each in several if each.waiting and each.version not in lost]
+                if waiting:
+                    told = ", ".join(f"{each.waiting} on v{each.number or '?'}" for each in waiting)
+                    raise ConfigurationError(
+                        f"Threads of {key} wait for an answer: {told}. Answer them first ('stategraph thread list "
+                        "--status interrupted'), or delete it with --force: they can not go on then"
+                    )
+    finally:
+        await states.close()
+
+
+async def _remove_version(
+    runtime: Runtime, keys: Sequence[ResourceKey], arguments: argparse.Namespace, output: Output
+) -> int:
+    """Remove an earlier version of a workflow or an agent, and return the exit code.
+
+    Raises:
+        ConfigurationError: Something else than one of these was named.
+        UnknownResource: It is not ready.
+        VersionInUseError: Threads wait on the version.
+    """
+    from stategraph.errors import ConfigurationError
+
+    if len(keys) != 1 or keys[0].kind not in ("workflow", "agent"):
+        raise ConfigurationError(
+            "--version is of one workflow or agent: name it, as in 'delete workflow/dinner --version v1'"
+        )
+    with suppress(TimeoutError):
+        await runtime.settled(arguments.timeout)
+    ended = await runtime.compiled(keys[0]).remove_version(arguments.version, force=arguments.force)
+    told = {"resource": str(keys[0]), "version": ended.number, "threads": ended.threads, "waiting": ended.waiting}
+    lost = f"; {counted(ended.waiting, 'thread')} that waited end as 'error: version_removed'" if ended.waiting else ""
+    output.show(told, f"v{ended.number} of {keys[0]} is removed{lost}")
+    return 0
 
 
 async def _keys(arguments: argparse.Namespace) -> list[ResourceKey]:

@@ -27,6 +27,9 @@ VERSION: Final = "workflow_version"
 
 _SHOWN: Final = 12
 
+#: Seconds for which it is known that a version was removed: threads that wait on it are told so for as long.
+REMOVED_S: Final = 365 * 86_400.0
+
 
 class VersionRemovedError(ResourceError):
     """A thread cannot go on: the version that it began with was removed.
@@ -51,8 +54,12 @@ class Records(Protocol):
     async def set(self, key: str, value: Data, /, ttl: float | None = None) -> object:
         """Keep a value."""
 
-    async def delete(self, key: str, /) -> object:
-        """Forget a value."""
+    async def get(self, key: str, /) -> Data:
+        """Return a value; None if there is none."""
+
+    @property
+    def blocking(self) -> Data:
+        """The same for callers that cannot await."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,7 @@ class Rollout:
         version: The newest version.
         numbers: The numbers of versions.
         graphs: The graphs of older versions.
+        removed: Versions that were removed.
         records: Store of the versions; None: they are not kept.
         current: The graph of the newest version; set when it is made.
         what: The word for its kind: `workflow`, `agent`.
@@ -95,6 +103,7 @@ class Rollout:
     version: str
     numbers: Mapping[str, int] = field(default_factory=dict)
     graphs: Mapping[str, Graph] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
     records: Records | None = None
     current: Graph = None
     what: str = "workflow"
@@ -111,7 +120,7 @@ class Rollout:
     def rolled(self, graph: Graph) -> Graph:
         """Return the graph of the newest version, which hands threads of older ones to these."""
         made = self.stamped(graph, self.version)
-        if self.graphs:
+        if self.graphs or self.removed or self.numbers.get(self.version, 1) > 1:
             made.builder.rollout = self
             made.__class__ = RolledGraph  # a compiled graph is made by its builder alone
         self.current = made
@@ -158,18 +167,22 @@ class Rollout:
         """
         names = {f"v{number}": each for each, number in self.numbers.items()}
         chosen = names.get(version, version)
-        if chosen not in self.numbers or chosen == self.version:
-            old = ", ".join(sorted(name for name, each in names.items() if each != self.version)) or "none"
+        gone = self.removed | {self.version}
+        if chosen not in self.numbers or chosen in gone:
+            old = ", ".join(sorted(name for name, each in names.items() if each not in gone)) or "none"
             raise ResourceError(f"The {self.what} {self.key} has no old version {version!r}; old versions: {old}")
         known = {each.version: each for each in await self.threads(saver)}
         found = known.get(chosen, VersionThreads(self.numbers[chosen], chosen, False, 0, 0))
         if found.waiting and not force:
+            wait = "thread waits" if found.waiting == 1 else "threads wait"
             raise VersionInUseError(
-                f"{found.waiting} threads wait on v{found.number} of the {self.what} {self.key}: answer them first, or "
+                f"{found.waiting} {wait} on v{found.number} of the {self.what} {self.key}: answer them first, or "
                 "remove it with force, which ends them as 'error: version_removed'"
             )
         if self.records is not None:
-            await self.records.delete(chosen)
+            kept = {"number": self.numbers[chosen], "old": True, "removed": True}
+            await self.records.set(chosen, kept, ttl=REMOVED_S)
+        self.removed |= {chosen}
         self.graphs = {each: graph for each, graph in self.graphs.items() if each != chosen}
         return found
 
@@ -191,19 +204,34 @@ def _waits(found: Data) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """A question to a saver or a graph, by the name of its sync method."""
+    """A question to a saver, a graph or the records, by the name of its sync method."""
 
     whom: Data
     method: str
-    config: RunnableConfig
+    about: Data
 
     def in_thread(self) -> Data:
         """Return the answer."""
-        return getattr(self.whom, self.method)(self.config)
+        return getattr(self.whom, self.method)(self.about)
 
     async def in_loop(self) -> Data:
         """Return the answer, async."""
-        return await getattr(self.whom, f"a{self.method}")(self.config)
+        return await getattr(self.whom, f"a{self.method}")(self.about)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The records, with the names of methods that savers and graphs have."""
+
+    records: Records
+
+    def get(self, version: str) -> Data:
+        """Return what is kept of a version."""
+        return self.records.blocking.get(version)
+
+    async def aget(self, version: str) -> Data:
+        """Return what is kept of a version, async."""
+        return await self.records.get(version)
 
 
 class RolledGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -269,6 +297,10 @@ class RolledGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if version is None or version == rollout.version:
             return None
         graph = rollout.graphs.get(version)
+        if graph is not None and rollout.records is not None:
+            kept = yield _Ask(_Kept(rollout.records), "get", version)
+            if kept is not None and kept.get("removed"):  # by another process, since this one looked last
+                graph = None
         if graph is None:
             if not _waits(found):
                 return None

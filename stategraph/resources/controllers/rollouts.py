@@ -38,6 +38,16 @@ class Version:
     max_age: float
 
 
+def scope_of(what: str, key: str) -> str:
+    """Return the name of the scope in which the versions of a resource are kept.
+
+    Args:
+        what: The word for its kind, `workflow` or `agent`.
+        key: Its namespace and name, as `default/recipes`.
+    """
+    return f"rollout/{key}" if what == "workflow" else f"rollout/{what}/{key}"
+
+
 async def of(newest: Version, place: Place, ctx: Ctx, compiled: Callable[[Fields], Awaitable[Graph]]) -> Rollout:
     """Keep the version of a resource, and compile the older ones that threads may be on.
 
@@ -52,12 +62,12 @@ async def of(newest: Version, place: Place, ctx: Ctx, compiled: Callable[[Fields
     states = ctx.services.get("states")
     if states is None or place.saver is None:
         return Rollout(key, version, {version: 1}, what=newest.what)
-    scope = f"rollout/{key}" if newest.what == "workflow" else f"rollout/{newest.what}/{key}"
-    records = states.scope(scope)
+    records = states.scope(scope_of(newest.what, key))
     known = await records.all()
     numbers = {each: int(kept["number"]) for each, kept in known.items()}
     numbers.setdefault(version, max(numbers.values(), default=0) + 1)
-    rollout = Rollout(key, version, numbers, records=records, what=newest.what)
+    removed = frozenset(each for each, kept in known.items() if kept.get("removed") and each != version)
+    rollout = Rollout(key, version, numbers, removed=removed, records=records, what=newest.what)
     if ctx.leads:
         for each, kept in known.items():
             if each != version and not kept.get("old"):
@@ -66,7 +76,7 @@ async def of(newest: Version, place: Place, ctx: Ctx, compiled: Callable[[Fields
             await records.set(version, {"number": numbers[version], "spec": newest.spec})
     graphs: Object = {}
     for each, kept in known.items():
-        if each != version:
+        if each != version and each not in removed:
             try:
                 graphs[each] = rollout.stamped(await compiled(kept["spec"]), each)
             except ResourceError as error:
