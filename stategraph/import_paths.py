@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from stategraph.errors import ConfigurationError
@@ -49,3 +50,23 @@ def imported(path: str, what: str, error: type[Exception] = ConfigurationError, 
             raise error(f"{what} {path!r} was not found: the module {module!r} has no attribute {attribute!r}")
         found = getattr(found, name)
     return found
+
+
+def mapping_at(path: str, what: str) -> dict[str, Any]:
+    """Import a mapping, or call what is imported if it is a function that returns one.
+
+    Args:
+        path: `package.module:attribute`.
+        what: Beginning of the error's sentence, such as `--services`.
+
+    Raises:
+        ConfigurationError: It cannot be imported, or is no mapping.
+    """
+    found = imported(path, what)
+    found = found() if callable(found) else found
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(
+            f"{what} '{path}' is of type {type(found).__name__}; expected a mapping such as {{'model_factory': ...}}, "
+            "or a function that returns one"
+        )
+    return dict(found)

@@ -162,10 +162,13 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     output.log_to_stderr()
     if arguments.access_log:
         _show_access_log()
+    settings = _settings(arguments)
+    if settings.resources is not None:
+        declared.take(arguments, settings.resources)
+        settings = replace(settings, resources=None)
     config = arguments.config
     if config is None and arguments.target is None and arguments.resources is None and Path(_CONFIG).is_file():
         config = _CONFIG
-    settings = _settings(arguments)
     target = imported(arguments.target).path if arguments.target else None
     try:
         with measured(arguments.probes or settings.probes):

@@ -51,12 +51,7 @@ def processes(
         resources: Options that say what is declared, as `serve` takes them.
         nats: The address of the server's NATS server; empty: it has none.
     """
-    command = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
-    command += ["--config", config] if config is not None else []
-    command += ["--target", target] if target is not None else []
-    command += ["--session-of", sessions] if sessions is not None else []
-    command += resources
-    command += ["--lease", str(leases.lease_s), "--heartbeat", str(leases.heartbeat_s)]
+    command = _command(config, target, sessions, resources, leases)
 
     async def run(url: str) -> None:
         from stategraph.cli.fleet import Fleet
@@ -66,6 +61,48 @@ def processes(
         await Fleet(command, variables, number, Progress(Output(as_json=False, store=url))).run()
 
     return run
+
+
+def _command(
+    config: str | None, target: str | None, sessions: str | None, resources: Sequence[str], leases: LeaseSettings
+) -> list[str]:
+    """Return what starts one process."""
+    command = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
+    command += ["--config", config] if config is not None else []
+    command += ["--target", target] if target is not None else []
+    command += ["--session-of", sessions] if sessions is not None else []
+    return [*command, *resources, "--lease", str(leases.lease_s), "--heartbeat", str(leases.heartbeat_s)]
+
+
+async def _work_in_processes(arguments: argparse.Namespace, leases: LeaseSettings, output: Output) -> int:
+    """Execute runs of a server's graphs in several processes; manifests of a folder are stored first, once.
+
+    Raises:
+        ConfigurationError: A manifest cannot be read, or the processes are to share the address of their probes.
+    """
+    from stategraph.cli.fleet import Fleet
+    from stategraph.errors import ConfigurationError
+
+    if arguments.probes:
+        raise ConfigurationError(
+            f"--probes are those of one process, and --workers {arguments.workers} are several: start each by itself, "
+            "with an address of its own"
+        )
+    url, progress = store_of(arguments), Progress(output)
+    resources = declared.resources_of(arguments)
+    if resources is not None:
+        await resources.store(url)
+    command = _command(arguments.config, arguments.target, arguments.session_of, declared.words_of(arguments), leases)
+    command += ["--app-dir", arguments.app_dir, "--capacity", str(arguments.capacity), "--drain", str(arguments.drain)]
+    command += [word for each in arguments.queues or () for word in ("--queue", each)]
+    command += ["--json"] if arguments.json else []
+    variables = {STORE_VARIABLE: url, **({NATS_VARIABLE: arguments.nats} if arguments.nats else {})}
+    fleet = Fleet(command, variables, arguments.workers, progress)
+    with obeying_signals(fleet, progress, fleet.end):
+        if arguments.drain_at_eof:
+            drain_at_eof(fleet)
+        await fleet.run()
+    return 0
 
 
 async def work(arguments: argparse.Namespace, output: Output) -> int:
@@ -80,6 +117,9 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
 
     heartbeat_s = arguments.lease / 3 if arguments.heartbeat is None else arguments.heartbeat
     leases = LeaseSettings(lease_s=arguments.lease, heartbeat_s=heartbeat_s)
+    if arguments.workers > 1:
+        return await _work_in_processes(arguments, leases, output)
+    queues = tuple(arguments.queues or ("default",))
     loaded = None
     if arguments.target is not None:
         from stategraph.dev import loading
@@ -96,6 +136,7 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
         sessions=sessions_of(arguments.session_of),
         watch=watch,
         nats=arguments.nats or "",
+        queues=queues,
     )
     if hosting is None:
         return 0
@@ -105,7 +146,7 @@ async def work(arguments: argparse.Namespace, output: Output) -> int:
         with obeying_signals(worker, progress):
             if arguments.drain_at_eof:
                 drain_at_eof(worker)
-            progress.ready(worker.owner, WorkerSettings(allow=["graph"], capacity=arguments.capacity))
+            progress.ready(worker.owner, WorkerSettings(["graph"], queues, arguments.capacity))
             await watched(worker, watch)
 
     with measured(arguments.probes), probed(arguments.probes, watch, progress):

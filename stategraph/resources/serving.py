@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from stategraph.errors import TransferError
+from stategraph.resources.controllers.schedule import TARGET
+from stategraph.resources.errors import ResourceError
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE
 from stategraph.resources.model import ResourceKey
 
@@ -47,3 +50,27 @@ def _maker(runtime: Runtime, key: ResourceKey) -> Callable[[], Any]:
         return runtime.graph(key)
 
     return make
+
+
+class RuntimeGraphs:
+    """Finds the graphs of runs that were submitted for resources, such as those of Schedules; a `GraphSource`.
+
+    Args:
+        runtime: A runtime that has started.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def find(self, target: str) -> Any:
+        """Return the graph of a run, as its resource is compiled now.
+
+        Raises:
+            TransferError: The target is no resource, or not compiled in this process.
+        """
+        if not target.startswith(TARGET):
+            raise TransferError(f"The target {target!r} is no resource; targets of resources begin with '{TARGET}'")
+        try:
+            return self._runtime.graph(target.removeprefix(TARGET))
+        except ResourceError as error:
+            raise TransferError(f"The target {target!r} is not to be had here: {error}") from error

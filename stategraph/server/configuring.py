@@ -45,6 +45,10 @@ key = "server.key"
 
 [announce]
 url = "https://host-1.example.com:2024"
+
+[resources]
+folder = "app"
+allow = ["app."]
 ```
 
 Secrets are not in the file: the token is in `STATEGRAPH_TOKEN`, the secret of tokens (JWT) in `STATEGRAPH_JWT_SECRET`.
@@ -62,7 +66,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.server.access.port import Authenticator
 from stategraph.server.limits import Limits
-from stategraph.server.settings import PROTOCOLS, Announcement, Settings, Tls
+from stategraph.server.settings import PROTOCOLS, Announcement, ResourceSettings, Settings, Tls
 from stategraph.workers.leases import LeaseSettings
 
 if TYPE_CHECKING:
@@ -73,7 +77,7 @@ if TYPE_CHECKING:
 JWT_SECRET_VARIABLE: Final = "STATEGRAPH_JWT_SECRET"
 
 _LISTS: Final = ("cors", "protocols", "allowed_hosts", "webhook_hosts")
-_TABLES: Final = ("a2a", "mcp", "limits", "auth", "leases", "tls", "announce")
+_TABLES: Final = ("a2a", "mcp", "limits", "auth", "leases", "tls", "announce", "resources")
 _KNOWN: Final = (*_LISTS, *_TABLES, "drain_s", "access_log", "grpc", "probes", "sessions")
 
 
@@ -317,6 +321,23 @@ def _announcement(said: Any) -> Announcement:
     return found
 
 
+def _resources(said: Any, folder: Path) -> ResourceSettings:
+    given = dict(_table(said, "resources"))
+    _check_known(given, tuple(each.name for each in fields(ResourceSettings)), "[resources]")
+    for name in ("folder", "services"):
+        if not isinstance(given.get(name, ""), str):
+            raise ConfigurationError(f"[resources] {name} is {given[name]!r}; expected a text")
+    if "only" in given:
+        _truth(given["only"], "[resources] only")
+    if "allow" in given:
+        given["allow"] = _texts(given["allow"], "[resources] allow")
+    if given.get("folder"):
+        given["folder"] = str(folder / given["folder"])
+    if given.get("only") and not given.get("folder"):
+        raise ConfigurationError('[resources] only is about a folder: name one, as in folder = "app"')
+    return ResourceSettings(**given)
+
+
 def _fields_of(kind: Any, said: Any, name: str, *, needs: str) -> Mapping[str, Any]:
     """Return a table with the fields of a class, one of which it needs."""
     given = _table(said, name)
@@ -332,6 +353,7 @@ _READERS: Final[Mapping[str, Callable[[Any, Path], Any]]] = {
     "leases": lambda said, folder: _leases(said),
     "tls": _tls,
     "announce": lambda said, folder: _announcement(said),
+    "resources": _resources,
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from stategraph.savers.urls import saver_at
 from stategraph.server.access.owners import owned_by
 from stategraph.server.service.database import Tables
 from stategraph.server.service.graphs.configuration import Configuration
+from stategraph.server.service.graphs.declared import DeclaredGraphs
 from stategraph.server.service.graphs.served import SCHEME, ServedGraphs
 from stategraph.server.service.items import ItemStore
 from stategraph.server.service.opening import ServiceSettings, open_registry, open_service, stored_together
@@ -53,16 +54,17 @@ class Hosting:
         leases: How long leases of runs last, and how often a run is tried; None: as everywhere.
         sessions: Say in which session each run is executed; None: runs have none.
         webhook_hosts: Hosts that webhooks may be sent to although they are private, or over http.
-        resources: Opens what is declared, with the address of the database, for as long as the server lives: graphs by
-            their ids, beside the others.
+        resources: Opens what is declared, with the address of the database and what controllers are given, for as long
+            as the server lives: graphs by their ids, beside the others.
         nats: The address of a NATS server that wakes workers and readers; empty: the database's own way.
         beside: Runs as a task beside the service, and is cancelled with it, such as what starts processes of workers.
         watch: Figures and probes of this process; None: it has none.
+        queues: The queues that a process without a service claims runs from.
     """
 
     graphs: Configuration | Mapping[str, Any]
     store: str | None = None
-    resources: Callable[[str], AbstractAsyncContextManager[Mapping[str, Any]]] | None = field(default=None, repr=False)
+    resources: Callable[..., AbstractAsyncContextManager[DeclaredGraphs]] | None = field(default=None, repr=False)
     capacity: int = CAPACITY
     drain_s: float = 30.0
     leases: LeaseSettings | None = None
@@ -71,6 +73,7 @@ class Hosting:
     nats: str = field(default="", repr=False)
     beside: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
     watch: Watch | None = field(default=None, repr=False)
+    queues: Sequence[str] = ("default",)
 
 
 @dataclass(slots=True)
@@ -124,7 +127,7 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
             stack.push_async_callback(asyncio.to_thread, folder.cleanup)
             url = f"sqlite:///{Path(folder.name) / _FORGETTING}"
         graphs = await asyncio.to_thread(_graphs, hosting.graphs, None, None)
-        graphs.add(await stack.enter_async_context(_declared(hosting, url)))
+        await stack.enter_async_context(_declared(hosting, url, graphs))
         service = await stack.enter_async_context(
             open_service(
                 graphs,
@@ -182,10 +185,10 @@ async def executing(
             await tables.set_up()
             store = ItemStore(tables, _ttl_of_items(hosting))
             graphs = await asyncio.to_thread(_graphs, hosting.graphs, saver, store)
-            graphs.add(await stack.enter_async_context(_declared(hosting, url)))
+            await stack.enter_async_context(_declared(hosting, url, graphs))
             threads = ThreadService(tables, States(graphs, registry, saver), registry)
             graphs.erase = Erasing(registry, saver, threads).before
-            settings = WorkerSettings(allow=[SCHEME], capacity=hosting.capacity, drain_s=hosting.drain_s)
+            settings = WorkerSettings([SCHEME], tuple(hosting.queues), hosting.capacity, drain_s=hosting.drain_s)
             session_of = None if hosting.sessions is None else hosting.sessions.session_of
             if hosting.watch is not None:
                 await stack.enter_async_context(hosting.watch.watching(registry.operations))
@@ -198,9 +201,20 @@ def _ttl_of_items(hosting: Hosting) -> Any:
     return (hosting.graphs.store.get("ttl") or None) if isinstance(hosting.graphs, Configuration) else None
 
 
-def _declared(hosting: Hosting, url: str) -> AbstractAsyncContextManager[Mapping[str, Any]]:
-    """Return what opens the graphs that are declared; none, if nothing is."""
-    return nullcontext({}) if hosting.resources is None else hosting.resources(url)
+@asynccontextmanager
+async def _declared(hosting: Hosting, url: str, graphs: ServedGraphs) -> AsyncIterator[None]:
+    """Reconcile what is declared for a block, and serve its graphs; with a registry of its own on the same database."""
+    if hosting.resources is None:
+        yield
+        return
+    registry = open_registry(url, hosting.nats or None, hosting.leases)
+    try:
+        async with hosting.resources(url, registry=registry) as declared:
+            graphs.add(declared.graphs)
+            graphs.find_other = declared.find
+            yield
+    finally:
+        await registry.aclose()
 
 
 def _graphs(given: Configuration | Mapping[str, Any], saver: Any, store: Any) -> ServedGraphs:

@@ -95,7 +95,8 @@ def serve(
         settings: Further settings; authentication is needed if `host` is reached by other machines.
         is_open: Let others reach a server that asks nobody for credentials.
         execution: What executes the runs of protocols.
-        resources: What is declared, whose graphs are served too; with it, there is no Run API without a `target`.
+        resources: What is declared, whose graphs are served too; with it, there is no Run API without a `target`. None:
+            what the settings say.
         say: Is told what a person should know, line by line.
 
     Raises:
@@ -111,6 +112,7 @@ def serve(
         from stategraph.dev.serving import store_of
         from stategraph.server.application import Served, application, graphs_of, name_of  # a second
         from stategraph.server.network.encryption import options_of
+        from stategraph.server.service.graphs.declared import Declared
         from stategraph.server.settings import Settings
         from stategraph.server.stopping import at_the_end
     except ModuleNotFoundError as error:
@@ -121,6 +123,8 @@ def serve(
     chosen = settings or Settings()
     if drain_s is not None:
         chosen = replace(chosen, drain_s=drain_s)
+    if resources is None and chosen.resources is not None:
+        resources = Declared.said(chosen.resources)
     has_graphs = config is not None or resources is not None
     loaded = loading.load(target, files) if target is not None or not has_graphs else None
     served = Served(loaded, graphs_of(config), name_of(target, loaded), chosen, resources)

@@ -49,6 +49,24 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSettings:
+    """What is declared, whose agents, workflows and networks a server serves.
+
+    Attributes:
+        folder: Manifests that are applied when the server starts; empty: only what the database has.
+        only: Whether the folder alone says what there is, and the database has the threads.
+        allow: Prefixes of modules that manifests may name, such as `app.`.
+        services: What the program gives controllers, as `package.module:name`: a mapping, or a function that returns
+            one; empty: nothing.
+    """
+
+    folder: str = ""
+    only: bool = False
+    allow: Sequence[str] = ()
+    services: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of a server.
 
@@ -75,6 +93,7 @@ class Settings:
         nats: The address of a NATS server that wakes workers and readers beside the database; empty: there is none.
         announce: How the server is registered in the directory of a fleet, in the NATS server or else in its database;
             None: it is not.
+        resources: What is declared, and served too; None: nothing is.
         options: Settings of protocols by their names: an `A2aSettings` for `a2a`, a `McpSettings` for `mcp`.
     """
 
@@ -94,4 +113,5 @@ class Settings:
     tls: Tls | None = None
     nats: str = field(default="", repr=False)
     announce: Announcement | None = None
+    resources: ResourceSettings | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -126,6 +126,52 @@ async def test_a_plugin_is_ready_and_can_be_called_and_follows_its_declaration(
 
 
 @pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("greeting.json", '{"greeting": "good day"}'),
+        ("greeting.yaml", "# for all\ngreeting: good day\n"),
+        ("greeting.yml", "greeting: 'good day'\n"),
+        ("greeting.toml", 'greeting = "good day"\n'),
+    ],
+)
+async def test_a_plugin_is_configured_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    async with runtime() as found:
+        await found.apply([plugin("Greeter", configFile=file, secrets={})])
+        await found.wait("plugin/weather", "Ready", 60)
+        assert await found.compiled("plugin/weather").call("greet", {"name": "Ada"}) == {"text": "good day Ada"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("greeting.json", "{greeting", "'greeting.json' is no JSON: Expecting property name"),
+        ("greeting.yaml", "greeting: [", "greeting.yaml:2:1: no YAML"),
+        ("greeting.yaml", "a: &x 1\nb: *x\n", "has aliases (*name)"),
+        ("greeting.json", "[1]", "is a list; expected a mapping"),
+        ("greeting.ini", "greeting = hi", "expected .json, .yaml, .yml or .toml"),
+        ("greeting.json", '{"greeting": 5}', "config.greeting"),
+    ],
+)
+async def test_a_file_that_is_no_configuration_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    async with runtime() as found:
+        await found.apply([plugin("Greeter", configFile=file)])
+        await found.settled()
+        stored = await found.get("plugin/weather")
+        assert stored is not None
+        condition = stored.condition("Ready")
+        assert condition is not None and condition.status == "False"
+        assert told in condition.message.replace(f"{tmp_path}/", ""), condition.message
+
+
+@pytest.mark.parametrize(
     ("spec", "condition", "reason", "told"),
     [
         ({"trust": "public", "permissions": ["hooks"]}, "Valid", "NotPermitted", "does not permit 'hooks'"),
@@ -323,6 +369,69 @@ async def test_a_schedule_begins_one_run_when_it_is_due_and_workers_execute_it(t
         await eventually(lambda: _is(registry, run.run_id, "success"))
         assert await _status(found, "schedule/daily", "lastRunId", run.run_id)
         assert await _status(found, "worker/pool", "replicas", 1)
+    await registry.aclose()
+
+
+@pytest.mark.parametrize("on_conflict", ["reject", "enqueue", "interrupt", "rollback"])
+async def test_what_a_schedule_does_when_its_thread_is_busy(tmp_path: Path, on_conflict: str) -> None:
+    clock = Clock(datetime(2026, 3, 28, 7, 59, tzinfo=UTC))
+    registry = RunRegistry.from_url(f"sqlite:///{tmp_path}/runs.db")
+    busy = await registry.submit("desk", None, target="elsewhere:graph")
+    async with runtime(registry=registry) as found:
+        found.register(ScheduleController(clock))
+        found.register(Workflows())
+        await found.apply([workflow(), schedule(threadId="desk", onConflict=on_conflict)])
+        await found.wait("schedule/daily", "Ready", 60)
+        clock.now += timedelta(minutes=2)
+        await found.apply([schedule(threadId="desk", onConflict=on_conflict, input={})])
+        due = "2026-03-28T08:00:00+00:00"
+        told = "lastSkipped" if on_conflict == "reject" else "lastRun"
+        await eventually(lambda: _status(found, "schedule/daily", told, due))
+        runs = {each.run_id: each for each in await registry.list()}
+    stopped = runs[busy].status == "cancelled" or runs[busy].cancel_requested is not None
+    assert (len(runs), stopped) == (1 if on_conflict == "reject" else 2, on_conflict in ("interrupt", "rollback"))
+    await registry.aclose()
+
+
+async def test_stores_of_their_own_that_read_the_same_schedule_begin_one_run(tmp_path: Path) -> None:
+    clock = Clock(datetime(2026, 3, 28, 7, 59, tzinfo=UTC))
+    registry = RunRegistry.from_url(f"sqlite:///{tmp_path}/runs.db")
+    async with runtime(registry=registry) as first, runtime(registry=registry) as second:
+        for each in (first, second):
+            each.register(ScheduleController(clock))
+            each.register(Workflows())
+            await each.apply([workflow(), schedule()])
+            await each.wait("schedule/daily", "Ready", 60)
+        clock.now += timedelta(minutes=2)
+        for each in (first, second):
+            await each.apply([schedule(input={})])
+            await eventually(lambda each=each: _status(each, "schedule/daily", "lastRun", "2026-03-28T08:00:00+00:00"))
+        assert len(await registry.list()) == 1
+    await registry.aclose()
+
+
+@pytest.mark.parametrize("seen", ["never", "elsewhere", "gone", "of before", "there"])
+async def test_workers_elsewhere_are_counted_by_their_queues(tmp_path: Path, seen: str) -> None:
+    registry = RunRegistry.from_url(f"sqlite:///{tmp_path}/runs.db")
+    queues = {"elsewhere": ("default",), "of before": (), "gone": ("slow",), "there": ("default", "slow")}
+    if seen in queues:
+        registry.roster.see("w", 3, queues[seen])
+    if seen == "gone":
+        with registry.operations.database.transaction() as session:
+            session.change("UPDATE sg_worker SET seen_at = seen_at - 3600")
+    external = {"queue": "slow", "executor": "external"}
+    async with runtime(registry=registry) as found:
+        await found.apply([Resource("stategraph.dev/v1", "Worker", Metadata("pool"), external)])
+        await found.settled()
+        stored = await found.get("worker/pool")
+        assert stored is not None
+        condition = stored.condition("Ready")
+        assert condition is not None
+        assert (condition.status, stored.status["replicas"]) == (("True", 1) if seen == "there" else ("False", 0))
+        if seen != "there":
+            assert condition.reason == "WorkersMissing"
+            assert "'stategraph worker --resources --queue slow'" in condition.message
+        assert ("1 of an older version do not say" in condition.message) == (seen == "of before")
     await registry.aclose()
 
 

@@ -13,14 +13,15 @@ import pytest
 import uvicorn
 from langgraph_sdk import get_client
 
-from stategraph.errors import ConfigurationError
+from stategraph.errors import ConfigurationError, TransferError
 from stategraph.resources.loading import load_text
 from stategraph.resources.model import ResourceKey
 from stategraph.resources.serving import graph_ids
 from stategraph.resources.store.opening import open_store
+from stategraph.server import configuring
 from stategraph.server.application import Served, application
 from stategraph.server.service.graphs.declared import Declared
-from stategraph.server.settings import Settings
+from stategraph.server.settings import ResourceSettings, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +88,62 @@ async def test_nothing_that_has_a_graph_is_told_at_the_start(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="Nothing is declared that has a graph"):
         async with Declared(str(tmp_path)).open(f"sqlite:///{tmp_path}/app.db"):
             pass
+
+
+async def test_a_server_with_workers_finds_runs_of_resources_by_their_targets(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GREET % ("default", "Hello"), encoding="utf-8")
+    async with Declared(str(tmp_path)).open(f"sqlite:///{tmp_path}/app.db") as declared:
+        graph = await declared.find("stategraph.resources:workflow/default/greet")
+        assert (await graph.ainvoke({"input": {"name": "Ada"}}))["greeting"] == "Hello, Ada"
+        for target, told in (
+            ("stategraph.resources:workflow/default/none", "there is no such resource"),
+            ("stategraph.resources:nothing/x", "is not to be had here"),
+            ("my_app:graph", "is no resource"),
+        ):
+            with pytest.raises(TransferError, match=told):
+                await declared.find(target)
+
+
+def test_settings_say_what_is_declared(tmp_path: Path) -> None:
+    (tmp_path / "server.toml").write_text(
+        '[resources]\nfolder = "app"\nonly = true\nallow = ["app."]\nservices = "tests.server.test_declared:services"\n'
+    )
+    said = configuring.read(tmp_path / "server.toml").resources
+    assert said == ResourceSettings(
+        folder=str(tmp_path / "app"), only=True, allow=("app.",), services="tests.server.test_declared:services"
+    )
+    assert Declared.said(said) == Declared(str(tmp_path / "app"), ("app.",), {"tools": {}}, stored=False)
+    (tmp_path / "server.toml").write_text("[resources]\n")
+    assert configuring.read(tmp_path / "server.toml").resources == ResourceSettings()
+    assert Declared.said(ResourceSettings()) == Declared()
+
+
+def services() -> dict[str, Any]:
+    return {"tools": {}}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("resources = 'app'", r"resources is 'app'; expected a table, \[resources\]"),
+        ("[resources]\nfolders = 'app'", r"\[resources\]: folders is not known"),
+        ("[resources]\nfolder = 3", r"\[resources\] folder is 3; expected a text"),
+        ("[resources]\nfolder = 'a'\nonly = 'yes'", r"\[resources\] only is 'yes'; expected true or false"),
+        ("[resources]\nallow = 'app.'", r"\[resources\] allow is 'app.'; expected a list of texts"),
+        ("[resources]\nonly = true", r"\[resources\] only is about a folder"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, said: str, told: str) -> None:
+    (tmp_path / "server.toml").write_text(said)
+    with pytest.raises(ConfigurationError, match=told):
+        configuring.read(tmp_path / "server.toml")
+
+
+def test_services_that_are_no_mapping_are_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"\[resources\] services 'stategraph:END' is of type str; expected a map"
+    ):
+        Declared.said(ResourceSettings(services="stategraph:END"))
 
 
 def test_graphs_are_called_like_resources_and_with_their_kinds_where_names_are_shared() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stategraph.resources.model import ResourceKey
     from stategraph.resources.runtime import Runtime
     from stategraph.server.service.graphs.declared import Declared
+    from stategraph.server.settings import ResourceSettings
 
 _NAMED: Final = re.compile(r"[A-Za-z]+(/[^/:\\]+){1,2}")
 
@@ -74,6 +75,15 @@ def resources_of(arguments: argparse.Namespace) -> Declared | None:
     if only and not arguments.resources:
         raise ConfigurationError("--resources-only is about a folder: name one, as in --resources app/")
     return Declared(arguments.resources or None, tuple(arguments.allow), services_of(arguments), stored=not only)
+
+
+def take(arguments: argparse.Namespace, settings: ResourceSettings) -> None:
+    """Take from the settings of a server what its command line does not say."""
+    if arguments.resources is None:
+        arguments.resources = settings.folder
+        arguments.resources_only = arguments.resources_only or settings.only
+    arguments.allow = [*arguments.allow, *(each for each in settings.allow if each not in arguments.allow)]
+    arguments.services = arguments.services or settings.services or None
 
 
 def console_of(arguments: argparse.Namespace) -> Callable[[str], Console] | None:

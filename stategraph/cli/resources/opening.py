@@ -60,23 +60,13 @@ def services_of(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ConfigurationError: It cannot be imported, or is no mapping.
     """
-    from collections.abc import Mapping
-
-    from stategraph.errors import ConfigurationError
-    from stategraph.import_paths import imported
+    from stategraph.import_paths import mapping_at
 
     if not arguments.services:
         return {}
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as for targets
-    found = imported(arguments.services, "--services")
-    found = found() if callable(found) else found
-    if not isinstance(found, Mapping):
-        raise ConfigurationError(
-            f"--services '{arguments.services}' is of type {type(found).__name__}; expected a mapping such as "
-            "{'model_factory': ...}, or a function that returns one"
-        )
-    return dict(found)
+    return mapping_at(arguments.services, "--services")
 
 
 def address_of(arguments: argparse.Namespace) -> str:

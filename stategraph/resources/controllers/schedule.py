@@ -67,12 +67,13 @@ class ScheduleController(Reconciler):
         registry = ctx.services.get("registry")
         if registry is None:
             raise NotReady(
-                "there is no registry of runs; give the runtime one: Runtime.from_url(..., "
-                "registry=RunRegistry.from_url(...))",
+                "this process has no registry of runs: 'stategraph serve --resources' has one; in a program, give the "
+                "runtime one: Runtime.from_url(..., registry=RunRegistry.from_url(...))",
                 reason="RegistryMissing",
             )
-        # Made of the schedule and the time that it was due: whoever submits it again submits the same run.
-        run_id = str(uuid5(NAMESPACE_URL, f"{resource.metadata.uid}/{due.isoformat()}"))
+        # Made of the schedule's name and the time that it was due: whoever submits it again submits the same run, also
+        # a process that has read the same manifests into a store of its own.
+        run_id = str(uuid5(NAMESPACE_URL, f"{TARGET}{resource.key}/{due.isoformat()}"))
         try:
             await registry.submit(
                 spec.thread_id or run_id,

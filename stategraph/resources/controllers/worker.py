@@ -156,8 +156,8 @@ class WorkerController:
         registry = ctx.services.get("registry")
         if registry is None:
             raise NotReady(
-                "there is no registry of runs; give the runtime one: Runtime.from_url(..., "
-                "registry=RunRegistry.from_url(...), saver=...)",
+                "this process has no registry of runs: 'stategraph serve --resources' has one; in a program, give the "
+                "runtime one: Runtime.from_url(..., registry=RunRegistry.from_url(...), saver=...)",
                 reason="RegistryMissing",
             )
         queues = (spec.queue, *(each for each in spec.queues if each != spec.queue))
@@ -200,12 +200,19 @@ class WorkerController:
 
     async def _counted(self, registry: Any, spec: WorkerSpec, mine: list[Any]) -> ReconcileResult:
         """Report workers that run elsewhere."""
-        there = [each for each in await registry.workers() if spec.queue in each.queues]
-        status = {"replicas": len(there), "queued": len(mine)}
+        workers = [each for each in await registry.workers() if not each.gone]
+        there = [each for each in workers if spec.queue in each.queues]
+        status = {"replicas": len(there), "busy": sum(each.busy > 0 for each in there), "queued": len(mine)}
         if len(there) >= spec.replicas.min:
-            return ReconcileResult((), status, requeue_after=5 * _COUNT_S)
-        message = f"{len(there)} workers of the queue '{spec.queue}' are seen; expected at least {spec.replicas.min}"
-        return ReconcileResult([Condition("Ready", "False", "WorkersMissing", message)], status, 5 * _COUNT_S)
+            return ReconcileResult((), status, requeue_after=_COUNT_S)
+        message = (
+            f"{len(there)} workers of the queue '{spec.queue}' are seen; expected at least {spec.replicas.min}. Start "
+            f"one with 'stategraph worker --resources --queue {spec.queue}' on this database"
+        )
+        unknown = sum(not each.queues for each in workers)
+        if unknown:
+            message += f"; {unknown} of an older version do not say what they claim from"
+        return ReconcileResult([Condition("Ready", "False", "WorkersMissing", message)], status, _COUNT_S)
 
     async def finalize(self, resource: Resource, ctx: Ctx) -> bool:
         """End its workers."""

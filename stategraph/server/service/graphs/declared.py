@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from stategraph.errors import ConfigurationError
+from stategraph.import_paths import mapping_at
+
+if TYPE_CHECKING:
+    from stategraph.server.settings import ResourceSettings
+    from stategraph.workers.registry.runs import RunRegistry
 
 #: Seconds that what is declared has to become ready before the server starts without it.
 _READY_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredGraphs:
+    """What is declared, as long as a server lives.
+
+    Attributes:
+        graphs: Functions that return the graphs, by their ids.
+        find: Returns the graph of a run that was submitted for a resource, by its target; see `GraphSource.find`.
+    """
+
+    graphs: Mapping[str, Callable[[], Any]]
+    find: Callable[[str], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +48,43 @@ class Declared:
     services: Mapping[str, Any] = field(default_factory=dict, repr=False)
     stored: bool = True
 
+    @classmethod
+    def said(cls, settings: ResourceSettings) -> Self:
+        """Return what the settings of a server say.
+
+        Raises:
+            ConfigurationError: The services cannot be imported, or are no mapping.
+        """
+        services = mapping_at(settings.services, "[resources] services") if settings.services else {}
+        return cls(settings.folder or None, tuple(settings.allow), services, stored=not settings.only)
+
+    async def store(self, url: str) -> None:
+        """Store the manifests of the folder, for other processes that reconcile; nothing where they are not stored.
+
+        Raises:
+            ConfigurationError: A manifest cannot be read.
+        """
+        if self.folder is None or not self.stored:
+            return
+        from stategraph.resources.errors import ResourceError  # as below
+        from stategraph.resources.loading import load
+        from stategraph.resources.store.opening import open_store
+
+        store = open_store(url)
+        try:
+            await store.apply(load(self.folder))
+        except ResourceError as error:
+            raise ConfigurationError(str(error)) from error
+        finally:
+            await store.close()
+
     @asynccontextmanager
-    async def open(self, url: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Reconcile for a block, and yield functions that return the graphs, by their ids.
+    async def open(self, url: str, *, registry: RunRegistry | None = None) -> AsyncIterator[DeclaredGraphs]:
+        """Reconcile for a block, and yield the graphs.
 
         Args:
             url: The database.
+            registry: Where Schedules submit runs, and Workers find them; None: there are none.
 
         Raises:
             ConfigurationError: A manifest cannot be read, or nothing is declared that has a graph.
@@ -46,9 +95,11 @@ class Declared:
         from stategraph.resources.runtime import Runtime
         from stategraph.resources.store.opening import MEMORY
 
-        where = {} if self.stored else {"database": url}
+        given = {"registry": registry, **self.services} if registry is not None else dict(self.services)
+        if not self.stored:
+            given = {"database": url, **given}
         address = url if self.stored else MEMORY
-        async with Runtime.from_url(address, allow=tuple(self.allow), **{**where, **self.services}) as runtime:
+        async with Runtime.from_url(address, allow=tuple(self.allow), **given) as runtime:
             if self.folder is not None:
                 try:
                     await runtime.apply(load(self.folder))
@@ -62,4 +113,4 @@ class Declared:
                     "Nothing is declared that has a graph (an Agent, a Workflow or a Network): name a folder, as in "
                     "--resources app/, or apply one to the database first"
                 )
-            yield found
+            yield DeclaredGraphs(found, serving.RuntimeGraphs(runtime).find)

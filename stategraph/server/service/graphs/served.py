@@ -51,6 +51,8 @@ class ServedGraphs:
         self.store = store
         #: Erases what a run with `rollback` takes back, before it begins; set by the service.
         self.erase: Callable[[StoredRun], Awaitable[None]] | None = None
+        #: Finds the graphs of runs whose targets have another scheme, see `GraphSource.find`; None: there are none.
+        self.find_other: Callable[[str], Awaitable[Any]] | None = None
 
     @classmethod
     def from_configuration(cls, configuration: Configuration, *, saver: Any = None, store: Any = None) -> Self:
@@ -150,6 +152,8 @@ class ServedGraphs:
     async def find(self, target: str) -> Any:
         """Return what makes the graph of a run, see `GraphSource.find`."""
         scheme, _, graph_id = target.partition(":")
+        if scheme != SCHEME and self.find_other is not None:
+            return await self.find_other(target)
         if scheme != SCHEME or graph_id not in self._given:
             raise TransferError(f"The target {target!r} is none of the graphs that are served here")
         return _Maker(self, graph_id)
