@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stategraph.cli.converting.files import SUFFIXES, check_free, files_of, put
 from stategraph.cli.output import FAILED, NOTHING_DONE, Output, counted
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FORMATS: Final = ("kagent", "crewai", "argo")
 #: A part of a field's name: an element of a list, or a key.
 _PART: Final = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
+
+
+_Documents: TypeAlias = Sequence[tuple[Mapping[str, Any], Source]]
 
 
 @dataclass(slots=True)
@@ -82,9 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
 async def _convert(arguments: argparse.Namespace, output: Output) -> int:
     problems: list[Problem] = []
     below = {"-" if file is None else str(file): place for file, place in files_of(arguments.files)}
-    found = [
-        _converted(value, source, arguments.format) for name in below for value, source in _documents(name, problems)
-    ]
+    given = [each for name in below for each in _documents(name, problems)]
+    found = [_converted(value, source, arguments.format, _among(source.file, given)) for value, source in given]
     out = arguments.out
     _check_doubles(found, together=out is None or Path(out).suffix in SUFFIXES)
     for each in problems:
@@ -125,7 +127,16 @@ def _documents(name: str, problems: list[Problem]) -> Iterator[tuple[Mapping[str
                 problems.append(Problem("a document is a mapping", (), at, found=type(each).__name__))
 
 
-def _converted(value: Mapping[str, Any], source: Source, format: str) -> Converted:
+def _among(file: str, given: _Documents) -> Sequence[Mapping[str, Any]]:
+    """Return all documents, in the order in which names are looked for: those of other files before those of a file.
+
+    Converters take the last one of a name.
+    """
+    own = [value for value, source in given if source.file == file]
+    return [*(value for value, source in given if source.file != file), *own]
+
+
+def _converted(value: Mapping[str, Any], source: Source, format: str, among: Sequence[Mapping[str, Any]]) -> Converted:
     from stategraph.resources.convert import convert
     from stategraph.resources.convert.conversion import format_of
 
@@ -136,7 +147,7 @@ def _converted(value: Mapping[str, Any], source: Source, format: str) -> Convert
         name = f"{value.get('kind') or 'document'} {_name(value)}".rstrip()
         hint = f"it is of {its}: 'stategraph convert {its}'" if its else f"it is of no format that is known ({said})"
         return Converted(source.file, place, name, "skipped", notes=[hint])
-    (done,) = convert([value], format)
+    (done,) = convert([value], format, among=among)
     found = Converted(source.file, place, done.name, "converted" if done.is_converted else "refused")
     found.resources, found.notes = list(done.resources), list(dict.fromkeys(done.notes))
     found.refused = _refused(done, value, source)

@@ -148,3 +148,56 @@ def test_what_is_no_document_of_the_format_is_told(tmp_path: Path) -> None:
     wrong = stategraph(tmp_path, "convert", "kagent", "-", given=DIAMOND)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "it is of argo: 'stategraph convert argo'" in wrong.stderr
+
+
+SHARED = """\
+apiVersion: argoproj.io/v1alpha1
+kind: WorkflowTemplate
+metadata: {name: shared}
+spec:
+  templates:
+    - name: pair
+      dag:
+        tasks:
+          - {name: first, template: say}
+          - {name: second, depends: first, template: say}
+    - {name: say, container: {image: %s}}
+"""
+
+USING = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {name: using}
+spec:
+  entrypoint: main
+  templates:
+    - name: main
+      dag:
+        tasks: [{name: A, templateRef: {name: shared, template: pair}}]
+"""
+
+
+def test_templates_of_other_files_are_found_and_those_of_the_same_file_first(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in", a=USING, b=SHARED % "busybox")
+    alone = stategraph(tmp_path, "convert", "argo", "in/a.yaml")
+    assert alone.returncode == 2 and "templateRef" in alone.stderr, alone.stderr
+    done = stategraph(tmp_path, "convert", "argo", "in/a.yaml", "in/b.yaml", "--json")
+    first, *_ = json.loads(done.stdout)["documents"]
+    assert first["result"] == "converted", first
+    text = json.dumps(first["resources"])
+    assert "first" in text and "second" in text
+
+    def becomes(**files: str) -> str:
+        write(tmp_path / "in", **files)
+        found = stategraph(tmp_path, "convert", "argo", "in", "--json")
+        (using,) = [each for each in json.loads(found.stdout)["documents"] if each["name"] == "Workflow using"]
+        return json.dumps([using["resources"], using["notes"]])
+
+    own = (SHARED % "busybox").replace("second", "other")
+    for files in (
+        {"a": f"{USING}---\n{own}", "b": SHARED % "busybox"},
+        {"a": SHARED % "busybox", "b": f"{USING}---\n{own}"},
+    ):
+        told = becomes(**files)
+        assert "other" in told and "second" not in told, told
