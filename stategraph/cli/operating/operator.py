@@ -10,7 +10,7 @@ import shlex
 import socket
 from typing import TYPE_CHECKING, Any
 
-from stategraph.cli.output import Output, plain_command
+from stategraph.cli.output import STORE_VARIABLE, Output, plain_command
 from stategraph.cli.resources.opening import add_services, services_of
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database",
         metavar="URL",
+        nargs="?",
+        const="",
         help="the database of the pods' threads, postgresql://...: schedules begin runs there, and the status of "
-        "workflows and workers counts them (default: none)",
+        f"workflows and workers counts them. Without a URL, that in the environment variable {STORE_VARIABLE} "
+        "(default: none)",
     )
     server = parser.add_argument_group("the API server (default: the pod's service account, else the kubeconfig)")
     server.add_argument("--server", metavar="URL", help="its address")
@@ -135,9 +138,10 @@ async def _run(arguments: argparse.Namespace) -> int:
 
     async with AsyncExitStack() as stack:
         services = services_of(arguments)
-        if arguments.database:
-            services.setdefault("database", arguments.database)
-            services.setdefault("registry", await stack.enter_async_context(_registry(arguments.database)))
+        url = _database(arguments)
+        if url is not None:
+            services.setdefault("database", url)
+            services.setdefault("registry", await stack.enter_async_context(_registry(url)))
         runtime = Runtime.from_url("memory:", allow=arguments.allow, **services)
         try:
             await Operator(runtime, _settings(arguments)).run()
@@ -145,6 +149,25 @@ async def _run(arguments: argparse.Namespace) -> int:
             logging.getLogger("stategraph.operator").error("%s", error)
             return 1
     return 0
+
+
+def _database(arguments: argparse.Namespace) -> str | None:
+    """Return the address of the database; None: there is none.
+
+    Raises:
+        ConfigurationError: It is to be in the environment, and is not there.
+    """
+    from stategraph.errors import ConfigurationError
+
+    if arguments.database == "":
+        if not os.environ.get(STORE_VARIABLE):
+            raise ConfigurationError(
+                f"--database has no URL, and the environment variable {STORE_VARIABLE} is not set: set it, as in "
+                "postgresql://app@db/agents"
+            )
+        return os.environ[STORE_VARIABLE]
+    url: str | None = arguments.database
+    return url
 
 
 def _registry(url: str) -> Any:

@@ -251,9 +251,9 @@ class Operator:
             await _ended(list(tasks))
             if not told:
                 flag.clear()
-        for each in tasks:
-            if not each.cancelled():
-                each.result()
+        errors = [error for each in tasks if not each.cancelled() and (error := each.exception()) is not None]
+        if errors:  # of all tasks, so that asyncio tells of none by itself
+            raise errors[0]
 
     def _hear(self, stop: asyncio.Event) -> None:
         """Have signals stop the operator, where nobody else does; kopf hears them while it runs."""

@@ -57,7 +57,8 @@ class PodSettings:
         agent_command: The command of an agent's pod; `{name}` and `{namespace}` stand for the agent's, `{resources}`
             for the folder of the manifests. In a pod it listens everywhere: a Service and a NetworkPolicy say who
             reaches it.
-        worker_command: The command of a worker's pod; `{queue}` stands for its queue.
+        worker_command: The command of a worker's pod; `{queue}` stands for its queue. Its further queues are added to
+            one that has the option `--queue`.
         allow: Prefixes of modules that manifests may name, which the commands are given too.
         services: What the program gives controllers, as `MODULE:NAME`, which the commands are given too; empty: none.
         environment_secret: A Secret of the namespace whose keys are environment variables; None: none. It has
@@ -287,6 +288,9 @@ def _worker(owned: Owned, settings: PodSettings, manifests: Sequence[Mapping[str
     queue = str(resource.spec.get("queue", "default"))
     words = {"queue": queue, "name": resource.name, "namespace": resource.namespace, "resources": FOLDER}
     command = [*(each.format_map(words) for each in settings.worker_command), *settings.options()]
+    if "--queue" in command:
+        further = [str(each) for each in resource.spec.get("queues") or () if each != queue]
+        command += [word for each in further for word in ("--queue", each)]
     scaled = settings.keda and most > least
     deployment = _deployment(owned, settings, command, None if scaled else least, manifests)
     if not scaled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -166,6 +167,25 @@ def test_deploy_grants_what_the_command_prints(tmp_path: Path) -> None:
     assert _rules_of(expected)["ClusterRole"] == access.rules()
     shown = stategraph(tmp_path, "operator", "--access", "--image", "x")
     assert list(yaml.safe_load_all(shown.stdout)) == expected
+
+
+CHART = ROOT / "deploy/helm/stategraph"
+
+
+def _of_chart(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((CHART / "operator" / name).read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_chart_has_the_rules_of_the_code() -> None:
+    assert _of_chart("rules.yaml") == access.rules()
+    assert [*_of_chart("rules.yaml"), *_of_chart("rules-keda.yaml")] == access.rules(keda=True)
+    assert [*_of_chart("rules.yaml"), *_of_chart("rules-defines.yaml")] == access.rules(defines=True)
+    assert _of_chart("rules-election.yaml") == access.election_rules()
+    named = set(
+        re.findall(r"operator/rules[a-z-]*\.yaml", (CHART / "templates/access.yaml").read_text(encoding="utf-8"))
+    )
+    assert named == {f"operator/{each.name}" for each in (CHART / "operator").iterdir()}
 
 
 def test_only_what_is_switched_on_is_granted() -> None:

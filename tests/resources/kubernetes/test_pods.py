@@ -16,10 +16,14 @@ from typing import Any
 import httpx
 import pytest
 
+from stategraph.resources.controllers.schedule import target_of
 from stategraph.resources.crds import definitions
+from stategraph.resources.model import ResourceKey
 from stategraph.resources.operator import pods as keeping
 from stategraph.resources.operator.workloads import FOLDER, PodSettings
 from stategraph.resources.runtime import Runtime
+from stategraph.workers.eventlog import attach
+from stategraph.workers.registry.runs import RunRegistry
 from tests.resources.kubernetes.api_server import ApiServer, failure
 from tests.resources.kubernetes.operating import Running, eventually, operating
 from tests.resources.kubernetes.pod_program import services
@@ -162,7 +166,8 @@ class Pod:
         self.address = f"http://127.0.0.1:{self._port}"
         self.headers = {"Authorization": "Bearer 0123456789abcdef0123456789abcdef"}
 
-    async def __aenter__(self) -> httpx.AsyncClient:
+    async def start(self) -> asyncio.subprocess.Process:
+        """Start the process, without waiting for anything."""
         program, *words = (self._swaps.get(each, each) for each in self._words)
         assert program == "stategraph"
         root = Path(__file__).parents[3]
@@ -181,10 +186,14 @@ class Pod:
             stdout=self._log,
             stderr=self._log,
         )
+        return self._process
+
+    async def __aenter__(self) -> httpx.AsyncClient:
+        process = await self.start()
         self._client = httpx.AsyncClient(base_url=self.address, headers=self.headers, timeout=60)
         async with asyncio.timeout(120):
             while True:
-                assert self._process.returncode is None, (self._folder / "log").read_text()
+                assert process.returncode is None, (self._folder / "log").read_text()
                 try:
                     if (await self._client.get("/ok")).status_code == 200:
                         return self._client
@@ -193,6 +202,10 @@ class Pod:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._client.aclose()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End the process as the kubelet does it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -258,3 +271,38 @@ async def test_a_pod_answers_and_a_rollout_keeps_the_threads_that_wait(tmp_path:
             fresh = (await client.post("/threads", json={})).json()["thread_id"]
             await _asked(client, "dinner", fresh, input={"dish": "leeks"})
             assert (await _asked(client, "dinner", fresh, command={"resume": "yes"}))["said"] == "two"
+
+
+POOL = {"queue": "slow", "queues": ["slower"], "executor": "external"}
+GREET = {"state": {"said": {"type": "string"}}, "steps": [{"id": "say", "set": {"said": "Hello."}}]}
+
+
+async def test_a_pod_of_a_worker_executes_the_runs_of_its_queues_and_is_counted(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/runs.db"
+    registry = RunRegistry.from_url(database)
+    await registry.set_up()
+    given = {**services(), "registry": registry, "database": database}
+    runtime = Runtime.from_url("memory:", allow=("tests.",), **given)
+    kinds = ("Worker", "Workflow")
+    async with operating(runtime=runtime, pods=SETTINGS, kinds=kinds) as running:
+        server = running.server
+        await running.create("Worker", "pool", POOL)
+        await running.create("Workflow", "greet", GREET)
+        deployment = ("apps", "deployments", "default", "worker-pool")
+        await eventually(lambda: deployment in server.objects and server.objects.get(MANIFESTS, {}).get("data"))
+        await running.becomes("Worker", "pool", "Failed")
+        pod = Pod(server.objects[deployment], server.objects[MANIFESTS], tmp_path, database)
+        await pod.start()
+        try:
+            await running.becomes("Worker", "pool", "Ready")
+            assert running.status("Worker", "pool")["replicas"] == 1
+            target = target_of(ResourceKey("workflow", "default", "greet"))
+            runs = [await registry.submit(queue, {}, target=target, queue=queue) for queue in ("slow", "slower")]
+            async with asyncio.timeout(60):
+                for each in runs:
+                    assert [event.type async for event in attach(registry, each)][-1] == "run.end"
+            assert {(await registry.get(each)).status for each in runs} == {"success"}
+        finally:
+            await pod.stop()
+        await running.becomes("Worker", "pool", "Failed", "Degraded")
+    await registry.aclose()

@@ -77,6 +77,9 @@ def test_a_worker_elsewhere_is_a_deployment_and_with_keda_a_scaled_object() -> N
     (deployment,) = workloads_of(WORKER, PodSettings("image:1"))
     assert deployment["spec"]["replicas"] == 1
     assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][2:4] == ["--queue", "it's slow"]
+    several = owned("Worker", "pool", {**WORKER.resource.spec, "queues": ["slower", "it's slow"]})
+    (other,) = workloads_of(several, PodSettings("image:1"))
+    assert other["spec"]["template"]["spec"]["containers"][0]["command"][-2:] == ["--queue", "slower"]
     deployment, scaler = workloads_of(WORKER, SETTINGS)
     assert "replicas" not in deployment["spec"]
     assert (scaler["spec"]["minReplicaCount"], scaler["spec"]["maxReplicaCount"]) == (1, 4)
