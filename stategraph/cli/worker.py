@@ -143,6 +143,7 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.workers.worker import WorkerSettings
 
     if any(each is not None for each in (arguments.config, arguments.target, arguments.resources)):
+        _refuse(arguments, (*_OF_JOBS, "graph_version", "poll"), "runs of a server's graphs")
         return await served.work(arguments, output)
     if not arguments.allow:
         raise ConfigurationError("A worker imports only what it is told to: name the modules with --allow my_app")
