@@ -19,6 +19,9 @@ from stategraph.resources.errors import ResourceError
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE, KINDS, KindTable
 from stategraph.resources.places import Path, Source, dotted
 
+#: The beginning of the target of a run whose graph is a resource; its key follows.
+TARGET: Final = "stategraph.resources:"
+
 #: What names may be, as in Kubernetes (RFC 1123), and how long.
 NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LONGEST_NAME: Final = 253

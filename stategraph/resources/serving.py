@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.errors import TransferError
-from stategraph.resources.controllers.schedule import TARGET
 from stategraph.resources.errors import ResourceError
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE
-from stategraph.resources.model import ResourceKey
+from stategraph.resources.model import TARGET, ResourceKey
 
 if TYPE_CHECKING:
     from stategraph.resources.runtime import Runtime

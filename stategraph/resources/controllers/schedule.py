@@ -10,12 +10,9 @@ from uuid import NAMESPACE_URL, uuid5
 from stategraph.resources.controller import Ctx, Reconciler, ReconcileResult
 from stategraph.resources.errors import InvalidResource, NotReady
 from stategraph.resources.kinds.schedule import ScheduleSpec
-from stategraph.resources.model import Condition, Resource, ResourceKey
+from stategraph.resources.model import TARGET, Condition, Resource, ResourceKey
 from stategraph.workers.registry import cron_times
 from stategraph.workers.registry.values import ThreadBusy
-
-#: The beginning of the target of a run whose graph is a resource; its key follows.
-TARGET: Final = "stategraph.resources:"
 
 #: A schedule that is due later is looked at again after so many seconds: clocks may be set.
 _LOOK_S: Final = 300.0

@@ -12,10 +12,9 @@ from typing import Any, ClassVar, Final
 
 from stategraph.errors import TransferError
 from stategraph.resources.controller import Ctx, ReconcileResult
-from stategraph.resources.controllers.schedule import TARGET
 from stategraph.resources.errors import NotReady, ResourceError
 from stategraph.resources.kinds.worker import WorkerSpec
-from stategraph.resources.model import Condition, Resource, ResourceKey
+from stategraph.resources.model import TARGET, Condition, Resource, ResourceKey
 from stategraph.workers.attempts import Graphs
 from stategraph.workers.autoscale.machine import Change, Scaler, ScalingSettings, Seen
 from stategraph.workers.leases import RunStatus

@@ -21,10 +21,12 @@ from stategraph.server.hosting import Hosting, opened
 from stategraph.server.service.graphs import environment
 from stategraph.server.service.graphs import loading as graphs
 from stategraph.server.service.graphs.configuration import Configuration, read
+from stategraph.server.service.graphs.declared import DeclaredGraphs
 from stategraph.server.settings import Settings
 
 if TYPE_CHECKING:
     from stategraph.dev.console.console import Console
+    from stategraph.workers.registry.runs import RunRegistry
 
 #: Seconds that runs have when the server stops or is started again: others go on with them from their checkpoints.
 _DRAIN_S: Final = 1.0
@@ -92,10 +94,11 @@ def application(
 
 
 @asynccontextmanager
-async def _declared(console: Console, url: str) -> AsyncIterator[Mapping[str, Any]]:
+async def _declared(console: Console, url: str, *, registry: RunRegistry) -> AsyncIterator[DeclaredGraphs]:
     """Yield the graphs of the console's resources, which are opened with the page."""
-    del url
-    yield await serving.graphs(console.runtime)
+    del url, registry
+    runtime = console.runtime
+    yield DeclaredGraphs(await serving.graphs(runtime), serving.RuntimeGraphs(runtime).find)
 
 
 def _with_api(app: Starlette, hosting: Hosting) -> Any:

@@ -69,5 +69,6 @@ class Roster:
 
 
 def _info(found: tuple[Any, ...]) -> WorkerInfo:
-    *known, gone, queues = found
-    return WorkerInfo(*known, gone=bool(gone), queues=tuple(json.loads(queues)) if queues else ())
+    worker_id, host, pid, capacity, version, started_at, seen_at, busy, gone, queues = found
+    claims = tuple(json.loads(queues)) if queues else ()
+    return WorkerInfo(worker_id, host, pid, capacity, version, started_at, seen_at, busy, bool(gone), claims)
