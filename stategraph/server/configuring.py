@@ -66,7 +66,8 @@ from typing import TYPE_CHECKING, Any, Final
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.server.access.port import Authenticator
 from stategraph.server.limits import Limits
-from stategraph.server.settings import PROTOCOLS, Announcement, ResourceSettings, Settings, Tls
+from stategraph.server.service.graphs.declared import ResourceSettings
+from stategraph.server.settings import PROTOCOLS, Announcement, Settings, Tls
 from stategraph.workers.leases import LeaseSettings
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 
 from stategraph.server.access.port import Authenticator
 from stategraph.server.limits import Limits
+from stategraph.server.service.graphs.declared import ResourceSettings
 from stategraph.server.service.runs.sessions import Sessions
 from stategraph.workers.leases import LeaseSettings
 
@@ -46,24 +47,6 @@ class Announcement:
 
     url: str
     weight: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceSettings:
-    """What is declared, whose agents, workflows and networks a server serves.
-
-    Attributes:
-        folder: Manifests that are applied when the server starts; empty: only what the database has.
-        only: Whether the folder alone says what there is, and the database has the threads.
-        allow: Prefixes of modules that manifests may name, such as `app.`.
-        services: What the program gives controllers, as `package.module:name`: a mapping, or a function that returns
-            one; empty: nothing.
-    """
-
-    folder: str = ""
-    only: bool = False
-    allow: Sequence[str] = ()
-    services: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

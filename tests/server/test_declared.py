@@ -20,8 +20,8 @@ from stategraph.resources.serving import graph_ids
 from stategraph.resources.store.opening import open_store
 from stategraph.server import configuring
 from stategraph.server.application import Served, application
-from stategraph.server.service.graphs.declared import Declared
-from stategraph.server.settings import ResourceSettings, Settings
+from stategraph.server.service.graphs.declared import Declared, ResourceSettings
+from stategraph.server.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +94,8 @@ async def test_a_server_with_workers_finds_runs_of_resources_by_their_targets(tm
     (tmp_path / "a.yaml").write_text(GREET % ("default", "Hello"), encoding="utf-8")
     async with Declared(str(tmp_path)).open(f"sqlite:///{tmp_path}/app.db") as declared:
         graph = await declared.find("stategraph.resources:workflow/default/greet")
-        assert (await graph.ainvoke({"input": {"name": "Ada"}}))["greeting"] == "Hello, Ada"
+        thread = {"configurable": {"thread_id": "t"}}
+        assert (await graph.ainvoke({"name": "Ada"}, thread))["greeting"] == "Hello, Ada"
         for target, told in (
             ("stategraph.resources:workflow/default/none", "there is no such resource"),
             ("stategraph.resources:nothing/x", "is not to be had here"),

@@ -85,8 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _convert(arguments: argparse.Namespace, output: Output) -> int:
     problems: list[Problem] = []
     below = {"-" if file is None else str(file): place for file, place in files_of(arguments.files)}
-    given = [each for name in below for each in _documents(name, problems)]
-    found = [_converted(value, source, arguments.format, _among(source.file, given)) for value, source in given]
+    found = _all_converted([each for name in below for each in _documents(name, problems)], arguments.format)
     out = arguments.out
     _check_doubles(found, together=out is None or Path(out).suffix in SUFFIXES)
     for each in problems:
@@ -125,6 +124,11 @@ def _documents(name: str, problems: list[Problem]) -> Iterator[tuple[Mapping[str
                 yield each, at
             else:
                 problems.append(Problem("a document is a mapping", (), at, found=type(each).__name__))
+
+
+def _all_converted(given: _Documents, format: str) -> list[Converted]:
+    """Convert documents, which may refer to each other also where they are in several files."""
+    return [_converted(value, source, format, _among(source.file, given)) for value, source in given]
 
 
 def _among(file: str, given: _Documents) -> Sequence[Mapping[str, Any]]:

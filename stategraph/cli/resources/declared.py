@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from stategraph.dev.console.console import Console
     from stategraph.resources.model import ResourceKey
     from stategraph.resources.runtime import Runtime
-    from stategraph.server.service.graphs.declared import Declared
-    from stategraph.server.settings import ResourceSettings
+    from stategraph.server.service.graphs.declared import Declared, ResourceSettings
 
 _NAMED: Final = re.compile(r"[A-Za-z]+(/[^/:\\]+){1,2}")
 

@@ -67,11 +67,17 @@ async def _delete(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.dry_run:
         _tell(keys, "deleted (dry run)", arguments, output)
         return 0 if keys else NOTHING_DONE
-    if arguments.version is None and not arguments.force:
-        await _check_nobody_waits(url, keys)
-    async with runtime_on(url, arguments) as runtime:
-        if arguments.version is not None:
+    if arguments.version is not None:
+        async with runtime_on(url, arguments) as runtime:
             return await _remove_version(runtime, keys, arguments, output)
+    if not arguments.force:
+        await _check_nobody_waits(url, keys)
+    return await _ask(url, keys, arguments, output)
+
+
+async def _ask(url: str, keys: Sequence[ResourceKey], arguments: argparse.Namespace, output: Output) -> int:
+    """Ask for the deletion of resources, wait for it, and return the exit code."""
+    async with runtime_on(url, arguments) as runtime:
         asked = [key for key in keys if await runtime.delete(key)]
         gone = asked if arguments.no_wait else await _gone(runtime, asked, arguments.timeout)
     held = [key for key in asked if key not in gone]

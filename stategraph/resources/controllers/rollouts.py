@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stategraph.resources.compile.data import Fields, Graph, Object
 from stategraph.resources.compile.programs import Place, Program
-from stategraph.resources.compile.rollout import Rollout
+from stategraph.resources.compile.rollout import Records, Rollout
 from stategraph.resources.controller import Ctx
 from stategraph.resources.errors import ResourceError
 from stategraph.resources.model import Resource
@@ -69,22 +69,31 @@ async def of(newest: Version, place: Place, ctx: Ctx, compiled: Callable[[Fields
     removed = frozenset(each for each, kept in known.items() if kept.get("removed") and each != version)
     rollout = Rollout(key, version, numbers, removed=removed, records=records, what=newest.what)
     if ctx.leads:
-        for each, kept in known.items():
-            if each != version and not kept.get("old"):
-                await records.set(each, {**kept, "old": True}, ttl=newest.max_age)
-        if version not in known or known[version].get("old"):
-            await records.set(version, {"number": numbers[version], "spec": newest.spec})
-    graphs: Object = {}
-    for each, kept in known.items():
-        if each != version and each not in removed:
-            try:
-                graphs[each] = rollout.stamped(await compiled(kept["spec"]), each)
-            except ResourceError as error:
-                _log.warning(
-                    "Version %s of the %s %s cannot be compiled any more: %s", each[:12], newest.what, key, error
-                )
-    rollout.graphs = graphs
+        await _record(newest, numbers[version], known, records)
+    old = {each: kept for each, kept in known.items() if each != version and each not in removed}
+    rollout.graphs = await _compiled(rollout, old, compiled)
     return rollout
+
+
+async def _record(newest: Version, number: int, known: Fields, records: Records) -> None:
+    """Keep the newest version, and the others for as long as threads may be on them."""
+    for each, kept in known.items():
+        if each != newest.version and not kept.get("old"):
+            await records.set(each, {**kept, "old": True}, ttl=newest.max_age)
+    if newest.version not in known or known[newest.version].get("old"):
+        await records.set(newest.version, {"number": number, "spec": newest.spec})
+
+
+async def _compiled(rollout: Rollout, old: Fields, compiled: Callable[[Fields], Awaitable[Graph]]) -> Object:
+    """Return the graphs of older versions, without those that cannot be compiled any more."""
+    graphs: Object = {}
+    for each, kept in old.items():
+        try:
+            graphs[each] = rollout.stamped(await compiled(kept["spec"]), each)
+        except ResourceError as error:
+            told = "Version %s of the %s %s cannot be compiled any more: %s"
+            _log.warning(told, each[:12], rollout.what, rollout.key, error)
+    return graphs
 
 
 async def told(rollout: Rollout, program: Program) -> Object:

@@ -244,21 +244,15 @@ class Context:
             self._look(key)
         if not self.leads:
             return [self._shared.cache.get(key) or each for key, each in zip(keys, wanted, strict=True)]
-        cache, known = self._shared.cache, self._shared.children.get(reference.uid)
-        if known is not None and known.wanted == wanted:
-            present = {each.key: each for each in cache.of_owner(reference.uid)}
-            if known.stand(present):
-                return [present[key] for key in keys]
-        stored = await store.get_many(keys)
-        for key, found in stored.items():
-            if all(each.uid != reference.uid for each in found.metadata.owner_references):
-                raise NotReady(
-                    f"{key} is there already and belongs to somebody else; rename or delete it", reason="NameTaken"
-                )
+        present = {each.key: each for each in self._shared.cache.of_owner(reference.uid)}
+        known = self._shared.children.get(reference.uid)
+        if known is not None and known.wanted == wanted and known.stand(present):
+            return [present[key] for key in keys]
+        _check_owned(await store.get_many(keys), reference)
         applied = await store.apply(wanted, force=True, finalizers=self._shared.finalized)
-        for each in cache.of_owner(reference.uid):
-            if each.key not in keys and not each.is_deleting:
-                await store.delete(each.key)
+        wanted_no_more = [key for key, each in present.items() if key not in keys and not each.is_deleting]
+        for key in wanted_no_more:
+            await store.delete(key)
         made = {each.resource.key: declared(each.resource) for each in applied}
         self._shared.children[reference.uid] = Children(wanted, made)
         return [each.resource for each in applied]
@@ -275,6 +269,19 @@ class Context:
     def undefine_kind(self, name: str) -> None:
         """Take a kind back that was defined; see `Ctx`."""
         self._shared.undefine(name)
+
+
+def _check_owned(stored: Mapping[ResourceKey, Resource], reference: OwnerReference) -> None:
+    """Check that what is there already belongs to an owner.
+
+    Raises:
+        NotReady: It does not.
+    """
+    for key, found in stored.items():
+        if all(each.uid != reference.uid for each in found.metadata.owner_references):
+            raise NotReady(
+                f"{key} is there already and belongs to somebody else; rename or delete it", reason="NameTaken"
+            )
 
 
 def _names(places: Mapping[str, object]) -> str:

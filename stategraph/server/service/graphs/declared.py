@@ -11,16 +11,33 @@ from stategraph.errors import ConfigurationError
 from stategraph.import_paths import mapping_at
 
 if TYPE_CHECKING:
-    from stategraph.server.settings import ResourceSettings
     from stategraph.workers.registry.runs import RunRegistry
 
 #: Seconds that what is declared has to become ready before the server starts without it.
 _READY_S: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSettings:
+    """Settings of what is declared, whose agents, workflows and networks a server serves.
+
+    Attributes:
+        folder: Manifests that are applied when the server starts; empty: only what the database has.
+        only: Whether the folder alone says what there is, and the database has the threads.
+        allow: Prefixes of modules that manifests may name, such as `app.`.
+        services: What the program gives controllers, as `package.module:name`: a mapping, or a function that returns
+            one; empty: nothing.
+    """
+
+    folder: str = ""
+    only: bool = False
+    allow: Sequence[str] = ()
+    services: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class DeclaredGraphs:
-    """What is declared, as long as a server lives.
+    """Graphs of what is declared, as long as a server lives.
 
     Attributes:
         graphs: Functions that return the graphs, by their ids.
