@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
@@ -250,12 +250,16 @@ class Context:
             return [present[key] for key in keys]
         _check_owned(await store.get_many(keys), reference)
         applied = await store.apply(wanted, force=True, finalizers=self._shared.finalized)
-        wanted_no_more = [key for key, each in present.items() if key not in keys and not each.is_deleting]
-        for key in wanted_no_more:
-            await store.delete(key)
+        await self._delete(each for each in present.values() if each.key not in keys)
         made = {each.resource.key: declared(each.resource) for each in applied}
         self._shared.children[reference.uid] = Children(wanted, made)
         return [each.resource for each in applied]
+
+    async def _delete(self, resources: Iterable[Resource]) -> None:
+        """Ask for the deletion of resources, unless somebody has."""
+        for each in resources:
+            if not each.is_deleting:
+                await self._shared.store.delete(each.key)
 
     async def publish(self, topic: str, event: Mapping[str, Any]) -> None:
         """Tell subscribers something; see `Ctx`."""
