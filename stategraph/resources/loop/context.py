@@ -55,9 +55,11 @@ class Children:
     wanted: Sequence[Resource]
     stored: Mapping[ResourceKey, tuple[object, ...]]
 
-    def stand(self, found: Mapping[ResourceKey, Resource]) -> bool:
-        """Return whether children are as they were stored, and none besides them is there."""
-        return found.keys() == self.stored.keys() and all(declared(found[key]) == self.stored[key] for key in found)
+    def stand(self, wanted: Sequence[Resource], found: Mapping[ResourceKey, Resource]) -> bool:
+        """Return whether children are still wanted so, are as they were stored, and none besides them is there."""
+        if wanted != self.wanted or found.keys() != self.stored.keys():
+            return False
+        return all(declared(found[key]) == self.stored[key] for key in found)
 
 
 @dataclass(slots=True)
@@ -246,7 +248,7 @@ class Context:
             return [self._shared.cache.get(key) or each for key, each in zip(keys, wanted, strict=True)]
         present = {each.key: each for each in self._shared.cache.of_owner(reference.uid)}
         known = self._shared.children.get(reference.uid)
-        if known is not None and known.wanted == wanted and known.stand(present):
+        if known is not None and known.stand(wanted, present):
             return [present[key] for key in keys]
         _check_owned(await store.get_many(keys), reference)
         applied = await store.apply(wanted, force=True, finalizers=self._shared.finalized)
