@@ -102,8 +102,8 @@ class CheckpointMaker:
         """
         settings = self._settings
         metadata: checkpoints.Metadata = {"source": source, "step": step, "parents": settings.parents}
-        if settings.version is not None:
-            metadata[checkpoints.VERSION_KEY] = settings.version
+        if settings.marks is not None:
+            metadata.update(settings.marks)
         if source == "fork":
             # It is made before anything is updated.
             updated = None
@@ -137,8 +137,8 @@ class CheckpointMaker:
         """
         if self.undescribed is not None:
             self.metadata = {"source": self.undescribed, "step": step - 1, "parents": self._settings.parents}
-            if self._settings.version is not None:
-                self.metadata[checkpoints.VERSION_KEY] = self._settings.version
+            if self._settings.marks is not None:
+                self.metadata.update(self._settings.marks)
         if self._waits or self.undescribed is not None:
             if self.journal is not None:
                 self._save_kept(self.journal)

@@ -67,7 +67,7 @@ class Settings(NamedTuple):
         watch: What listeners want to hear.
         parent: The task whose node the run is, or None.
         deltas: What keeping delta channels takes; None if the program has none.
-        version: The version of the graph, which its checkpoints name; None if it has none.
+        marks: What the metadata of checkpoints says of the graph, such as its version; None for nothing.
     """
 
     ns: str
@@ -85,7 +85,7 @@ class Settings(NamedTuple):
     watch: Watch
     parent: Task | None
     deltas: DeltaCodec | None = None
-    version: str | None = None
+    marks: Mapping[str, Any] | None = None
 
     @property
     def is_apart(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from langgraph.checkpoint.base import CheckpointTuple
@@ -20,6 +21,32 @@ class GraphVersionError(ValueError):
 
     The message names the thread and both versions; the cause is what the migration raised. Nothing was run or stored.
     """
+
+
+class GraphSchemaError(GraphVersionError):
+    """A thread was stored by a graph whose state has other keys, or other types; raised with `schema_fingerprint`.
+
+    Attributes:
+        added: The types of keys that the graph has and the thread has not, in words.
+        removed: The types of keys that the thread has and the graph has not.
+        changed: For keys of another type, that of the thread and that of the graph.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        added: Mapping[str, str] = MappingProxyType({}),
+        removed: Mapping[str, str] = MappingProxyType({}),
+        changed: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(message)
+        self.added = dict(added)
+        self.removed = dict(removed)
+        self.changed = dict(changed)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the attributes."""
+        return type(self), (str(self), self.added, self.removed, self.changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +74,18 @@ class Versions(Protocol):
 
     @property
     def current(self) -> str:
-        """The version of the graph itself."""
+        """The version of the graph itself; empty if it has none."""
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        """Entries of the metadata of each checkpoint that tell of the graph."""
 
     def bring_up(self, saved: CheckpointTuple, program: Program, next_version: NextVersion) -> BroughtUp | None:
         """Bring a checkpoint up to the graph's version; None if it is of that version.
 
         Raises:
-            GraphVersionError: It is of a version from which no migration leads here, or one failed.
+            GraphVersionError: It is of a version from which no migration leads here, one failed, or its schema does not
+                fit.
         """
 
 

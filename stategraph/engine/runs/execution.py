@@ -450,7 +450,7 @@ def _settings(plan: RunPlan, watch: Watch) -> Settings:
         watch,
         plan.parent,
         histories.codec(plan.spec.program) if plan.spec.program.deltas else None,
-        None if plan.spec.versions is None else plan.spec.versions.current,
+        None if plan.spec.versions is None else plan.spec.versions.marks,
     )
 
 

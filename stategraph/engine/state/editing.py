@@ -167,7 +167,7 @@ class _Base:
         parents = self.saved.metadata.get("parents", {}) if self.saved else {}
         metadata = {"source": source, "step": step, "parents": parents}
         if self.engine._versions is not None:
-            metadata[checkpoints.VERSION_KEY] = self.engine._versions.current
+            metadata.update(self.engine._versions.marks)
         return metadata
 
 

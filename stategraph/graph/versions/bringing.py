@@ -70,6 +70,11 @@ class GraphVersions:
         """The version of the graph itself."""
         return self.chain.current
 
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        """Entries of the metadata of each checkpoint: the version."""
+        return {VERSION_KEY: self.chain.current}
+
     def bring_up(self, saved: CheckpointTuple, program: Program, next_version: NextVersion) -> BroughtUp | None:
         """Bring a checkpoint up to the graph's version; None if it is of that version, or nothing was written yet.
 

@@ -106,7 +106,7 @@ def _checked(graph: _Graph, saver: Saver, thread_id: str) -> Procedure[Checked]:
     verdict: Verdict = "fits"
     if pinned is not None and (pinned[1] or (yield from _is_in_flight(pinned[0], saver, saved))):
         verdict, graph = "pinned", pinned[0]
-    elif graph.spec.versions is not None and version != graph.spec.versions.current:
+    elif graph.spec.versions is not None and version != (graph.spec.versions.current or None):
         verdict = "migrates"
     yield from _look(graph, saver, saved, "", found)
     if found.problems:

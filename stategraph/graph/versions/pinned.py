@@ -33,6 +33,7 @@ from stategraph.engine.state.account.explanation import Explanation
 from stategraph.errors import ConfigurationError
 from stategraph.graph.compiled import AnyStateGraph, CompiledStateGraph
 from stategraph.graph.versions.bringing import GraphVersions, version_of
+from stategraph.graph.versions.fingerprinted import FingerprintedVersions
 from stategraph.types import Command
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
@@ -48,7 +49,7 @@ def pin(compiled: AnyStateGraph, pinned: Mapping[str, AnyStateGraph]) -> None:
     Raises:
         ConfigurationError: The graph has no version, or one of the others is not of the version it is given for.
     """
-    if not isinstance(compiled, PinnedStateGraph) or compiled._versions is None:
+    if not isinstance(compiled, PinnedStateGraph) or compiled._versions is None or not compiled._versions.current:
         raise ConfigurationError(
             "`pinned` has graphs of earlier versions, and the graph has no version: pass `version`"
         )
@@ -153,7 +154,7 @@ class PinnedStateGraph(
         """Return the graph of the version that a thread is of, and whether it is of that for good."""
         if saved is None:
             return None
-        chain = cast(GraphVersions, self._versions).chain
+        chain = cast("GraphVersions | FingerprintedVersions", self._versions).chain
         version = version_of(saved) or chain.oldest
         graph = self._pinned.get(version)
         return None if graph is None else (graph, not chain.reaches(version))
