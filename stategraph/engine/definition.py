@@ -36,7 +36,7 @@ from stategraph.engine.compile.validate import validate_graph, validate_timeout_
 from stategraph.engine.compile.versions import Versions
 from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.runs import strictness
-from stategraph.engine.spec import GraphSpec
+from stategraph.engine.spec import GraphSpec, OutputCheck
 from stategraph.scheduling import FanOut
 from stategraph.stream_parts import StreamMode
 from stategraph.types import (
@@ -114,6 +114,8 @@ class GraphDefinition(
 
     _allowlist: allowlist.Allowlist | None = None
     _versions: Versions | None = None
+    # Checks the output of a run and returns it as an instance of its schema, in graphs that ask for it.
+    _output_check: OutputCheck | None = None
     _program: Program | None = None
     # Works out what is known of the edges, for nodes that start without a barrier.
     _flow: Callable[[], Flow] | None = None
@@ -252,6 +254,7 @@ class GraphDefinition(
             output_mapper=self._output_mapper,
             state_mapper=self._state_mapper,
             fan_outs=self._fan_outs,
+            output_check=self._output_check,
         )
         # Beside the mark of what it was made after, so that a change meanwhile is not overlooked.
         self.__dict__["_spec"] = (changes, spec)
@@ -301,6 +304,7 @@ class GraphDefinition(
         public = {k: v for k, v in attributes.items() if not k.startswith("_")}
         twin = self.__class__(**public)
         twin._allowlist, twin._versions = self._allowlist, self._versions
+        twin._output_check = self._output_check
         return twin
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:

@@ -107,8 +107,10 @@ class StateGraphEngine(
         options = (True, stream_mode, print_mode, version, False, None, output_keys, interrupt_before, interrupt_after)
         given = given_by(context, durability, control)
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
-            return entrypoints.invoke_through(self.stream, self._named(options), input, config, given, kwargs)
-        return entrypoints.run(entrypoints.open_run(self.spec, options, input, config, given, kwargs))
+            result = entrypoints.invoke_through(self.stream, self._named(options), input, config, given, kwargs)
+        else:
+            result = entrypoints.run(entrypoints.open_run(self.spec, options, input, config, given, kwargs))
+        return result if self._output_check is None else entrypoints.checked(result, self.spec, options)
 
     async def ainvoke(
         self,
@@ -131,8 +133,12 @@ class StateGraphEngine(
         given = given_by(context, durability, control)
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
             named = self._named(options)
-            return await entrypoints.ainvoke_through(self.astream, named, input, config, given, kwargs)
-        return await entrypoints.arun(entrypoints.open_run(self.spec, options, input, config, given, kwargs))
+            result = await entrypoints.ainvoke_through(self.astream, named, input, config, given, kwargs)
+        else:
+            result = await entrypoints.arun(entrypoints.open_run(self.spec, options, input, config, given, kwargs))
+        if self._output_check is not None:
+            result = entrypoints.checked(result, self.spec, options)
+        return result
 
     def _named(self, options: tuple[Any, ...]) -> tuple[Any, ...]:
         """Name the channels of the result as the graph does: who overrides `stream` may look at them."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
 
@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     from langgraph.cache.base import BaseCache
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.store.base import BaseStore
+
+
+class OutputCheck(Protocol):
+    """Checks the output of a run against the schema that its graph declares."""
+
+    def __call__(self, values: object) -> Any:
+        """Return the output as an instance of the schema.
+
+        Raises:
+            ValueError: It does not fit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,7 @@ class GraphSpec:
         output_mapper: Coerces outputs in v2 streams, or None.
         state_mapper: Coerces states in v2 streams, or None.
         fan_outs: Rules for branches that run beside each other, with the nodes of these.
+        output_check: Checks the output of a run that has ended; None for no check.
         setups: What runs have worked out of the options of their calls; see `runs.run_setup`.
     """
 
@@ -89,6 +101,7 @@ class GraphSpec:
     output_mapper: Callable[[Any], Any] | None
     state_mapper: Callable[[Any], Any] | None
     fan_outs: tuple[tuple[frozenset[str], FanOut], ...] = ()
+    output_check: OutputCheck | None = None
     setups: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def saver_of(self, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any] | None:

@@ -14,7 +14,7 @@ Updates come before triggers, and the triggers of plain edges come last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stategraph.constants import END, TASKS
 from stategraph.core import explain
@@ -32,6 +32,9 @@ from stategraph.errors import ErrorCode, IgnoredInputError, InvalidUpdateError, 
 from stategraph.fields import annotated_keys, set_items
 from stategraph.graph.schema import ROOT
 from stategraph.types import Command, Send
+
+if TYPE_CHECKING:  # loaded for graphs that check, which are few
+    from stategraph.graph.typed.validation import UpdateCheck
 
 
 class StateWriter(ChannelWrite):
@@ -57,7 +60,7 @@ class StateWriter(ChannelWrite):
             )
         )
         self._keys = keys
-        self._plain = None if keys.is_root or keys.aliases or keys.strict else keys.allowed
+        self._plain = None if keys.is_root or keys.aliases or keys.strict or keys.check else keys.allowed
         self._fixed: list[Pair] = []
         self._node = node
 
@@ -84,6 +87,8 @@ class StateWriter(ChannelWrite):
         except IgnoredInputError as error:
             explain.add_words(error, f"It was written by node '{self._node}'." if self._node else "It came as input.")
             raise
+        if self._keys.check is not None:
+            updates = self._keys.check(updates, self._node)
         return [*updates, *control_writes(value), *self._fixed]
 
     def _expected(self, value: object) -> str:
@@ -113,16 +118,25 @@ class StateWriter(ChannelWrite):
 class UpdateKeys:
     """The state keys that a node may write; one object serves all nodes of a graph."""
 
-    __slots__ = ("aliases", "allowed", "is_root", "order", "strict")
+    __slots__ = ("aliases", "allowed", "check", "is_root", "order", "strict")
 
-    def __init__(self, keys: Sequence[str], aliases: Mapping[str, str] | None = None, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str],
+        aliases: Mapping[str, str] | None = None,
+        *,
+        strict: bool = False,
+        check: UpdateCheck | None = None,
+    ) -> None:
         """Take the keys.
 
         Args:
             keys: In the order in which the attributes of a returned object are written.
             aliases: Other names under which a dict may give them.
             strict: Whether other keys are an error.
+            check: Checks the values against the types of the keys; None for no check.
         """
+        self.check = check
         self.order = tuple(keys)
         self.allowed = frozenset(keys)
         self.aliases = aliases

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -161,6 +162,32 @@ def _result(execution: Execution) -> Any:
         shown = value if isinstance(value, dict) else {}
         return {**shown, INTERRUPT: list(machine.interrupts)}
     return value
+
+
+def checked(result: Any, spec: GraphSpec, options: tuple[Any, ...]) -> Any:
+    """Return the result of an ``invoke`` of a graph that checks its output, as an instance of the output schema.
+
+    Args:
+        result: The result; as it is, if the run has paused, or its caller asked for something else than the output.
+        spec: The graph.
+        options: The fields of `run_setup.Options`, in a plain tuple.
+    """
+    asked = Options(*options)
+    if asked.stream_mode != "values" or asked.output_keys not in (None, spec.output_channels):
+        return result
+    output, check = result, spec.output_check
+    if isinstance(result, GraphOutput):
+        output = None if result.interrupts else result.value
+        output = dict(vars(output)) if is_dataclass(output) else output
+    elif isinstance(result, dict) and INTERRUPT in result:
+        output = None
+    if check is None or not isinstance(output, dict):
+        return result
+    try:
+        output = check(output)
+    except ValueError:
+        return result  # the run has not ended, or it would have failed: it pauses, or a limit has stopped it
+    return GraphOutput(value=output) if isinstance(result, GraphOutput) else output
 
 
 def _take_none(_: object) -> None:

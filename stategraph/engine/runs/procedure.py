@@ -184,6 +184,8 @@ class RunProcedure(ABC):
             if outlet.chunks:
                 yield from outlet.shown()
             teardown.raise_unless_finished(execution)
+            if plan.spec.output_check is not None:
+                teardown.check_output(execution, plan.spec.output_check)
             if listeners.hears_the_end(self.makers, callbacks):
                 yield from self.awaited(callbacks.on_chain_end(execution.output()))
         except BaseException as error:

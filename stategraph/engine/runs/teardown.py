@@ -22,6 +22,7 @@ from stategraph.engine.config import foreign_types
 from stategraph.engine.runs import halts
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.outlet import Outlet
+from stategraph.engine.spec import OutputCheck
 from stategraph.engine.streams.modes import MODES
 from stategraph.errors import (
     ErrorCode,
@@ -204,6 +205,18 @@ def raise_unless_finished(execution: Execution) -> None:
     if status == "draining":
         control = execution.plan.runtime.control
         raise GraphDrained((control.drain_reason if control is not None else None) or "shutdown")
+
+
+def check_output(execution: Execution, check: OutputCheck) -> None:
+    """Check the output of a run that has ended, unless its caller asked for other keys or nothing was written.
+
+    Raises:
+        ValueError: It does not fit the graph's output schema.
+    """
+    machine, keys = execution.machine, execution.plan.spec.output_channels
+    asked = execution.plan.setup.options.output_keys
+    if machine.status == "done" and machine.values_seen and asked in (None, keys):
+        check(machine.state.read(keys if isinstance(keys, str) else list(keys)))
 
 
 def _last_nodes(execution: Execution) -> str:
