@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from stategraph.engine.checkpoints.serializer import StrictSerializer as StrictSerializer
     from stategraph.engine.compile.managed import IsLastStep as IsLastStep
     from stategraph.engine.compile.managed import RemainingSteps as RemainingSteps
+    from stategraph.engine.compile.versions import GraphSchemaError as GraphSchemaError
     from stategraph.engine.compile.versions import GraphVersionError as GraphVersionError
     from stategraph.engine.config.context import get_config as get_config
     from stategraph.engine.config.context import get_store as get_store
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from stategraph.errors import UnknownInterruptError as UnknownInterruptError
     from stategraph.errors import UnstorableValueError as UnstorableValueError
     from stategraph.graph.compiled import CompiledStateGraph as CompiledStateGraph
+    from stategraph.graph.compiled import ValidatedStateGraph as ValidatedStateGraph
     from stategraph.graph.func import entrypoint as entrypoint
     from stategraph.graph.func import task as task
     from stategraph.graph.message import MessagesState as MessagesState
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from stategraph.graph.message import messages_delta_reducer as messages_delta_reducer
     from stategraph.graph.message import push_message as push_message
     from stategraph.graph.state import StateGraph as StateGraph
+    from stategraph.graph.typed.validation import StateValidationError as StateValidationError
     from stategraph.graph.versions.migration import Migration as Migration
     from stategraph.run.abort import AbortController as AbortController
     from stategraph.run.abort import AbortSignal as AbortSignal
@@ -168,7 +171,7 @@ _PUBLIC = {
     "engine.streams.events.queue": ("StreamChannel",),
     "engine.streams.events.run": ("AsyncGraphRunStream", "GraphRunStream"),
     "engine.streams.events.transformer": ("ProtocolEvent", "StreamTransformer"),
-    "engine.compile.versions": ("GraphVersionError",),
+    "engine.compile.versions": ("GraphSchemaError", "GraphVersionError"),
     "engine.compile.managed": ("IsLastStep", "RemainingSteps"),
     "engine.config.limits": ("GraphLimitError", "GraphLimits", "LimitReached"),
     "engine.config.node_limits": ("NodeLimits",),
@@ -194,10 +197,11 @@ _PUBLIC = {
         "UnknownInterruptError",
         "UnstorableValueError",
     ),
-    "graph.compiled": ("CompiledStateGraph",),
+    "graph.compiled": ("CompiledStateGraph", "ValidatedStateGraph"),
     "graph.func": ("entrypoint", "task"),
     "graph.message": ("MessagesState", "add_messages", "messages_delta_reducer", "push_message"),
     "graph.state": ("StateGraph",),
+    "graph.typed.validation": ("StateValidationError",),
     "graph.versions.migration": ("Migration",),
     "run.abort": (
         "AbortController",

@@ -43,10 +43,10 @@ so a worker process can report them.
 Exceptions that come from one package alone are defined there: `LimitReachedError` in `stategraph.agent.limits`,
 `McpError` and those below it in `stategraph.agent.mcp`, `OutputError`, a ModelAnswerError of an agent without a valid
 output, in `stategraph.agent.output`, `ToolDeniedError`, of a tool of the host's graph that a hook denied, in
-`stategraph.run.graphs.tool_hooks`, `GraphVersionError`, of a thread that no migration fits, in
-`stategraph.engine.compile.versions`, `GraphLimitError` in `stategraph.engine.config.limits`, `RemoteException` in
-`stategraph.engine.remote`; `LeaseLost`, `ThreadBusy`, `UnknownRunError`, `StoreUnavailableError`, `EffectFailed`,
-`InDoubt` and others in `stategraph.workers`.
+`stategraph.run.graphs.tool_hooks`, `GraphVersionError`, of a thread that no migration fits, and `GraphSchemaError` in
+`stategraph.engine.compile.versions`, `StateValidationError` in `stategraph.graph.typed.validation`, `GraphLimitError`
+in `stategraph.engine.config.limits`, `RemoteException` in `stategraph.engine.remote`; `LeaseLost`, `ThreadBusy`,
+`UnknownRunError`, `StoreUnavailableError`, `EffectFailed`, `InDoubt` and others in `stategraph.workers`.
 """
 
 import copyreg

@@ -80,6 +80,7 @@ __all__ = (
 OutputT = TypeVar("OutputT")
 NodeName = TypeVar("NodeName", bound=Hashable)
 ResponseT = DefaultTypeVar("ResponseT", default=Any)
+ValuesT = DefaultTypeVar("ValuesT", default=Any)
 
 All = Literal["*"]
 """Every node of the graph, where a list of nodes is expected."""
@@ -394,10 +395,10 @@ class PregelTask(NamedTuple):
 
 
 @wire.stored
-class StateSnapshot(NamedTuple):
+class StateSnapshot(NamedTuple, Generic[ValuesT]):
     """A thread between two steps."""
 
-    values: dict[str, Any] | Any
+    values: ValuesT
     """The state, as the graph's output schema names it."""
 
     next: tuple[str, ...]

@@ -17,7 +17,7 @@ from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.compile.functions import coerce_to_runnable
 from stategraph.engine.tasks.executors import ExecutedNode, executed
 from stategraph.graph.branch import BranchSpec
-from stategraph.graph.compiled import AnyStateGraph, CompiledStateGraph
+from stategraph.graph.compiled import AnyStateGraph, CompiledStateGraph, ValidatedStateGraph
 from stategraph.graph.delta_messages import kept_channels
 from stategraph.graph.hints import node_hints
 from stategraph.graph.node import StateNode, StateNodeSpec, node_name
@@ -37,6 +37,7 @@ __all__ = (
     "name_of",
     "node_hints",
     "node_name",
+    "set_checks",
     "set_versions",
 )
 
@@ -62,13 +63,31 @@ Pinned = Mapping[str, AnyStateGraph]
 """Graphs of earlier versions, by version."""
 
 
-def kind_of(pinned: Pinned | None) -> Any:
-    """Return the class of a compiled graph, with or without graphs of earlier versions."""
+def kind_of(pinned: Pinned | None, validate: object) -> Any:
+    """Return the class of a compiled graph, with or without graphs of earlier versions, and checks of its output."""
     if not pinned:
-        return CompiledStateGraph
+        return ValidatedStateGraph if validate in ("output", "all") else CompiledStateGraph
     from stategraph.graph.versions.pinned import PinnedStateGraph  # few graphs have earlier versions
 
     return PinnedStateGraph
+
+
+def set_checks(compiled: AnyStateGraph, validate: object) -> None:
+    """Let a compiled graph check what is asked for, before it is given its nodes.
+
+    Raises:
+        ConfigurationError: What is asked for is unknown, or a type cannot be checked.
+    """
+    if validate is None:
+        return
+    from stategraph.graph.typed import validation  # 3 ms, of graphs that check
+
+    builder = compiled.builder
+    if validation.wanted(validate, "updates"):
+        compiled._checks = validation.UpdateChecks.of(builder, builder.input_schema)
+    if validation.wanted(validate, "output"):
+        keys = [key for key in builder.schemas[builder.output_schema] if key in builder.channels]
+        compiled._output_check = validation.OutputCheck(builder.output_schema, keys)
 
 
 def set_versions(
@@ -76,8 +95,10 @@ def set_versions(
     version: str | None,
     migrations: Sequence[Migration],
     pinned: Pinned | None,
+    *,
+    fingerprinted: bool,
 ) -> None:
-    """Give a compiled graph its versions.
+    """Give a compiled graph its versions, and the fingerprint of its schema if it is asked for.
 
     Raises:
         ConfigurationError: The migrations are not one chain that ends at the version, or a pinned graph is not of the
@@ -88,6 +109,12 @@ def set_versions(
         from stategraph.graph.versions.bringing import GraphVersions
 
         compiled._versions = GraphVersions(chained)
+    if fingerprinted:
+        from stategraph.graph.typed.fingerprint import SchemaFingerprint
+        from stategraph.graph.versions.fingerprinted import FingerprintedVersions
+
+        versions = cast("Any", compiled._versions)
+        compiled._versions = FingerprintedVersions(SchemaFingerprint.of(compiled.builder), versions)
     if pinned:
         from stategraph.graph.versions.pinned import pin
 

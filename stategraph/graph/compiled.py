@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 from langchain_core.runnables import RunnableConfig
 
@@ -25,18 +25,25 @@ from stategraph.core.channels.last_value import LastValueAfterFinish
 from stategraph.engine.compile.managed import is_managed_value
 from stategraph.engine.compile.node import PregelNode
 from stategraph.engine.compile.write import ChannelWrite, ChannelWriteEntry
-from stategraph.engine.engine import StateGraphEngine
 from stategraph.graph import migrate
 from stategraph.graph import schema as schemas
 from stategraph.graph.branch import BranchSpec
 from stategraph.graph.declaration import Declaration
 from stategraph.graph.node import StateNodeSpec
+from stategraph.graph.typed.calls import StateGraphCalls
 from stategraph.graph.writer import StateWriter, UpdateKeys, branch_channel, join_channel
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
+if TYPE_CHECKING:  # as in `stategraph.graph.writer`
+    from typing_extensions import Unpack
+
+    from stategraph.graph.typed.options import RunOptions
+    from stategraph.graph.typed.validation import UpdateChecks
+    from stategraph.types import Command
+
 
 class CompiledStateGraph(
-    StateGraphEngine[StateT, ContextT, InputT, OutputT],
+    StateGraphCalls[StateT, ContextT, InputT, OutputT],
     Generic[StateT, ContextT, InputT, OutputT],
 ):
     """A compiled state graph; see the engine for what it can do.
@@ -62,6 +69,8 @@ class CompiledStateGraph(
         self._output_mapper = schemas.coercer(_names(self.output_channels), builder.output_schema)
         self._state_mapper = schemas.coercer(_names(self.stream_channels), builder.state_schema)
         self._update_keys: UpdateKeys | None = None
+        # What is checked of updates, in graphs that ask for it.
+        self._checks: UpdateChecks | None = None
 
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
         """Return the JSON schema of the graph's input."""
@@ -91,7 +100,8 @@ class CompiledStateGraph(
         if key == START:
             inputs = builder.schemas[builder.input_schema]
             names = [name for name, spec in inputs.items() if not is_managed_value(spec)]
-            keys = UpdateKeys(names, schemas.aliases(builder.input_schema), strict=self.strict)
+            check = self._checks.of_input if self._checks is not None else None
+            keys = UpdateKeys(names, schemas.aliases(builder.input_schema), strict=self.strict, check=check)
             self.nodes[key] = PregelNode(
                 tags=[TAG_HIDDEN], triggers=[START], channels=START, writers=[StateWriter(keys)], subgraphs=()
             )
@@ -99,7 +109,9 @@ class CompiledStateGraph(
         if node is None:
             raise RuntimeError(f"Node '{key}' has nothing to run: only START may be attached without a spec")
         if self._update_keys is None:
-            self._update_keys = UpdateKeys([*builder.channels, *builder.managed], strict=self.strict)
+            check = self._checks.of_nodes if self._checks is not None else None
+            known = [*builder.channels, *builder.managed]
+            self._update_keys = UpdateKeys(known, strict=self.strict, check=check)
         reads, mapper = self._reader(node.input_schema)
         trigger = branch_channel(key)
         self.channels[trigger] = LastValueAfterFinish(Any) if node.defer else EphemeralValue(Any, guard=False)
@@ -171,6 +183,52 @@ class CompiledStateGraph(
 
     def _migration(self) -> Callable[[Any], None]:
         return partial(_migrate, super()._migration(), self.nodes, self.builder.edges)
+
+
+class ValidatedStateGraph(
+    CompiledStateGraph[StateT, ContextT, InputT, OutputT],
+    Generic[StateT, ContextT, InputT, OutputT],
+):
+    """A compiled state graph whose output is checked: `invoke` returns an instance of the output schema.
+
+    A run that pauses, or that a limit stops, returns the state so far as a dict.
+    """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def invoke(
+            self,
+            input: InputT | dict[str, Any] | Command[Any] | None,
+            config: RunnableConfig | None = None,
+            *,
+            stream_mode: Literal["values"] = "values",
+            output_keys: None = None,
+            version: Literal["v1"] = "v1",
+            **options: Unpack[RunOptions[ContextT]],
+        ) -> OutputT: ...
+
+        @overload
+        def invoke(self, input: InputT | Command[Any] | None, *args: Any, **options: Any) -> Any: ...
+
+        def invoke(self, input: Any, *args: Any, **options: Any) -> Any: ...  # noqa: D102
+
+        @overload
+        async def ainvoke(
+            self,
+            input: InputT | dict[str, Any] | Command[Any] | None,
+            config: RunnableConfig | None = None,
+            *,
+            stream_mode: Literal["values"] = "values",
+            output_keys: None = None,
+            version: Literal["v1"] = "v1",
+            **options: Unpack[RunOptions[ContextT]],
+        ) -> OutputT: ...
+
+        @overload
+        async def ainvoke(self, input: InputT | Command[Any] | None, *args: Any, **options: Any) -> Any: ...
+
+        async def ainvoke(self, input: Any, *args: Any, **options: Any) -> Any: ...  # noqa: D102
 
 
 AnyStateGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]

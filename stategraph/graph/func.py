@@ -11,7 +11,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from typing_extensions import Unpack
 
@@ -34,11 +46,13 @@ from stategraph.typing import ContextT
 
 if TYPE_CHECKING:  # only named in signatures
     from stategraph.engine.checkpoints.saver_interfaces import BaseCache, BaseCheckpointSaver, BaseStore
+    from stategraph.graph.typed.calls import FunctionGraph
 
 __all__ = ("entrypoint", "task")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 S = TypeVar("S")
 
@@ -100,6 +114,16 @@ def _renamed(func: Any, name: str) -> Any:
     return func
 
 
+class TaskMaker(Protocol):
+    """Makes a function a task."""
+
+    @overload
+    def __call__(self, func: Callable[P, Awaitable[T]], /) -> TaskFunction[P, T]: ...
+
+    @overload
+    def __call__(self, func: Callable[P, T], /) -> TaskFunction[P, T]: ...
+
+
 @overload
 def task(
     __func_or_none__: None = None,
@@ -109,7 +133,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     **kwargs: Unpack[DeprecatedKwargs],
-) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], TaskFunction[P, T]]: ...
+) -> TaskMaker: ...
 
 
 @overload
@@ -128,7 +152,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     **kwargs: Unpack[DeprecatedKwargs],
-) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], TaskFunction[P, T]] | TaskFunction[P, T]:
+) -> TaskMaker | TaskFunction[P, T]:
     """Make a function a task: calling it starts it and answers a future.
 
     A task can be called from an entrypoint or from a node. With a checkpointer its result is kept, so that a resumed
@@ -163,7 +187,7 @@ def task(
     policies = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else (retry_policy or ())
     limits = TimeoutPolicy.coerce(timeout)
 
-    def make(func: Callable[P, Awaitable[T]] | Callable[P, T]) -> TaskFunction[P, T]:
+    def make(func: Any, /) -> Any:
         if limits is not None and not is_async_callable(func):
             raise sync_timeout_unsupported(name or node_name(func), "Task")
         return TaskFunction(func, retry_policy=policies, cache_policy=cache_policy, timeout=limits, name=name)
@@ -234,6 +258,22 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
 
         value: R
         save: S
+
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[I, ...], Awaitable[entrypoint.final[R, S]]]
+    ) -> FunctionGraph[I, R, ContextT]: ...
+
+    @overload
+    def __call__(self, func: Callable[Concatenate[I, ...], Awaitable[R]]) -> FunctionGraph[I, R, ContextT]: ...
+
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[I, ...], entrypoint.final[R, S]]
+    ) -> FunctionGraph[I, R, ContextT]: ...
+
+    @overload
+    def __call__(self, func: Callable[Concatenate[I, ...], R]) -> FunctionGraph[I, R, ContextT]: ...
 
     def __call__(self, func: Callable[..., Any]) -> StateGraphEngine[Any, ContextT, Any, Any]:
         """Make the graph.

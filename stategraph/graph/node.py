@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, Protocol, TypeAlias, Union
+from typing import Any, Generic, Protocol, TypeAlias, Union
 
 from langchain_core.runnables import Runnable
 
+from stategraph.engine.compile.protocol import AnyGraph
 from stategraph.engine.config.node_limits import NodeLimits
 from stategraph.engine.config.runtime import Runtime
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 from stategraph.typing import ContextT, NodeInputT, NodeInputT_contra
+
+
+class NodeWithMore(Protocol[NodeInputT_contra]):
+    """A function of the state, and of parameters that are injected by their names."""
+
+    def __call__(self, state: NodeInputT_contra, /, *args: Any, **kwargs: Any) -> Any:
+        """Answer an update of the state."""
 
 
 class NodeWithRuntime(Protocol[NodeInputT_contra, ContextT]):
@@ -22,11 +30,14 @@ class NodeWithRuntime(Protocol[NodeInputT_contra, ContextT]):
 
 
 StateNode: TypeAlias = Union[  # noqa: UP007  one side is a union of generic aliases, which `|` refuses
-    Callable[Concatenate[NodeInputT, ...], Any],
+    Callable[[NodeInputT], Any],  # the one that mypy looks at for lambdas
+    NodeWithMore[NodeInputT],
     NodeWithRuntime[NodeInputT, ContextT],
     Runnable[NodeInputT, Any],
+    AnyGraph,
 ]
-"""A node: a function of the state (and of anything that is injected by name), a coroutine function, or a Runnable."""
+"""A node: a function of the state (and of anything that is injected by name), a coroutine function, a Runnable, or a
+graph, which shares the keys that both have."""
 
 
 @dataclass(slots=True)

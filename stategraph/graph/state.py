@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
 from typing_extensions import Unpack
 
@@ -43,9 +43,11 @@ if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `as
     from stategraph.engine.ports import NodeExecutor
     from stategraph.engine.tasks.executors import ExecutorName
     from stategraph.graph.assembly import CompiledStateGraph, StateNodeSpec
-    from stategraph.graph.compiled import AnyStateGraph
+    from stategraph.graph.compiled import AnyStateGraph, ValidatedStateGraph
     from stategraph.graph.hints import NodeHints
     from stategraph.graph.node import StateNode
+    from stategraph.graph.typed.options import CompileOptions, NodeOptions
+    from stategraph.graph.typed.validation import Validate
     from stategraph.graph.versions.migration import Migration
 
     Router = (
@@ -147,42 +149,20 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
     @overload
     def add_node(
         self,
-        node: StateNode[NodeInputT, ContextT],
+        node: StateNode[StateT, ContextT],
         *,
-        defer: bool = False,
-        metadata: dict[str, Any] | None = None,
         input_schema: None = None,
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy | None = None,
-        error_handler: StateNode[Any, ContextT] | None = None,
-        destinations: dict[str, str] | tuple[str, ...] | None = None,
-        timeout: float | timedelta | TimeoutPolicy | None = None,
-        trace_policy: TracePolicy | None = None,
-        executor: ExecutorName | NodeExecutor | None = None,
-        join: Join | None = None,
-        limits: NodeLimits | None = None,
-        **kwargs: Unpack[DeprecatedKwargs],
+        **options: Unpack[NodeOptions[ContextT]],
     ) -> Self: ...
 
     @overload
     def add_node(
         self,
         node: str,
-        action: StateNode[NodeInputT, ContextT],
+        action: StateNode[StateT, ContextT],
         *,
-        defer: bool = False,
-        metadata: dict[str, Any] | None = None,
         input_schema: None = None,
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy | None = None,
-        error_handler: StateNode[Any, ContextT] | None = None,
-        destinations: dict[str, str] | tuple[str, ...] | None = None,
-        timeout: float | timedelta | TimeoutPolicy | None = None,
-        trace_policy: TracePolicy | None = None,
-        executor: ExecutorName | NodeExecutor | None = None,
-        join: Join | None = None,
-        limits: NodeLimits | None = None,
-        **kwargs: Unpack[DeprecatedKwargs],
+        **options: Unpack[NodeOptions[ContextT]],
     ) -> Self: ...
 
     @overload
@@ -191,19 +171,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         node: str | StateNode[NodeInputT, ContextT],
         action: StateNode[NodeInputT, ContextT] | None = None,
         *,
-        defer: bool = False,
-        metadata: dict[str, Any] | None = None,
         input_schema: type[NodeInputT],
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy | None = None,
-        error_handler: StateNode[Any, ContextT] | None = None,
-        destinations: dict[str, str] | tuple[str, ...] | None = None,
-        timeout: float | timedelta | TimeoutPolicy | None = None,
-        trace_policy: TracePolicy | None = None,
-        executor: ExecutorName | NodeExecutor | None = None,
-        join: Join | None = None,
-        limits: NodeLimits | None = None,
-        **kwargs: Unpack[DeprecatedKwargs],
+        **options: Unpack[NodeOptions[ContextT]],
     ) -> Self: ...
 
     def add_node(
@@ -406,7 +375,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
 
     def add_sequence(
         self,
-        nodes: Sequence[StateNode[NodeInputT, ContextT] | tuple[str, StateNode[NodeInputT, ContextT]]],
+        nodes: Sequence[StateNode[StateT, ContextT] | tuple[str, StateNode[StateT, ContextT]]],
     ) -> Self:
         """Add nodes that run one after the other.
 
@@ -478,6 +447,24 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         self.compiled = True
         return self
 
+    @overload
+    def compile(
+        self,
+        checkpointer: Checkpointer = None,
+        *,
+        validate: Literal["output", "all"],
+        **options: Unpack[CompileOptions],
+    ) -> ValidatedStateGraph[StateT, ContextT, InputT, OutputT]: ...
+
+    @overload
+    def compile(
+        self,
+        checkpointer: Checkpointer = None,
+        *,
+        validate: Literal["updates"] | None = None,
+        **options: Unpack[CompileOptions],
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]: ...
+
     def compile(
         self,
         checkpointer: Checkpointer = None,
@@ -495,6 +482,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         migrations: Sequence[Migration] = (),
         pinned: Mapping[str, AnyStateGraph] | None = None,
         scheduling: Scheduling = "barrier",
+        validate: Validate | None = None,
+        schema_fingerprint: bool = False,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Make a graph that runs.
 
@@ -523,6 +512,11 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 ends; for good, if no migration leads from it.
             scheduling: `barrier`: in supersteps, as LangGraph does. `dataflow`: a node begins when its own inputs are
                 there, see `docs/dataflow.md`.
+            validate: What is checked against the schemas: `updates`, the input and what nodes write; `output`, what a
+                run answers, which is then an instance of its schema; or `all`. None: nothing; see
+                `docs/typed-graphs.md`.
+            schema_fingerprint: Whether checkpoints name the schema of the state. A thread that was stored with another
+                one is then refused with a `GraphSchemaError`, unless migrations bring it up.
 
         Returns:
             The compiled graph.
@@ -530,8 +524,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         Raises:
             ValueError: The graph has no beginning, or something names a node that does not exist.
             TypeError: The checkpointer is none.
-            ConfigurationError: There is no message list that could be stored as deltas, or the scheduling is none, or
-                a join does not fit it.
+            ConfigurationError: There is no message list that could be stored as deltas, the scheduling is none, a join
+                does not fit it, or a type cannot be checked.
         """
         from stategraph.graph import assembly
 
@@ -541,7 +535,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
         nodes = with_defaults(self.nodes, self._node_defaults, self.state_schema)
         edges, waiting = self.joins.edges(self, nodes, scheduling)
-        compiled = assembly.kind_of(pinned)(
+        compiled = assembly.kind_of(pinned, validate)(
             builder=self,
             schema_to_mapper={},
             context_schema=self.context_schema,
@@ -568,7 +562,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             strict=strict,
         )
         compiled._allowlist = assembly.allowlist.Allowlist(self._all_schemas(), channels)
-        assembly.set_versions(compiled, version, migrations, pinned)
+        assembly.set_versions(compiled, version, migrations, pinned, fingerprinted=schema_fingerprint)
+        assembly.set_checks(compiled, validate)
         compiled.attach_node(START, None)
         for key, spec in nodes.items():
             compiled.attach_node(key, spec)

@@ -147,10 +147,8 @@ class HostedGraph(ExecutionGraph):
         """Run the graph and yield the namespace, mode and payload of what it shows."""
         if self._foreign and isinstance(given, Command):
             given = _theirs(given)
-        return cast(
-            "AsyncIterator[Any]",
-            self.compiled.astream(given, config, stream_mode=cast("Any", self._modes), subgraphs=True, **options),
-        )
+        modes = cast("Any", self._modes)
+        return self.compiled.astream(given, config, stream_mode=modes, subgraphs=True, **options)
 
     @property
     def command(self) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ from stategraph.workers.registry.values import ThreadBusy
 _PLACE: Final = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 
 #: The state of a thread that has none.
-NOTHING: Final = StateSnapshot({}, (), {}, None, None, None, (), ())
+NOTHING: Final[StateSnapshot] = StateSnapshot({}, (), {}, None, None, None, (), ())
 
 
 @dataclass(slots=True)

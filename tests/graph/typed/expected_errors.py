@@ -1,0 +1,34 @@
+"""Programs with errors that a type checker has to find: what it finds, held against what their comments say.
+
+A line with an error ends in ``# E: [code]``, by mypy's code of it. Every other line has none. Of pyright, which has
+other codes, the lines are compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
+
+_EXPECTED = re.compile(r"# E: \[([\w-]+)\]")
+
+
+def expected() -> set[tuple[str, int, str]]:
+    """Return file, line and code of each error that is to be found."""
+    return {
+        (path.name, number, found[1])
+        for path in PROGRAMS
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if (found := _EXPECTED.search(line))
+    }
+
+
+def differences(found: Iterable[tuple[str, int, str]], wanted: Iterable[tuple[str, int, str]]) -> list[str]:
+    """Say what was found and not expected, or expected and not found."""
+    found, wanted = set(found), set(wanted)
+    return [
+        *(f"{name}:{line}: found {code}, expected nothing" for name, line, code in sorted(found - wanted)),
+        *(f"{name}:{line}: found nothing, expected {code}" for name, line, code in sorted(wanted - found)),
+    ]
