@@ -129,6 +129,27 @@ PICTURES = {
         ],
         frozenset({"migration 1 to 2", "migration 2 to 3"}),
     ),
+    "typed-graphs": Picture(
+        "What is checked, and where: when the program is written, when it runs, when a thread is loaded",
+        {
+            "type checker|state, nodes, result": (0, 0),
+            "input": (0, 1),
+            "node|returns an update": (1.2, 1),
+            "state|written as checked": (2.4, 1),
+            "output|an instance": (3.6, 1),
+            "checkpoint|names the schema": (2.4, 2),
+            "thread is loaded|by the next release": (3.6, 2),
+        },
+        [
+            Arrow("type checker", "node", "the types it takes", dashed=True),
+            Arrow("input", "node", "updates"),
+            Arrow("node", "state", "updates"),
+            Arrow("state", "output", "output"),
+            Arrow("state", "checkpoint", "store"),
+            Arrow("checkpoint", "thread is loaded", "fingerprint"),
+        ],
+        frozenset({"state", "output"}),
+    ),
     "limits": Picture(
         "A limit is reached: between two steps the run stops, and its caller's choice decides",
         {
