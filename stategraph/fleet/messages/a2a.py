@@ -7,8 +7,7 @@ with the metadata `stategraph.dev/role`.
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from stategraph.fleet.messages.common import (
@@ -26,6 +25,7 @@ from stategraph.fleet.messages.common import (
     ToolResult,
     arguments_of,
     field_of,
+    new_id,
     role_of,
     several,
 )
@@ -45,12 +45,26 @@ _ROLES: Final[Mapping[str, Role]] = {
 
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages."""
-    return [_read(each, f"message {at}") for at, each in enumerate(messages)]
+    return [_plain(each) or _read(each, f"message {at}") for at, each in enumerate(messages)]
 
 
 def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
     """Write messages."""
-    return [_write(each, notes) for each in messages]
+    notes.lose("id", sum(not each.id for each in messages))
+    return [_write(each) for each in messages]
+
+
+def _plain(data: Any) -> Message | None:
+    """Read a message of one text, as most are; None: it is another one, or none at all."""
+    if type(data) is not dict or "metadata" in data:
+        return None
+    role, parts, message_id = data.get("role"), data.get("parts"), data.get("messageId", "")
+    if type(role) is not str or type(parts) is not list or len(parts) != 1 or type(message_id) is not str:
+        return None
+    part, known = parts[0], _ROLES.get(role)
+    if known is None or type(part) is not dict or len(part) != 1 or type(text := part.get("text")) is not str:
+        return None
+    return Message(known, (Text(text),), message_id)
 
 
 def _read(data: Any, where: str) -> Message:
@@ -98,37 +112,52 @@ def _of_data(value: Any, kind: object, where: str) -> Part:
     return Data(value)
 
 
-def _write(message: Message, notes: Notes) -> dict[str, Any]:
-    metadata: dict[str, str] = {}
-    if message.role in ("system", "tool"):
-        metadata[_ROLE] = message.role
-    if message.name:
-        metadata[_NAME] = message.name
-    if not message.id:
-        notes.lose("id")
+def _write(message: Message) -> dict[str, Any]:
+    role, name = message.role, message.name
     written: dict[str, Any] = {
-        "messageId": message.id or str(uuid.uuid4()),
-        "role": "ROLE_AGENT" if message.role == "assistant" else "ROLE_USER",
-        "parts": [_written(part) for part in message.parts],
+        "messageId": message.id or new_id(),
+        "role": "ROLE_AGENT" if role == "assistant" else "ROLE_USER",
+        "parts": [_WRITERS[type(part)](part) for part in message.parts],
     }
-    if metadata:
-        written["metadata"] = metadata
+    if name or role == "system" or role == "tool":
+        told = {_ROLE: role} if role in ("system", "tool") else {}
+        written["metadata"] = {**told, _NAME: name} if name else told
     return written
 
 
-def _written(part: Part) -> dict[str, Any]:
-    if isinstance(part, Text):
-        return {"text": part.text}
-    if isinstance(part, File):
-        content = {"url": part.url} if part.url else {"raw": part.data}
-        named = {"mediaType": part.media_type, "filename": part.name}
-        return {**content, **{key: value for key, value in named.items() if value}}
-    if isinstance(part, Data):
-        return {"data": part.value}
-    if isinstance(part, Reasoning):
-        return {"data": {"text": part.text}, "metadata": {_KIND: "reasoning"}}
-    if isinstance(part, ToolCall):
-        call = {"id": part.id, "name": part.name, "arguments": dict(part.arguments)}
-        return {"data": call, "metadata": {_KIND: "tool-call"}}
+def _text(part: Text) -> dict[str, Any]:
+    return {"text": part.text}
+
+
+def _file(part: File) -> dict[str, Any]:
+    content = {"url": part.url} if part.url else {"raw": part.data}
+    named = {"mediaType": part.media_type, "filename": part.name}
+    return {**content, **{key: value for key, value in named.items() if value}}
+
+
+def _data(part: Data) -> dict[str, Any]:
+    return {"data": part.value}
+
+
+def _reasoning(part: Reasoning) -> dict[str, Any]:
+    return {"data": {"text": part.text}, "metadata": {_KIND: "reasoning"}}
+
+
+def _call(part: ToolCall) -> dict[str, Any]:
+    call = {"id": part.id, "name": part.name, "arguments": dict(part.arguments)}
+    return {"data": call, "metadata": {_KIND: "tool-call"}}
+
+
+def _result(part: ToolResult) -> dict[str, Any]:
     result = {"callId": part.call_id, "content": part.content, "name": part.name, "isError": part.is_error}
     return {"data": result, "metadata": {_KIND: "tool-result"}}
+
+
+_WRITERS: Final[Mapping[type[Part], Callable[[Any], dict[str, Any]]]] = {
+    Text: _text,
+    File: _file,
+    Data: _data,
+    Reasoning: _reasoning,
+    ToolCall: _call,
+    ToolResult: _result,
+}

@@ -45,12 +45,25 @@ _CASES: Final = (
 
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read contents."""
-    return [_read(each, f"content {at}") for at, each in enumerate(messages)]
+    return [_plain(each) or _read(each, f"content {at}") for at, each in enumerate(messages)]
 
 
 def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
     """Write contents."""
     return [_write(each, notes) for each in messages]
+
+
+def _plain(data: Any) -> Message | None:
+    """Read a message of one text, as most are; None: it is another one, or none at all."""
+    if type(data) is not dict:
+        return None
+    role, parts = data.get("role"), data.get("parts")
+    if type(role) is not str or type(parts) is not list or len(parts) != 1:
+        return None
+    part, known = parts[0], _ROLES.get(role)
+    if known is None or type(part) is not dict or len(part) != 1 or type(text := part.get("text")) is not str:
+        return None
+    return Message(known, (Text(text),))
 
 
 def _read(data: Any, where: str) -> Message:
@@ -93,9 +106,10 @@ def _either(data: Mapping[str, Any], camel: str, snake: str, where: str) -> str:
 
 
 def _write(message: Message, notes: Notes) -> dict[str, Any]:
-    for what in ("id", "name"):
-        if getattr(message, what):
-            notes.lose(what)
+    if message.id:
+        notes.lose("id")
+    if message.name:
+        notes.lose("name")
     if message.role == "system":
         notes.lose("system")
     role = "model" if message.role == "assistant" else "user"
@@ -103,6 +117,8 @@ def _write(message: Message, notes: Notes) -> dict[str, Any]:
 
 
 def _written(part: Part, notes: Notes) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"text": part.text}
     if isinstance(part, Reasoning):
         return {"text": part.text, "thought": True}
     if isinstance(part, File):

@@ -25,6 +25,7 @@ from stategraph.fleet.messages.common import (
     ToolResult,
     arguments_of,
     field_of,
+    only_text,
     text_of,
 )
 
@@ -47,7 +48,7 @@ def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages; thoughts, text and calls of one agent that follow one another are one message."""
     found: list[Message] = []
     for at, each in enumerate(messages):
-        message = _read(each, f"message {at}")
+        message = _plain(each) or _read(each, f"message {at}")
         before = found[-1] if found else None
         if before is not None and message.role == before.role == "assistant" and _belongs(before, message):
             found[-1] = Message("assistant", before.parts + message.parts, before.id or message.id, before.name)
@@ -62,6 +63,18 @@ def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
         if before.role == after.role == "assistant" and after.parts and _belongs(before, after):
             notes.lose("where a message ends")
     return [written for each in messages for written in _write(each, notes)]
+
+
+def _plain(data: Any) -> Message | None:
+    """Read a message of one text, as most are; None: it is another one, or none at all."""
+    if type(data) is not dict or data.get("type") != "TextMessage":
+        return None
+    source, content, message_id = data.get("source"), data.get("content"), data.get("id", "")
+    if type(source) is not str or not source or type(content) is not str or not content or type(message_id) is not str:
+        return None
+    if source == "user" or source == "system":
+        return Message("user" if source == "user" else "system", (Text(content),), message_id)
+    return Message("assistant", (Text(content),), message_id, "" if source == ASSISTANT else source)
 
 
 def _belongs(before: Message, after: Message) -> bool:
@@ -125,6 +138,9 @@ def _write(message: Message, notes: Notes) -> list[dict[str, Any]]:
     source = (message.name or ASSISTANT) if message.role in ("assistant", "tool") else message.role
     if message.name and source != message.name:
         notes.lose("name")
+    if (text := only_text(message.parts)) is not None:
+        said = {"type": "TextMessage", "source": source, "content": text}
+        return [{**said, "id": message.id} if message.id else said]
     ranks = [_GROUPS.index(_group(part)) for part in message.parts]
     if ranks != sorted(ranks):
         notes.lose("mixed parts")

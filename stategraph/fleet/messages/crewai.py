@@ -17,6 +17,7 @@ from stategraph.fleet.messages.common import (
     ToolCall,
     ToolResult,
     are_calls_last,
+    only_text,
     text_of,
 )
 
@@ -31,6 +32,8 @@ def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
 
 
 def _of_text(message: Message, notes: Notes) -> Message:
+    if only_text(message.parts):
+        return message
     for what, kind in (("file", File), ("reasoning", Reasoning), ("data", Data)):
         if any(isinstance(part, kind) for part in message.parts):
             notes.lose(what)

@@ -6,8 +6,10 @@ Parts are content blocks of LangChain's standard (`text`, `reasoning`, `image`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stategraph.fleet.messages.common import (
     Data,
@@ -29,6 +31,9 @@ from stategraph.fleet.messages.common import (
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+#: Makes a message of a text, an id and a name; None for either: it has none.
+_Make: TypeAlias = "Callable[[str, str | None, str | None], BaseMessage]"
+
 LOSSES: Final[Losses] = {
     "order": "calls come last",
     "parts beside a result": "the result of a tool is a message of its own, after the others",
@@ -39,18 +44,102 @@ _ROLES: Final[Mapping[str, Role]] = {"system": "system", "human": "user", "ai": 
 
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages; those that are no objects are read as LangChain does, pairs and dicts for example."""
-    from langchain_core.messages import convert_to_messages
-
-    try:
-        found = convert_to_messages(messages)
-    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        raise MessageError(f"LangChain reads no messages in this: {error}") from error
-    return [_read(each, f"message {at}") for at, each in enumerate(found)]
+    forms = _forms()
+    found: Sequence[Any] = messages
+    if not all(isinstance(each, forms.base) for each in messages):
+        try:
+            found = forms.read(messages)
+        except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+            raise MessageError(f"LangChain reads no messages in this: {error}") from error
+    return [_plain(each, forms.roles) or _read(each, f"message {at}") for at, each in enumerate(found)]
 
 
 def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
     """Write messages."""
-    return [written for each in messages for written in _write(each, notes)]
+    makes = _forms().makes
+    written: list[Any] = []
+    for each in messages:
+        parts = each.parts
+        if len(parts) == 1 and type(text := parts[0]) is Text and each.role != "tool":  # as most are
+            written.append(makes[each.role](text.text, each.id or None, each.name or None))
+        else:
+            written += _write(each, notes)
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """LangChain's classes of messages, which are imported when the first message is read or written.
+
+    Attributes:
+        base: What all are.
+        roles: The roles of those that may be a text and nothing else.
+        makes: Makes such a message of a role.
+        read: Reads whatever LangChain reads as messages.
+    """
+
+    base: type
+    roles: Mapping[type, Role]
+    makes: Mapping[Role, _Make]
+    read: Callable[[Any], Sequence[Any]]
+
+
+@cache
+def _forms() -> _Forms:
+    from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, convert_to_messages
+
+    roles: dict[type, Role] = {SystemMessage: "system", HumanMessage: "user", AIMessage: "assistant"}
+    makes: dict[Role, _Make] = {
+        "system": _maker(lambda text, **named: SystemMessage(text, **named)),
+        "user": _maker(lambda text, **named: HumanMessage(text, **named)),
+        "assistant": _maker(lambda text, **named: AIMessage(text, tool_calls=[], **named)),
+    }
+    return _Forms(BaseMessage, roles, makes, convert_to_messages)
+
+
+def _maker(validated: Callable[..., BaseMessage]) -> _Make:
+    """Return what makes messages of a class as LangChain does, without validating again what is valid.
+
+    A message is a copy of one that LangChain has made, with another text: the validation of a text, which is most of
+    the time of a conversion, has nothing to find.
+    """
+    from pydantic import BaseModel
+
+    form = validated("", id=None, name=None)
+    kind = type(form)
+    values, names, extra = form.__dict__, form.__pydantic_fields_set__, form.__pydantic_extra__
+    own = tuple((name, type(value)) for name, value in values.items() if value in ([], {}))
+    is_simple = all(value is None or isinstance(value, (str, bool)) or value in ([], {}) for value in values.values())
+    if not is_simple or extra or form.__pydantic_private__ is not None or kind.__pydantic_post_init__ is not None:
+        return lambda text, message_id, name: validated(text, id=message_id, name=name)  # each has more of its own
+    new = object.__new__
+    # Without calls of `object.__setattr__`, which looks each of them up by its name.
+    set_values, set_names, set_extra, set_private = (
+        BaseModel.__dict__[name].__set__
+        for name in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+    )
+
+    def make(text: str, message_id: str | None, name: str | None) -> BaseMessage:
+        message = new(kind)
+        made = values.copy()
+        made["content"], made["id"], made["name"] = text, message_id, name
+        for field, empty in own:
+            made[field] = empty()
+        set_values(message, made)
+        set_names(message, names.copy())
+        set_extra(message, None if extra is None else extra.copy())
+        set_private(message, None)
+        return message
+
+    return make
+
+
+def _plain(message: Any, roles: Mapping[type, Role]) -> Message | None:
+    """Read a message of a text, as most are; None: it is another one."""
+    role, content = roles.get(type(message)), message.content
+    if role is None or type(content) is not str or (role == "assistant" and message.tool_calls):
+        return None
+    return Message(role, (Text(content),) if content else (), message.id or "", message.name or "")
 
 
 def _read(message: BaseMessage, where: str) -> Message:

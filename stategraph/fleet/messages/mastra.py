@@ -6,7 +6,6 @@ and read as a message of a tool behind it.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from stategraph.fleet.messages.common import (
     arguments_of,
     as_text,
     field_of,
+    new_id,
     role_of,
     text_of,
 )
@@ -42,7 +42,13 @@ _ROLES: Final[Mapping[str, Role]] = {"system": "system", "user": "user", "assist
 
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages."""
-    return [found for at, each in enumerate(messages) for found in _read(each, f"message {at}")]
+    found: list[Message] = []
+    for at, each in enumerate(messages):
+        if (plain := _plain(each)) is not None:
+            found.append(plain)
+        else:
+            found += _read(each, f"message {at}")
+    return found
 
 
 def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
@@ -66,10 +72,24 @@ def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
             if not message.id:
                 notes.lose("id")
             role = "assistant" if message.role == "tool" else message.role
-            written.append({"id": message.id or str(uuid.uuid4()), "role": role, "parts": parts})
+            written.append({"id": message.id or new_id(), "role": role, "parts": parts})
         elif message.id:
             notes.lose("id")
     return written
+
+
+def _plain(data: Any) -> Message | None:
+    """Read a message of one text, as most are; None: it is another one, or none at all."""
+    if type(data) is not dict:
+        return None
+    role, parts, message_id = data.get("role"), data.get("parts"), data.get("id", "")
+    if type(role) is not str or type(parts) is not list or len(parts) != 1 or type(message_id) is not str:
+        return None
+    part, known = parts[0], _ROLES.get(role)
+    if known is None or type(part) is not dict or part.get("type") != "text":
+        return None
+    text = part.get("text")
+    return Message(known, (Text(text),), message_id) if type(text) is str else None
 
 
 def _read(data: Any, where: str) -> list[Message]:
@@ -110,6 +130,8 @@ def _part(data: Any, where: str) -> tuple[Part | None, ToolResult | None]:
 
 
 def _written(part: Part, notes: Notes) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
     if isinstance(part, ToolCall):
         call = {"toolCallId": part.id, "state": "input-available", "input": dict(part.arguments)}
         return {"type": f"tool-{part.name}", **call}

@@ -37,14 +37,37 @@ LOSSES: Final[Losses] = {
 }
 
 
+#: Fields of messages that are more than a text.
+_MORE: Final = frozenset({"name", "refusal", "tool_calls"})
+
+
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages."""
-    return [_read(each, f"message {at}") for at, each in enumerate(messages)]
+    return [_plain(each) or _read(each, f"message {at}") for at, each in enumerate(messages)]
 
 
 def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
     """Write messages."""
-    return [written for each in messages for written in _write(each, notes)]
+    notes.lose("id", sum(bool(each.id) for each in messages))
+    written: list[dict[str, Any]] = []
+    for each in messages:
+        role, parts = each.role, each.parts
+        if len(parts) == 1 and type(text := parts[0]) is Text and role != "tool":  # as most are
+            said = {"role": role, "content": text.text}
+            written.append({**said, "name": each.name} if each.name else said)
+        else:
+            written += _write(each, notes)
+    return written
+
+
+def _plain(data: Any) -> Message | None:
+    """Read a message of text, as most are; None: it is another one, or none at all."""
+    if type(data) is not dict or not (len(data) == 2 or _MORE.isdisjoint(data)):
+        return None
+    role, content = data.get("role"), data.get("content")
+    if type(content) is not str or type(role) is not str or role == "tool" or (known := CHAT_ROLES.get(role)) is None:
+        return None
+    return Message(known, (Text(content),) if content else ())
 
 
 def _read(data: Any, where: str) -> Message:
@@ -88,8 +111,6 @@ def _part(data: Any, where: str) -> Part:
 
 
 def _write(message: Message, notes: Notes) -> list[dict[str, Any]]:
-    if message.id:
-        notes.lose("id")
     if not are_calls_last(message.parts):
         notes.lose("order")
     results = [part for part in message.parts if isinstance(part, ToolResult)]

@@ -27,6 +27,7 @@ from stategraph.fleet.messages.common import (
     arguments_of,
     as_text,
     field_of,
+    only_text,
     role_of,
     text_of,
 )
@@ -54,7 +55,7 @@ def read(messages: Sequence[Any]) -> list[Message]:
     """Read items."""
     found: list[Message] = []
     for at, each in enumerate(messages):
-        message = _read(each, f"item {at}")
+        message = _plain(each) or _read(each, f"item {at}")
         if found and _belongs(found[-1], message):
             found[-1] = Message("assistant", found[-1].parts + message.parts)
         else:
@@ -68,6 +69,20 @@ def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
         if _belongs(before, after):
             notes.lose("where a message ends")
     return [item for each in messages for item in _write(each, notes)]
+
+
+def _plain(data: Any) -> Message | None:
+    """Read a message of one text, as most are; None: it is another one, or none at all."""
+    if type(data) is not dict or data.get("type", "message") != "message":
+        return None
+    role, content = data.get("role"), data.get("content")
+    if type(role) is not str or (known := _ROLES.get(role)) is None or type(content) is not list or len(content) != 1:
+        return None
+    part = content[0]
+    if type(part) is not dict or part.get("type") not in ("input_text", "output_text"):
+        return None
+    text = part.get("text")
+    return Message(known, (Text(text),)) if type(text) is str else None
 
 
 def _belongs(before: Message, after: Message) -> bool:
@@ -122,9 +137,14 @@ def _part(data: Any, where: str) -> Part:
 
 
 def _write(message: Message, notes: Notes) -> list[dict[str, Any]]:
-    for what in ("id", "name"):
-        if getattr(message, what):
-            notes.lose(what)
+    if message.id:
+        notes.lose("id")
+    if message.name:
+        notes.lose("name")
+    if (text := only_text(message.parts)) is not None:
+        kind = "output_text" if message.role == "assistant" else "input_text"
+        role = "user" if message.role == "tool" else message.role
+        return [{"type": "message", "role": role, "content": [{"type": kind, "text": text}]}]
     if [_rank(part) for part in message.parts] != sorted(map(_rank, message.parts)):
         notes.lose("order")
     role = "user" if message.role == "tool" else message.role

@@ -35,12 +35,26 @@ LOSSES: Final[Losses] = {
 
 def read(messages: Sequence[Any]) -> list[Message]:
     """Read messages."""
-    return [_read(each, f"message {at}") for at, each in enumerate(messages)]
+    return [_plain(each) or _read(each, f"message {at}") for at, each in enumerate(messages)]
 
 
 def write(messages: Sequence[Message], notes: Notes) -> list[Any]:
     """Write messages."""
     return [_write(each, notes) for each in messages]
+
+
+def _plain(data: Any) -> Message | None:
+    """Read a message of one text, as most are; None: it is another one, or none at all."""
+    if type(data) is not dict or "metadata" in data or "name" in data:
+        return None
+    role, items = data.get("role"), data.get("items")
+    if type(role) is not str or type(items) is not list or len(items) != 1:
+        return None
+    item, known = items[0], CHAT_ROLES.get(role)
+    if known is None or type(item) is not dict or item.get("content_type") != "text":
+        return None
+    text = item.get("text")
+    return Message(known, (Text(text),)) if type(text) is str else None
 
 
 def _read(data: Any, where: str) -> Message:
@@ -97,6 +111,8 @@ def _write(message: Message, notes: Notes) -> dict[str, Any]:
 
 
 def _item(part: Part, notes: Notes) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"content_type": "text", "text": part.text}
     if isinstance(part, Reasoning):
         return {"content_type": "reasoning", "text": part.text}
     if isinstance(part, File):
