@@ -83,7 +83,8 @@ class A2aTransport:
             return given
         import httpx
 
-        made = httpx.AsyncClient(timeout=httpx.Timeout(10.0, read=None))
+        # A machine that is there accepts a connection at once, or when it was asked for a second time, after 1 s.
+        made = httpx.AsyncClient(timeout=httpx.Timeout(10.0, connect=2.0, read=None))
         self._own.append(made)
         return made
 
@@ -126,6 +127,21 @@ class A2aTransport:
             raise AgentRefusedError(f"The agent answered with an error: {error}") from error
         if not is_whole:  # a connection that is closed in the middle may look like an end
             raise EndpointError(f"{endpoint.url} went away before its answer was whole", reached=True)
+
+    async def reach(self, endpoint: AgentEndpoint) -> None:
+        """Return once the server of an endpoint answers a request for its card, whatever it answers.
+
+        Raises:
+            EndpointError: It does not.
+        """
+        import httpx
+
+        self._check(endpoint.card_url, f"'{endpoint.key}' would be asked unencrypted")
+        try:
+            async with self._stranger.stream("GET", endpoint.card_url):
+                return
+        except httpx.HTTPError as error:
+            raise EndpointError(f"{endpoint.url} cannot be reached ({why(error)})", reached=False) from error
 
     async def _client(self, endpoint: AgentEndpoint) -> tuple[Client, Treatment]:
         from a2a.client import ClientConfig, ClientFactory

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,6 +60,7 @@ class Directory:
         refresh_s: Interval at which they are read.
         breaker: When an endpoint is left alone.
         clock: Returns seconds of a clock that only goes forward.
+        draw: Returns random numbers from 0 to 1, for strategies that draw.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class Directory:
         refresh_s: float = REFRESH_S,
         breaker: BreakerSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         if not sources:
             raise ConfigurationError("A directory needs a source, such as StaticSource([AgentEndpoint(...)])")
         self.clock = clock
+        self._draw = draw
         self._sources = sources
         self._refresh_s = refresh_s
         self._breaker = breaker or BreakerSettings()
@@ -122,7 +126,7 @@ class Directory:
         """
         known = self._pickers.get((wanted, strategy))
         if known is None:
-            known = self._pickers[wanted, strategy] = picker(strategy, self._members(wanted))
+            known = self._pickers[wanted, strategy] = picker(strategy, self._members(wanted), self._draw)
         found = known.pick(self.clock(), tried, key)
         if found is None:
             raise NoEndpointError(self._why_none(wanted, tried))

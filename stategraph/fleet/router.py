@@ -7,13 +7,15 @@ Rules
   where the caller says that it may be repeated.
 * Requests that are sent again are paid for from a budget, so that a fleet that fails is not asked twice as often.
 * An error that an agent answers with is an answer: nothing is sent elsewhere, and the endpoint is well.
+* An endpoint that says nothing is asked whether it is there, where the request may go to another one: it is left as
+  soon as it is gone, and may take its time as long as it is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -22,6 +24,7 @@ from stategraph.fleet.endpoint import AgentEndpoint
 from stategraph.fleet.errors import EndpointError, NoEndpointError, RequestLostError
 from stategraph.fleet.picking import Strategy
 from stategraph.fleet.retries import RetryBudget
+from stategraph.fleet.silence import SILENT_S, Asking, Watch
 from stategraph.fleet.standing import Standing
 
 #: Time limit for the first byte of an answer.
@@ -34,7 +37,7 @@ Event = TypeVar("Event")
 
 
 class Transport(Protocol[Request_contra, Event_co]):
-    """Sends requests to endpoints, such as `A2aTransport`."""
+    """Sends requests to endpoints, such as `A2aTransport`; one with a method `reach` is also `silence.Asking`."""
 
     def stream(self, endpoint: AgentEndpoint, request: Request_contra) -> AsyncGenerator[Event_co]:
         """Send a request to an endpoint, and return what it answers, event by event.
@@ -88,6 +91,8 @@ class Router(Generic[Request, Event]):
         first_byte_s: Time limit for the first byte of an answer; an endpoint that needs more has failed.
         budget: How many requests may be sent again; None: one for five, in the long run.
         listener: Is told of answers and failures.
+        silent_s: Time without a word after which an endpoint is asked whether it is there, and that it has to say so:
+            one that was cut off is left after three times as long.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Router(Generic[Request, Event]):
         first_byte_s: float = FIRST_BYTE_S,
         budget: RetryBudget | None = None,
         listener: Listener | None = None,
+        silent_s: float = SILENT_S,
     ) -> None:
         self._directory = directory
         self._transport = transport
@@ -108,6 +114,10 @@ class Router(Generic[Request, Event]):
         self._first_byte_s = first_byte_s
         self._budget = budget or RetryBudget()
         self._listener = listener or _Silent()
+        self._silent_s = silent_s
+        self._reach: Callable[[AgentEndpoint], Awaitable[None]] | None = None
+        if isinstance(transport, Asking):
+            self._reach = transport.reach
 
     async def stream(
         self,
@@ -165,12 +175,7 @@ class Router(Generic[Request, Event]):
         events = self._transport.stream(endpoint, request)
         began, has_answered = clock(), False
         try:
-            try:
-                async with asyncio.timeout(self._first_byte_s):
-                    first = await anext(events, None)
-            except TimeoutError:
-                waited_s = clock() - began
-                raise EndpointError(f"{endpoint.url} did not answer within {waited_s:.3g} s", reached=True) from None
+            first = await self._first(standing, events, asks=attempts.repeatable)
             standing.answer(clock() - began, clock())
             has_answered = True
             self._listener.answered(endpoint, clock() - began)
@@ -191,6 +196,22 @@ class Router(Generic[Request, Event]):
             raise
         finally:
             await events.aclose()
+
+    async def _first(self, standing: Standing, events: AsyncGenerator[Event], *, asks: bool) -> Event | None:
+        """Return the first event of an answer; `asks`: the endpoint is asked whether it is there if it is silent."""
+        clock = self._directory.clock
+        began, watch = clock(), None
+        try:
+            async with asyncio.timeout(self._first_byte_s) as limit:
+                if not asks or self._reach is None:
+                    return await anext(events, None)
+                async with Watch(standing, self._reach, limit, self._silent_s, clock) as watch:
+                    return await anext(events, None)
+        except TimeoutError:
+            said = f"{standing.endpoint.url} did not answer within {clock() - began:.3g} s"
+            if watch is not None and watch.gone:
+                said += f", and is not there: {watch.gone}"
+            raise EndpointError(said, reached=True) from None
 
     def _note(self, standing: Standing, error: EndpointError, waited_s: float) -> None:
         opened = standing.fail(self._directory.clock(), waited_s if error.reached else 0.0)

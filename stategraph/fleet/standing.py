@@ -51,6 +51,7 @@ class Standing:
         healthy: What its last health checks say; True before the first one.
         requests: How many were sent to it.
         failed: How many of them failed.
+        heard_at: When something was last heard of it.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Standing:
         "endpoint",
         "failed",
         "healthy",
+        "heard_at",
         "latency_s",
         "open_until",
         "outstanding",
@@ -74,6 +76,7 @@ class Standing:
         self.healthy = True
         self.requests = 0
         self.failed = 0
+        self.heard_at = -math.inf
         self.open_until = 0.0
         self._breaker = breaker
         self._failures: deque[float] = deque(maxlen=breaker.failures)
@@ -101,6 +104,7 @@ class Standing:
     def answer(self, took_s: float, now: float) -> None:
         """Note the first byte of an answer."""
         self._sample(took_s, now)
+        self.heard_at = now
         self._failures.clear()
         self.open_until = 0.0
         self._probing = False

@@ -8,16 +8,20 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
-Behaviour = Literal["answer", "stall", "500", "503", "reset", "break", "end early", "refuse"]
+Behaviour = Literal["answer", "stall", "cut", "warm up", "500", "503", "reset", "break", "end early", "refuse"]
 
 
 class ScriptedAgent:
-    """One server. `behaviour` may be changed at any time."""
+    """One server. `behaviour` may be changed at any time.
+
+    `stall` answers no message, `cut` nothing at all; `warm up` answers messages once `is_warm` is set.
+    """
 
     def __init__(self, name: str, skills: tuple[str, ...] = ()) -> None:
         self.name = name
         self.skills = skills
         self.behaviour: Behaviour = "answer"
+        self.ends_as = "TASK_STATE_COMPLETED"
         self.delay_s = 0.0
         self.max_age: int | None = None
         self.etag = '"1"'
@@ -25,6 +29,7 @@ class ScriptedAgent:
         self.cards = 0
         self.unchanged = 0
         self.tokens: set[str] = set()
+        self.is_warm = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._port = 0
@@ -77,6 +82,8 @@ class ScriptedAgent:
     async def _respond(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         if line.startswith("GET"):
             self.cards += 1
+            if self.behaviour == "cut":
+                await asyncio.sleep(3600)
             if headers.get("if-none-match") == self.etag:
                 self.unchanged += 1
                 return await _write(writer, 304, b"", etag=self.etag)
@@ -90,8 +97,10 @@ class ScriptedAgent:
         request = json.loads(body)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        if self.behaviour == "stall":
+        if self.behaviour in ("stall", "cut"):
             await asyncio.sleep(3600)
+        if self.behaviour == "warm up":
+            await self.is_warm.wait()
         if self.behaviour in ("500", "503"):
             return await _write(writer, int(self.behaviour), b"not well")
         if self.behaviour == "reset":
@@ -115,7 +124,7 @@ class ScriptedAgent:
                     "artifact": {"artifactId": "a", "parts": [{"text": f"{self.name}: {said}"}]},
                 }
             },
-            {"statusUpdate": {"taskId": "t1", "contextId": "c1", "status": {"state": "TASK_STATE_COMPLETED"}}},
+            {"statusUpdate": {"taskId": "t1", "contextId": "c1", "status": {"state": self.ends_as}}},
         ]
         for number, event in enumerate(events):
             answer = {"jsonrpc": "2.0", "id": request["id"], "result": event}

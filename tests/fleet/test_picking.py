@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections import Counter
+from collections import Counter, deque
 from itertools import pairwise
 from typing import get_args
 
 import pytest
 
+from stategraph.fleet import Directory, StaticSource
+from stategraph.fleet.directory import Wanted
 from stategraph.fleet.endpoint import AgentEndpoint
 from stategraph.fleet.picking import Picker, Strategy, picker
 from stategraph.fleet.standing import BreakerSettings, Standing
@@ -36,6 +39,58 @@ def counted(picks: Picker, times: int, members: list[Standing], *, keys: bool = 
 
 def chi_square(found: list[int], expected: list[float]) -> float:
     return sum((one - other) ** 2 / other for one, other in zip(found, expected, strict=True))
+
+
+#: The 0.999 quantile of chi-square, by degrees of freedom.
+QUANTILES = {2: 13.82, 49: 85.35}
+
+#: For each strategy the weights of its endpoints, and so their shares.
+SHARES: dict[Strategy, list[tuple[int, ...]]] = {
+    "round_robin": [(1, 1, 1), (1,) * 50],
+    "weighted": [(5, 3, 2), (2, 1) * 25],
+    "least_outstanding": [(5, 3, 2), (1,) * 50],
+    "latency": [(1, 1, 1), (1,) * 50],
+    "sticky": [(1, 1, 1), (1,) * 50],
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("strategy", "weights"), [(name, each) for name in SHARES for each in SHARES[name]])
+async def test_requests_are_spread_as_each_strategy_says(strategy: Strategy, weights: tuple[int, ...]) -> None:
+    """By chi-square, with a fixed seed: twenty requests at a time, each of which takes as long as the others."""
+    source = StaticSource(
+        AgentEndpoint(agent="a", url=f"http://h{at}.example", weight=weight) for at, weight in enumerate(weights)
+    )
+    drawn, clock = random.Random(7), itertools.count()
+    async with Directory(source, draw=drawn.random, clock=lambda: next(clock) / 1_000) as directory:
+
+        def spread(times: int, prefix: str) -> list[int]:
+            under_way: deque[Standing] = deque()
+            for at in range(times):
+                found = directory.pick(Wanted("a"), strategy, key=f"{prefix}{at}")
+                found.begin()
+                under_way.append(found)
+                if len(under_way) > 20:
+                    under_way.rotate(drawn.randrange(20))
+                    ended = under_way.popleft()
+                    ended.answer(0.1, next(clock) / 1_000)
+                    ended.end()
+            while under_way:
+                under_way.popleft().end()
+            by_url = {each.endpoint.url: each.requests for each in directory.endpoints()}
+            return [by_url[f"http://h{at}.example"] for at in range(len(weights))]
+
+        times = 100 * len(weights)
+        found = spread(times, "thread-")
+        if strategy == "sticky":  # a key's endpoint is where the ring has it: other keys say how large each part is
+            whole = spread(50 * times, "other-")
+            expected = [times * (all_of - some) / (50 * times) for all_of, some in zip(whole, found, strict=True)]
+            assert chi_square(found, [times / len(weights)] * len(weights)) < 25 * len(weights)  # no part is all
+        else:
+            expected = [times * weight / sum(weights) for weight in weights]
+        assert chi_square(found, expected) < QUANTILES[len(weights) - 1]
+        skewed = [found[0] + times // 3, *found[1:-1], max(0, found[-1] - times // 3)]
+        assert chi_square(skewed, expected) > QUANTILES[len(weights) - 1]  # it would see one
 
 
 def test_one_after_the_other() -> None:

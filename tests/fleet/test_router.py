@@ -1,11 +1,11 @@
-"""Requests over real sockets to agents that fail in each way, with every strategy."""
+"""Requests over real sockets to agents: what is answered, sent again, refused; `test_failover` has the faults."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -23,12 +23,9 @@ from stategraph.fleet import (
     StaticSource,
     message,
 )
-from stategraph.fleet.picking import Strategy
 from tests.fleet.scripted import Behaviour, ScriptedAgent, serving
 
 pytestmark = pytest.mark.anyio
-
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
 def fleet(agents: list[ScriptedAgent], **named: Any) -> Directory:
@@ -55,48 +52,6 @@ async def test_an_agent_answers_event_by_event() -> None:
         assert standing.latency_s > 0
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("fault", ["kill", "stall", "500", "slow start"])
-async def test_a_request_survives_an_endpoint_that_fails(strategy: Strategy, fault: str) -> None:
-    """Every request is answered by those that are well; the one that fails is left alone, and comes back."""
-    async with serving("bad", "good", "well") as agents, A2aTransport() as transport:
-        bad = agents[0]
-        settings = BreakerSettings(failures=2, open_s=0.2)
-        async with fleet(agents, breaker=settings) as directory:
-            router = Router(directory, transport, strategy=strategy, first_byte_s=0.5)
-            for each in agents:
-                await transport.cards.get(each.url + "/.well-known/agent-card.json")
-            (standing,) = [each for each in directory.endpoints() if each.endpoint.url == bad.url]
-            await spoil(bad, fault)
-            answers = [await ask(router, key=str(at), repeatable=True) for at in range(24)]
-            assert all(answer.endswith(": hi") for answer in answers)
-            assert not any(answer.startswith("bad") for answer in answers)
-            if standing.failed:  # `latency` may know a better one from the first answer on
-                sent = standing.requests
-                assert standing.failed == sent <= 12
-            await mend(bad, fault)
-            deadline = time.monotonic() + 60
-            while "bad: hi" not in [await ask(router, key=str(at), repeatable=True) for at in range(24)]:
-                assert time.monotonic() < deadline
-                standing.latency_s = 0.0  # what was seen is forgotten in ten seconds; this test does not wait for it
-                await asyncio.sleep(0.05)
-            assert standing.breaker(directory.clock()) == "closed"
-
-
-async def spoil(agent: ScriptedAgent, fault: str) -> None:
-    if fault in ("kill", "slow start"):
-        await agent.kill()
-    else:
-        agent.behaviour = "stall" if fault == "stall" else "500"
-
-
-async def mend(agent: ScriptedAgent, fault: str) -> None:
-    if fault in ("kill", "slow start"):
-        await agent.start()
-        agent.delay_s = 0.2 if fault == "slow start" else 0.0  # it listens, and needs time for its first answers
-    agent.behaviour = "answer"
-
-
 @pytest.mark.parametrize("behaviour", ["500", "stall", "reset"])
 async def test_what_may_have_begun_is_not_sent_again(behaviour: Behaviour) -> None:
     async with serving("bad", "good") as agents, fleet(agents) as directory, A2aTransport() as transport:
@@ -115,21 +70,6 @@ async def test_what_certainly_did_not_begin_is_sent_again() -> None:
         assert [await ask(router) for _ in range(4)] == ["good: hi"] * 4
         await agents[0].kill()
         assert [await ask(router) for _ in range(4)] == ["good: hi"] * 4
-
-
-@pytest.mark.parametrize("behaviour", ["break", "end early"])
-async def test_nothing_is_sent_again_after_the_first_byte(behaviour: Behaviour) -> None:
-    async with serving("bad", "good") as agents, fleet(agents) as directory, A2aTransport() as transport:
-        router = Router(directory, transport, strategy="round_robin")
-        for each in agents:
-            each.behaviour = behaviour
-        events = []
-        with pytest.raises(RequestLostError, match="had answered part of the request") as caught:
-            async for event in router.stream(message("hi"), agent="helper", repeatable=True):
-                events.append(event)
-        assert caught.value.streamed
-        assert len(events) == 1
-        assert agents[0].requests + agents[1].requests == 1
 
 
 async def test_an_error_that_an_agent_answers_with_is_an_answer() -> None:
