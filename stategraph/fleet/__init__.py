@@ -4,6 +4,7 @@
   NATS (`NatsSource`). `CardCache` keeps the agents' cards, and `HealthChecks` ask for them now and then.
 - A `Router` picks an endpoint for a request, by a strategy and by what the agent can do, and goes to another one if
   that fails before it has answered. `A2aTransport` sends requests by A2A.
+- `FleetAgents` are asked by name and as far as they are trusted, as policies of governed actions decide.
 - `messages` converts messages of other frameworks.
 
 This package knows no graph and no run: an agent is an address that answers. `a2a-sdk` is imported when a request is
@@ -16,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stategraph.fleet.a2a import A2aTransport as A2aTransport
     from stategraph.fleet.a2a import message as message
+    from stategraph.fleet.asking import FleetAgents as FleetAgents
+    from stategraph.fleet.asking import TaskNotDoneError as TaskNotDoneError
     from stategraph.fleet.cards import CardCache as CardCache
     from stategraph.fleet.directory import Directory as Directory
     from stategraph.fleet.endpoint import AgentEndpoint as AgentEndpoint
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "a2a": ("A2aTransport", "message"),
+    "asking": ("FleetAgents", "TaskNotDoneError"),
     "cards": ("CardCache",),
     "directory": ("Directory",),
     "endpoint": ("AgentEndpoint",),
