@@ -6,6 +6,7 @@ unless the run waits for an answer. Then the ids of the calls that ask name the 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -23,10 +24,16 @@ from stategraph.server.openai import answers, items, models
 from stategraph.server.openai.chunks import Encoder
 from stategraph.server.openai.errors import BadRequestError, body_of, json_of
 from stategraph.server.projection import RunEnded
-from stategraph.server.service.port import Caller, RunRequest, Service, ServiceError
+from stategraph.server.service.port import Caller, NotFoundError, RunRequest, Service, ServiceError
 from stategraph.server.turns import conversation, questions
 from stategraph.server.turns.forms import Fields, Json
 from stategraph.server.turns.sse import EventStream, frame
+from stategraph.workers.registry.port import StoreUnavailableError
+
+logger = logging.getLogger(__name__)
+
+#: Errors of the service, and of a database that is away.
+_FAILURES: Final = (ServiceError, StoreUnavailableError)
 
 #: Fields of a request that are seen to here; graphs find all others in `configurable["openai"]`.
 _HANDLED: Final = frozenset(("model", "messages", "tools", "n", "stream", "stream_options"))
@@ -160,21 +167,30 @@ class Completions:
     async def _tidy(self, caller: Caller, wanted: _Wanted, encoder: Encoder) -> None:
         """Delete the thread of a completion, unless it waits for an answer."""
         if not encoder.asks:
-            try:
-                await self._service.threads.delete(caller, wanted.thread_id)
-            except ServiceError:  # it is gone, or the database is away: the answer is what counts
-                pass
+            await self._delete(caller, wanted)
 
     async def _leave(self, caller: Caller, wanted: _Wanted) -> None:
         """Stop a completion whose reader has left, and delete its thread."""
         try:
             await self._service.runs.cancel(caller, wanted.request.run_id, wait=True)
-        except ServiceError:
-            pass
+        except NotFoundError:
+            pass  # it has not begun
+        except _FAILURES as error:
+            logger.warning("The run of a completion whose reader left goes on: %s", error)
+        await self._delete(caller, wanted)
+
+    async def _delete(self, caller: Caller, wanted: _Wanted) -> None:
+        """Delete the thread of a completion; that it stays is told to the log, as the answer is what counts."""
         try:
             await self._service.threads.delete(caller, wanted.thread_id)
-        except ServiceError:
+        except NotFoundError:
             pass
+        except _FAILURES as error:
+            logger.warning(
+                "The thread '%s' of a completion was not deleted, and stays until somebody does: %s",
+                wanted.thread_id,
+                error,
+            )
 
 
 def _checked(body: Fields) -> tuple[list[Json], list[Json]]:
