@@ -147,17 +147,12 @@ BOARDS: dict[str, tuple[str, list[Panel]]] = {
             graph(
                 "Busy of capacity",
                 "short",
+                "Of workers, and of servers that execute runs themselves.",
                 busy="sum(stategraph_worker_busy)",
                 capacity="sum(stategraph_worker_capacity)",
                 draining="sum(stategraph_worker_draining)",
             ),
             graph("Busy by process", "short", instance="max by (instance) (stategraph_worker_busy)"),
-            graph(
-                "Busy of capacity, in servers",
-                "short",
-                executing="sum(stategraph_runs_executing)",
-                capacity="sum(stategraph_runs_capacity)",
-            ),
             graph("What happens to runs", "ops", event=f"sum by (event) (rate(stategraph_worker_runs_total{_RATE}))"),
             graph(
                 "Events that are not stored", "short", instance="max by (instance) (stategraph_worker_events_unsaved)"

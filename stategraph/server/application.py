@@ -333,8 +333,6 @@ class _Application:
                 self._metrics.figures |= {
                     "stategraph_runs_waiting": ("Runs that wait for a worker.", lambda: found.waiting),
                     "stategraph_runs_waiting_seconds": ("Age of the oldest of them.", lambda: found.oldest_s),
-                    "stategraph_runs_executing": ("Runs that this process executes.", found.busy),
-                    "stategraph_runs_capacity": ("Runs that this process executes at most.", found.capacity),
                 }
                 service = bounded(found, self._settings.limits.queue, app)
                 known = self._authenticators

@@ -98,10 +98,6 @@ class Opened:
         """Return how many runs this process executes."""
         return 0 if self.worker is None else self.worker.health().busy
 
-    def capacity(self) -> int:
-        """Return how many runs this process executes at most."""
-        return 0 if self.worker is None else self.worker.health().capacity
-
     def drain(self) -> None:
         """Have this process begin no more runs."""
         if self.worker is not None:

@@ -25,6 +25,7 @@ from stategraph.server.limits import Limits
 from stategraph.server.openapi.document import document, page
 from stategraph.server.openapi.notation import schema
 from stategraph.server.openapi.operations import operations
+from stategraph.server.service.runs.hosting import CAPACITY
 from stategraph.server.service.threads import ThreadService
 from stategraph.server.serving import serve
 from stategraph.server.settings import PROTOCOLS, Settings
@@ -63,7 +64,11 @@ def test_a_run_of_a_graph_is_begun_and_read(one: TestClient) -> None:
     assert one.post(f"/threads/{thread}/runs/wait", json=asked).json()["messages"][-1]["content"] == "Hello."
     assert one.get("/ok?check_db=1").json() == {"ok": True}
     assert one.get("/info").status_code == 200
-    assert "stategraph_runs_waiting 0" in one.get("/metrics").text
+    shown = one.get("/metrics").text
+    for figure in ("runs_waiting 0", "runs_waiting_seconds 0", "worker_busy 0", f"worker_capacity {CAPACITY}"):
+        assert f"\nstategraph_{figure}\n" in shown  # what autoscalers go by
+    families = [line.split()[2] for line in shown.splitlines() if line.startswith("# TYPE ")]
+    assert len(families) == len(set(families))
 
 
 def test_without_a_target_there_is_no_run_api(one: TestClient) -> None:
