@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,18 @@ from stategraph.cli.diagnose.findings import Finding, guarded
 from stategraph.workers.registry.runs import RunRegistry
 from tests.cli.programs import stategraph, write
 from tests.loopback import Handler, listening
+from tests.workers.nats_server import NatsServer, UnavailableError
+from tests.workers.nats_server import serving as serving_nats
+
+
+@contextlib.contextmanager
+def nats_serving(*arguments: str, jetstream: bool = True) -> Iterator[NatsServer]:
+    """Run a NATS server for a block, where one can be run."""
+    try:
+        with serving_nats(*arguments, jetstream=jetstream) as server:
+            yield server
+    except UnavailableError as error:
+        pytest.skip(str(error))
 
 
 def of(found: list[Finding], name: str) -> Finding:
@@ -122,6 +137,42 @@ def test_a_nats_server_that_is_away_is_found() -> None:
     (found,) = connections.nats("nats://127.0.0.1:1")
     assert (found.level, found.area) == ("fail", "nats")
     assert found.way_out
+
+
+def test_a_nats_server_that_is_there_is_found_with_and_without_what_stores() -> None:
+    with nats_serving("--auth", "a-token-of-the-bus") as there:
+        found = list(connections.nats(there.url.replace("://", "://a-token-of-the-bus@")))
+        assert [each.level for each in found] == ["ok", "ok"]
+        assert re.fullmatch(r"answers in \d+\.\d ms; takes messages of 1,048,576 bytes", of(found, "latency").found)
+        assert of(found, "jetstream").found == "0 streams"
+        (refused,) = connections.nats(there.url.replace("://", "://another@"))
+        assert (refused.level, refused.name) == ("fail", "connection")
+        assert "another" not in refused.found
+    with nats_serving(jetstream=False) as there:
+        found = list(connections.nats(there.url))
+        assert [each.level for each in found] == ["ok", "ok"]
+        assert of(found, "jetstream").found.startswith("it has no JetStream: start it with JetStream for")
+
+
+def test_the_command_asks_a_nats_server(tmp_path: Path) -> None:
+    write(tmp_path)
+    with nats_serving("--auth", "planted-token-of-the-bus") as there:
+        url = there.url.replace("://", "://planted-token-of-the-bus@")
+        done = stategraph(tmp_path, "diagnose", "--nats", url, "--json")
+    told = json.loads(done.stdout)
+    levels = {each["name"]: each["level"] for each in told["findings"] if each["area"] == "nats"}
+    assert levels == {"latency": "ok", "jetstream": "ok"}
+    assert "planted" not in done.stdout + done.stderr
+
+
+def test_who_does_not_answer_is_told_alike_whatever_it_is() -> None:
+    url = "http://127.0.0.1:1"
+    (server,), (models,) = connections.server(url, None), connections.endpoint(url, None)
+    assert (server.level, server.name, server.found, server.expected) == (
+        models.level, models.name, models.found, models.expected
+    )  # fmt: skip
+    assert "ConnectionRefusedError" in server.found
+    assert all("whether this machine may reach it" in each.way_out for each in (server, models))
 
 
 def test_limits_and_disks_that_are_small_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

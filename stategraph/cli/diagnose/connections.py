@@ -8,12 +8,16 @@ import http.client
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from stategraph.cli.diagnose.findings import Finding
 
 LIMIT_S: Final = 10.0
+
+#: Statuses that ask for other credentials.
+_NOT_ALLOWED: Final = (401, 403)
 
 #: Clocks may differ by so much, in seconds; headers say whole ones.
 SKEW_S: Final = 3.0
@@ -57,52 +61,49 @@ async def _asked(url: str) -> tuple[float, int | None, int]:
 
 def server(url: str, token: str | None) -> Iterator[Finding]:
     """Ask a server of stategraph whether it takes requests, whether its database answers, and for its clock."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        status, text, date, took_s = _get(url.rstrip("/") + "/ok?check_db=1", headers)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        way_out = "look whether it runs, and whether this machine may reach it"
-        yield Finding("fail", "server", "connection", f"{url}: {_said(error)}", "an answer", way_out)
+    answer = _asked_by_http("server", url, "/ok?check_db=1", token, "look whether it runs, and")
+    if isinstance(answer, Finding):
+        yield answer
         return
-    if status == 200:
-        yield Finding("ok", "server", "ready", f"{url} takes requests, and answers in {1000 * took_s:.1f} ms")
+    if answer.status == 200:
+        yield Finding("ok", "server", "ready", f"{url} takes requests, and answers in {1000 * answer.took_s:.1f} ms")
     else:
         way_out = (
             "503: it is stopping, or its database does not answer; another status: the address is of something else"
         )
-        yield Finding("fail", "server", "ready", f"{url}/ok says {status}: {text[:200]}", "200", way_out)
-    if date is not None:
-        skew_s = date - time.time()
+        said = f"{url}/ok says {answer.status}: {answer.text[:200]}"
+        yield Finding("fail", "server", "ready", said, "200", way_out)
+    if answer.date is not None:
+        skew_s = answer.date - time.time()
         said = f"its clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} this machine's"
         level = "warn" if abs(skew_s) > SKEW_S else "ok"
         expected, way_out = (
             (f"{SKEW_S:g} s at most", "have both set their clocks by NTP") if level == "warn" else ("", "")
         )
         yield Finding(level, "server", "clock", said, expected, way_out)  # type: ignore[arg-type]
-    status, text, _, _ = _get(url.rstrip("/") + "/info", headers)
-    if status == 200:
+    answer = _asked_by_http("server", url, "/info", token, "look whether it runs still, and")
+    if isinstance(answer, Finding):
+        yield answer
+    elif answer.status == 200:
         try:
-            yield Finding("ok", "server", "version", f"{json.loads(text).get('version', 'unknown')}")
+            yield Finding("ok", "server", "version", f"{json.loads(answer.text).get('version', 'unknown')}")
         except (ValueError, AttributeError):
             yield Finding("warn", "server", "version", "/info is no JSON", "a server of stategraph", "correct --server")
-    elif status in (401, 403):
+    elif answer.status in _NOT_ALLOWED:
         way_out = "the token is in STATEGRAPH_TOKEN"
-        yield Finding("warn", "server", "credentials", f"/info says {status}", "200", way_out)
+        yield Finding("warn", "server", "credentials", f"/info says {answer.status}", "200", way_out)
 
 
 def endpoint(url: str, key: str | None) -> Iterator[Finding]:
     """Ask an endpoint of models for its list, which costs nothing."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        status, _, _, took_s = _get(url.rstrip("/") + "/models", headers)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        way_out = "look whether this machine may reach it, by a proxy perhaps (HTTPS_PROXY)"
-        yield Finding("fail", "models", "connection", f"{url}: {_said(error)}", "an answer", way_out)
+    answer = _asked_by_http("models", url, "/models", key, "correct the address, or look")
+    if isinstance(answer, Finding):
+        yield answer
         return
-    said = f"{url}/models says {status} in {1000 * took_s:.0f} ms"
-    if status == 200:
+    said = f"{url}/models says {answer.status} in {1000 * answer.took_s:.0f} ms"
+    if answer.status == 200:
         yield Finding("ok", "models", "answer", said)
-    elif status in (401, 403):
+    elif answer.status in _NOT_ALLOWED:
         yield Finding("fail", "models", "credentials", said, "200", "the key is in OPENAI_API_KEY")
     else:
         yield Finding("warn", "models", "answer", said, "200", "the address ends with /v1 mostly")
@@ -164,8 +165,42 @@ async def _cards(url: str) -> list[tuple[str, float, str]]:
     return found
 
 
-def _get(url: str, headers: Mapping[str, str]) -> tuple[int, str, float | None, float]:
-    """Return status, text, the server's time in seconds since 1970, and the time that it took."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer over HTTP.
+
+    Attributes:
+        status: Its status.
+        text: Its text.
+        date: The server's time in seconds since 1970; None: it does not say.
+        took_s: Seconds that it took.
+    """
+
+    status: int
+    text: str
+    date: float | None
+    took_s: float
+
+
+def _asked_by_http(area: str, url: str, path: str, token: str | None, first: str) -> _Answer | Finding:
+    """Ask for a path below an address; a finding: nobody answered. `first` begins the way out."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        return _get(url.rstrip("/") + path, headers)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        way_out = f"{first} whether this machine may reach it: no proxy is used here, also if HTTPS_PROXY names one"
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return Finding("fail", area, "connection", f"{url}: {said}", "an answer", way_out)
+
+
+def _get(url: str, headers: Mapping[str, str]) -> _Answer:
+    """Ask for an address.
+
+    Raises:
+        OSError: Nobody answers.
+        ValueError: It is no address.
+        http.client.HTTPException: What answers does not speak HTTP.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an address begins with http:// or https:// and a host")
@@ -178,10 +213,6 @@ def _get(url: str, headers: Mapping[str, str]) -> tuple[int, str, float | None, 
         took_s = time.perf_counter() - began
         date = answer.headers.get("date")
         at = None if date is None else email.utils.parsedate_to_datetime(date).timestamp()
-        return answer.status, answer.read(1 << 20).decode("utf-8", "replace"), at, took_s
+        return _Answer(answer.status, answer.read(1 << 20).decode("utf-8", "replace"), at, took_s)
     finally:
         connection.close()
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
