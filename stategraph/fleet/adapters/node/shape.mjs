@@ -1,5 +1,5 @@
-// A message of A2A as a message of Mastra (`UIMessage`), as `stategraph/fleet/messages/mastra.py` writes it: a
-// change of one is to be made in the other.
+// A message of A2A as a message of Mastra (`UIMessage`), as `stategraph/fleet/messages/mastra.py` writes it: both are
+// held to the cases in `tests/fleet/adapters/shapes.json`.
 
 // Returns the message, and how often each thing could not be said, by its name in the format's table of losses.
 export function written(message) {
