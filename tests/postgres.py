@@ -69,6 +69,18 @@ def prepare(scratch: Path) -> tuple[Path, Path]:
     return package / "pginstall18" / "bin", data
 
 
+def with_tls() -> Path:
+    """Return the folder with the programs of a PostgreSQL that speaks TLS, which the wheel's does not: Debian's.
+
+    Raises:
+        UnavailableError: There is none.
+    """
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found:
+        raise UnavailableError("the wheel's PostgreSQL has no TLS, and Debian's is not installed: apt-get postgresql")
+    return found[-1].parent
+
+
 def _copy(package: Path, to: Path) -> Path:
     """Copy the programs, and their libraries to the place beside the package where they look for them."""
     copied = to / PACKAGE
@@ -117,7 +129,9 @@ def serve_on_socket(scratch: Path, port: int | None = None) -> tuple[subprocess.
     return start(scratch, port), address if port is None else f"{address}&port={port}"
 
 
-def start(scratch: Path, port: int | None = None, host: str = HOST, *options: str) -> subprocess.Popen[bytes]:
+def start(
+    scratch: Path, port: int | None = None, host: str = HOST, *options: str, programs: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start a server on a folder that `serve_on_socket` was given before.
 
     Args:
@@ -125,12 +139,13 @@ def start(scratch: Path, port: int | None = None, host: str = HOST, *options: st
         port: A port that it listens on besides; None: none.
         host: The address of that.
         options: Further ones, as `name=value`.
+        programs: The folder with the server's programs; None: those of the wheel.
 
     Raises:
         UnavailableError: It cannot be started.
     """
     data = scratch / "data"
-    programs = scratch / "postgres" / PACKAGE / "pginstall18" / "bin"
+    programs = programs or scratch / "postgres" / PACKAGE / "pginstall18" / "bin"
     if not programs.exists():  # they are where everybody can go
         found = importlib.util.find_spec(PACKAGE)
         assert found is not None

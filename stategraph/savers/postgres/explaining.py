@@ -37,6 +37,10 @@ _ADVICE: Final = (
     ("connection slots", "Let savers share a pool, make pools smaller, or raise the server's max_connections"),
     ("starting up", "Try again in a moment"),
     ("shutting down", "Try again once the server is back"),
+    ("certificate verify failed", "Name the authority that signed the server's certificate: sslrootcert=FILE"),
+    ("root certificate file", "Name the authority that signed the server's certificate: sslrootcert=FILE"),
+    ("does not match host name", "Write the host in the address as the server's certificate has it"),
+    ("does not support SSL", "Give the server a certificate (ssl=on), or do without TLS where nobody can listen"),
     ("host name", "Look at the host in the address"),
     ("SSL", "Look at 'sslmode' in the address"),
 )
