@@ -4,44 +4,54 @@
     python -m benchmarks.fleet --quick      some seconds, to see that it works
 
 The figures beside ours are those of the user's documents. They do not say which machine they are of, nor, for messages
-over the network, whether a message was answered: so ours are of one core of this machine, and a message over the
-network is a request with its answer, between two processes on loopback. Never exits with 1 because of a figure.
+over the network, whether a message was answered: so ours are of one core of this machine, between two processes on
+loopback, in two ways: a request with its answer, and a message that goes one way. Of NATS both are what `nats-py` can,
+with nothing of this project's between: the bound for whatever goes over it. The limit of a failover is this project's
+promise. Never exits with 1 because of a figure.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from benchmarks.http_client import clients
-from stategraph.fleet import AgentEndpoint, Directory, StaticSource
+from stategraph.fleet import A2aTransport, AgentEndpoint, Directory, Router, StaticSource, message
 from stategraph.fleet.directory import Wanted
-from stategraph.fleet.messages import convert
+from stategraph.fleet.messages import FORMATS, convert
 from stategraph.fleet.picking import Strategy
+from tests.fleet.scripted import serving as agents
 from tests.workers.nats_server import UnavailableError, serving
+
+T = TypeVar("T")
 
 ENDPOINTS: Final = 1_000
 TASKS: Final = 50
 ROUNDS: Final = 5
 
 #: What the documents have: picks a second, with 50 tasks, messages a second over the network, its milliseconds,
-#: conversions a second.
+#: conversions a second; and the promise for a failover.
 DOCUMENTED: Final = {
     "picks/s": 180_999.0,
     "picks/s, 50 tasks": 147_872.0,
     "messages/s over the network": 28_160.0,
     "ms of a message": 0.08,
     "conversions/s": 221_482.0,
+    "ms of a failover": 1_000.0,
 }
+
+#: Formats that are measured there and back, beside the three that are measured one way.
+FRAMEWORKS: Final = tuple(sorted(set(FORMATS) - {"a2a", "langchain", "openai_agents", "openai_chat"}))
 
 
 def main() -> int:
@@ -64,14 +74,24 @@ def figures(size: int) -> Iterator[tuple[str, str, float]]:
         yield f"picks/s of {ENDPOINTS:,} endpoints, {strategy}, {TASKS} tasks", "picks/s, 50 tasks", many
     for source, target in (("openai_chat", "langchain"), ("langchain", "a2a"), ("a2a", "openai_chat")):
         yield f"messages/s, {source} to {target}", "conversions/s", conversions(source, target, size)
-    for name, measure in (("NATS", over_nats), ("A2A (JSON-RPC), a run of a graph each", over_a2a)):
+    for name in FRAMEWORKS:
+        yield f"messages/s, a2a to {name} and back", "conversions/s", there_and_back(name, size)
+    for name, measure in (
+        ("with answers, NATS", over_nats),
+        ("one way, NATS", one_way),
+        ("with answers, A2A (JSON-RPC), a run of a graph each", over_a2a),
+    ):
         try:
             rate, latency_ms = measure(max(20, size // 20))
         except UnavailableError as error:
             print(f"left out: {name}: {error}")
             continue
-        yield f"messages/s with answers, {name}", "messages/s over the network", rate
-        yield f"ms of one message with its answer, {name}", "ms of a message", latency_ms
+        yield f"messages/s {name}", "messages/s over the network", rate
+        yield f"ms of one message {name}", "ms of a message", latency_ms
+    for fault, what in (("kill", "was killed"), ("cut", "was cut off and says nothing")):
+        tries = 2 if fault == "cut" else max(3, size // 1_000)
+        took_ms = run(failover(fault, tries))
+        yield f"ms to the first byte of another host where one {what}", "ms of a failover", took_ms
 
 
 async def picks(strategy: Strategy, size: int) -> tuple[float, float]:
@@ -103,12 +123,17 @@ async def picks(strategy: Strategy, size: int) -> tuple[float, float]:
         return size / one, max(1, size // TASKS // 10) * 10 * TASKS / min(many)
 
 
-def conversions(source: str, target: str, size: int) -> float:
-    """Return messages a second that are converted, in conversations of a hundred."""
-    said = [
+def conversation() -> list[dict[str, str]]:
+    """Return a hundred messages of text, as OpenAI's Chat Completions has them."""
+    return [
         {"role": "user" if at % 2 == 0 else "assistant", "content": f"Message {at} of the conversation"}
         for at in range(100)
     ]
+
+
+def conversions(source: str, target: str, size: int) -> float:
+    """Return messages a second that are converted, in conversations of a hundred."""
+    said = conversation()
     given = said if source == "openai_chat" else list(convert(said, "openai_chat", source).messages)
     number = max(1, size // 100)
 
@@ -120,15 +145,41 @@ def conversions(source: str, target: str, size: int) -> float:
     return 100 * number / best(lambda: timed(some))
 
 
+def there_and_back(name: str, size: int) -> float:
+    """Return messages a second that are converted from A2A to a format and back, each of which counts."""
+    said = convert(conversation(), "openai_chat", "a2a").messages
+    number = max(1, size // 100)
+
+    def some() -> None:
+        for _ in range(number):
+            convert(convert(said, "a2a", name).messages, name, "a2a")
+
+    some()
+    return 2 * len(said) * number / best(lambda: timed(some))
+
+
 def over_nats(size: int) -> tuple[float, float]:
     """Return messages a second with their answers, and milliseconds of one."""
+    with _beside_echo() as url:
+        return run(_over_nats(url, size))
+
+
+def one_way(size: int) -> tuple[float, float]:
+    """Return messages a second that another process receives, and milliseconds until it has one (median)."""
+    with _beside_echo() as url:
+        return run(_one_way(url, 10 * size))
+
+
+@contextlib.contextmanager
+def _beside_echo() -> Iterator[str]:
+    """Run a NATS server, and a process that answers over it, for a block."""
     with serving(jetstream=False) as server:
         command = [sys.executable, "-m", "benchmarks.fleet_echo", server.url]
         echo = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             assert echo.stdout is not None
             echo.stdout.readline()
-            return asyncio.run(_over_nats(server.url, size))
+            yield server.url
         finally:
             echo.kill()
             echo.communicate()
@@ -145,6 +196,34 @@ async def _over_nats(url: str, size: int) -> tuple[float, float]:
 
     try:
         return await _measured(ask, size)
+    finally:
+        await client.close()
+
+
+async def _one_way(url: str, size: int) -> tuple[float, float]:
+    import nats  # the extra; only this row needs it
+
+    client = await nats.connect(url)
+
+    async def publish() -> None:
+        await client.publish("heard", time.monotonic_ns().to_bytes(8) + b"x" * 192)
+
+    async def told() -> tuple[int, float]:
+        said = json.loads((await client.request("told", b"", timeout=60)).data)
+        return said["messages"], said["ms"]
+
+    try:
+        alone = []
+        for _ in range(min(size, 500)):
+            await publish()
+            alone.append((await told())[1])
+        began = time.perf_counter()
+        for _ in range(size):
+            await publish()
+        heard = 0
+        while heard < size:
+            heard += (await told())[0]
+        return size / (time.perf_counter() - began), statistics.median(alone)
     finally:
         await client.close()
 
@@ -166,7 +245,7 @@ def over_a2a(size: int) -> tuple[float, float]:
         try:
             assert server.stdout is not None
             address = server.stdout.readline().split()[-1]
-            return asyncio.run(_over_a2a(address, max(20, size // 10)))
+            return run(_over_a2a(address, max(20, size // 10)))
         finally:
             server.kill()
             server.communicate()
@@ -186,6 +265,34 @@ async def _over_a2a(url: str, size: int) -> tuple[float, float]:
             free.append(client)
 
         return await _measured(ask, size)
+
+
+async def failover(fault: str, tries: int) -> float:
+    """Return milliseconds to the first byte of another host, of requests that went to one that fails (median)."""
+    took_ms = []
+    for _ in range(tries):
+        async with agents("bad", "good") as (bad, good), A2aTransport() as transport:
+            source = StaticSource(AgentEndpoint(agent="a", url=each.url) for each in (bad, good))
+            async with Directory(source, refresh_s=3600) as directory:
+                router = Router(directory, transport, strategy="round_robin")
+                for _ in range(4):
+                    await _first_byte_ms(router)  # now cards and connections are there
+                if fault == "kill":
+                    await bad.kill()
+                else:
+                    bad.behaviour = "cut"
+                requests = [await _first_byte_ms(router) for _ in range(2)]  # one in turn, and one after a failure
+                if not sum(each.failed for each in directory.endpoints()):
+                    raise SystemExit("No request went to the host that fails")
+                took_ms.append(max(requests))
+    return statistics.median(took_ms)
+
+
+async def _first_byte_ms(router: Router[Any, Any]) -> float:
+    began, first_ms = time.perf_counter(), 0.0
+    async for _ in router.stream(message("hi"), agent="a", repeatable=True):
+        first_ms = first_ms or 1e3 * (time.perf_counter() - began)
+    return first_ms
 
 
 async def _measured(ask: Callable[[], Awaitable[None]], size: int) -> tuple[float, float]:
@@ -208,6 +315,16 @@ async def _measured(ask: Callable[[], Awaitable[None]], size: int) -> tuple[floa
     began = time.perf_counter()
     await asyncio.gather(*(some() for _ in range(TASKS)))
     return size / (time.perf_counter() - began), 1e3 * statistics.median(alone)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run work in uvloop where that is installed, as `stategraph serve` then does, and else in asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 def best(measure: Callable[[], float]) -> float:

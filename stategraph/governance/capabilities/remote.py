@@ -50,15 +50,15 @@ class RemoteAgent(Protocol):
 
     @property
     def description(self) -> str:
-        """What it says that it does."""
+        """Its description of itself."""
 
     @property
     def trust(self) -> Trust:
-        """How far it is trusted."""
+        """Its trust, as it is judged now."""
 
     @property
     def skills(self) -> Mapping[str, str]:
-        """What it says that it can do, by name."""
+        """Its skills by name, as it describes them."""
 
 
 class RemoteAgents(Protocol):
