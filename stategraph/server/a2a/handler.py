@@ -120,7 +120,7 @@ class Handler(RequestHandler):
         with _told(TaskNotFoundError):
             task = await self._take(caller, params, context)
             if not params.configuration.return_immediately:
-                task = await self._tasks.wait(caller, task)
+                task = await self._tasks.run_ended(caller, task)
             return await self._views.answer(caller, task, _history_length(params.configuration))
 
     @validate_request_params

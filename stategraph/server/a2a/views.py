@@ -49,7 +49,8 @@ class Views:
             read = await self._read(caller, task, task.last)
             if read.events.reply is not None:
                 return read.events.reply
-        return await self.show(caller, task, history_length)
+            return await self._show(caller, task, history_length, read)
+        return await self._show(caller, task, history_length)
 
     async def show(
         self, caller: Caller, task: Task, history_length: int | None = None, *, artifacts: bool = True
@@ -62,6 +63,15 @@ class Views:
             history_length: How many of the newest messages it has; None: all.
             artifacts: Whether it has its artifacts: those of runs that have ended; others are read with the stream.
         """
+        shown = await self._show(caller, task, history_length)
+        if not artifacts:
+            shown.ClearField("artifacts")
+        return shown
+
+    async def _show(
+        self, caller: Caller, task: Task, history_length: int | None = None, last: _Read | None = None
+    ) -> wire.Task:
+        """Return a task as it is; `last`: its last run, whose log has been read."""
         shown = wire.Task(id=task.task_id, context_id=context_of(task.runs[0]))
         found: dict[str, Artifact] = {}
         history: list[Message] = []
@@ -71,7 +81,7 @@ class Views:
                 history.append(sent)
             if run is task.last and task.is_active:
                 break
-            read = await self._read(caller, task, run)
+            read = last if last is not None and run is task.last else await self._read(caller, task, run)
             found |= read.artifacts
             if run is not task.last:
                 if read.end.HasField("message"):
@@ -81,8 +91,7 @@ class Views:
         if task.state is TaskState.CANCELLED:
             current = status(CANCELED, task.updated_at)
         shown.status.CopyFrom(current)
-        if artifacts:
-            shown.artifacts.extend(found.values())
+        shown.artifacts.extend(found.values())
         if history_length is None or history_length > 0:
             shown.history.extend(history if history_length is None else history[-history_length:])
         return shown
