@@ -305,6 +305,7 @@ class GraphDefinition(
         twin = self.__class__(**public)
         twin._allowlist, twin._versions = self._allowlist, self._versions
         twin._output_check = self._output_check
+        twin._flow, twin._fan_outs = self._flow, self._fan_outs
         return twin
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:

@@ -486,3 +486,20 @@ def test_any_and_all_on_a_node(driver: Driver) -> None:
     for join in ("all", "all_selected"):
         assert driver.invoke(compiled(meeting(join)), {"log": []})["log"] == ["a", "b", "c of a+b"]
     assert driver.invoke(meeting("all").compile(), {"log": []})["log"] == ["a", "b", "c of a+b"]
+
+
+def test_a_copy_of_a_graph_has_no_barrier_either() -> None:
+    slow_ends = threading.Event()
+
+    def slow(state: State) -> State:
+        assert slow_ends.wait(DEADLINE_S)
+        return {"log": ["slow"]}
+
+    def behind_fast(state: State) -> State:
+        slow_ends.set()
+        return {"log": ["behind"]}
+
+    builder = StateGraph(State).add_node("slow", slow).add_node("fast", lambda state: {"log": ["fast"]})
+    builder.add_node("behind", behind_fast).add_edge("fast", "behind").add_edge(START, "slow").add_edge(START, "fast")
+    graph = builder.compile(scheduling="dataflow").with_config(tags=["copied"])
+    assert sorted(graph.invoke({"log": []})["log"]) == ["behind", "fast", "slow"]
