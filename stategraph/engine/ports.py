@@ -15,7 +15,10 @@ from uuid import UUID
 from stategraph.policies import TimeoutPolicy
 
 if TYPE_CHECKING:  # builders import this module through the clock, and must not load what runs graphs
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import ToolCall
     from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.tools import BaseTool
 
     from stategraph.core.effects import Fact
     from stategraph.core.settings import Watch
@@ -163,3 +166,47 @@ class FactSink(Protocol):
 
     def take(self, number: int, fact: Fact, /) -> None:
         """Take the next fact."""
+
+
+class ToolCalls(Protocol):
+    """Makes the calls of one tool."""
+
+    @property
+    def tool(self) -> BaseTool:
+        """The tool."""
+
+    def invoke(self, call: ToolCall, config: RunnableConfig) -> Any:
+        """Make a call, with what was injected, and the config of the running node."""
+
+    async def ainvoke(self, call: ToolCall, config: RunnableConfig) -> Any:
+        """Make a call on an event loop."""
+
+
+class Tape(Protocol):
+    """Records what a run gets from outside of it, or gives it the same again; see `stategraph.replay`.
+
+    It hears of calls from the threads and event loops of tasks, of the order of tasks from those that drive runs.
+    """
+
+    def model(self, chat: BaseChatModel, /) -> BaseChatModel:
+        """Return the model to ask in place of one."""
+
+    def invoker(self, invoker: ToolCalls, /) -> ToolCalls:
+        """Return what makes the calls of a tool in place of another."""
+
+    def writer(self, write: Callable[[Any], None], /) -> Callable[[Any], None]:
+        """Return the function that a task writes to the custom stream with, in place of another."""
+
+    def hold(self, ns: str, task_id: str, /) -> None:
+        """Wait, in the thread of a task that has ended, until the run may hear of it."""
+
+    async def ahold(self, ns: str, task_id: str, /) -> None:
+        """Do the same on an event loop."""
+
+    def taken(self, ns: str, task_id: str, /) -> None:
+        """Note that a run hears now how one of several tasks ended.
+
+        Args:
+            ns: The namespace of the run.
+            task_id: The task.
+        """

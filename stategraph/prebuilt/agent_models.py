@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langchain_core.tools import BaseTool
 
-from stategraph.agent.invocation.direct import DirectModel
+from stategraph.agent.invocation.direct import DirectModel, taped
 from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.prebuilt.agent_state import State
 from stategraph.prebuilt.injection import AnyRuntime
@@ -75,12 +75,14 @@ class AgentModel:
             runtime: Of the node.
             config: Of the node.
         """
-        model = yield from self._choosing(state, runtime)
+        chosen = yield from self._choosing(state, runtime)
+        model = taped(chosen)
         direct = self._direct(model, config)
         if direct is not None:
             given = yield from self._prompt.applying(state, config)
             return (yield Step(partial(direct.ask, given, config), partial(direct.aask, given, config)))
-        sequence = self._sequence if self._choose is None else self._prompt.runnable | model
+        as_made = self._choose is None and model is chosen
+        sequence = self._sequence if as_made else self._prompt.runnable | model
         return (yield Step(partial(sequence.invoke, state, config), partial(sequence.ainvoke, state, config)))
 
     def choosing_chat_model(self, state: State, runtime: AnyRuntime) -> Steps[BaseChatModel]:
@@ -89,7 +91,7 @@ class AgentModel:
         Raises:
             TypeError: There is none.
         """
-        return unwrapped((yield from self._choosing(state, runtime)))
+        return unwrapped(taped((yield from self._choosing(state, runtime))))
 
     def _choosing(self, state: State, runtime: AnyRuntime) -> Steps[Any]:
         choose = self._choose

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from stategraph.agent.invocation.direct import ToolInvoker
 from stategraph.constants import CONF, CONFIG_KEY_READ, CONFIG_KEY_READ_STATE
 from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.ports import ToolCalls
 from stategraph.errors import is_invalid_resume
 from stategraph.prebuilt import parallel, tool_errors
 from stategraph.prebuilt.injection import AnyRuntime, AnyToolRuntime, InjectedArguments, ToolRuntime
@@ -310,13 +311,13 @@ class ToolNode(RunnableCallable):
             return tool_call
         return injected.into(tool_call, tool_runtime, self._messages_key)
 
-    def _invoker(self, call: ToolCall, request: ToolCallRequest | None) -> ToolInvoker:
+    def _invoker(self, call: ToolCall, request: ToolCallRequest | None) -> ToolCalls:
         """Return the invoker of the tool of a call; a wrapper may have put another tool into its request."""
         tool = self._tools_by_name[call["name"]] if request is None else cast("BaseTool", request.tool)
         invoker = self._invokers.get(tool.name)
         if invoker is None or invoker.tool is not tool:
             invoker = self._invokers[tool.name] = ToolInvoker(tool, _of_its_own)
-        return invoker
+        return invoker.taped
 
     def _read(self, output: object, call: ToolCall, kind: InputKind, request: ToolCallRequest | None) -> Outputs:
         if type(output) is ToolMessage and type(output.content) is str:

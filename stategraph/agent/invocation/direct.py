@@ -48,6 +48,7 @@ from stategraph.agent.invocation import injection
 from stategraph.engine.config import context as run_context
 from stategraph.engine.config import environment
 from stategraph.engine.config import runnable_config as run_config
+from stategraph.engine.ports import ToolCalls
 from stategraph.engine.tasks import threads
 
 # Models.
@@ -193,6 +194,22 @@ async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: Ru
     return await direct.aask(messages, config)
 
 
+def taped(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """Return the model to ask in a run that is recorded or replayed; in any other the model itself.
+
+    Args:
+        model: A chat model, perhaps with arguments bound to it; any other Runnable stays as it is.
+    """
+    tape = environment.current().tape
+    if tape is None:
+        return model
+    if isinstance(model, BaseChatModel):
+        return tape.model(model)
+    if isinstance(model, RunnableBinding) and isinstance(model.bound, BaseChatModel):
+        return model.model_copy(update={"bound": tape.model(model.bound)})
+    return model
+
+
 def _result(chat: BaseChatModel, messages: list[AnyMessage], arguments: Mapping[str, Any]) -> AIMessage:
     """Return what a model answers, as its `_generate_with_cache` does if nothing is cached or streamed."""
     run = _SyncUnheard()
@@ -268,6 +285,7 @@ def astream(
         messages: The messages that it is sent.
         config: Of the running node; the id of the call's run, if it has one, is that of the pieces.
     """
+    model = taped(model)
     unbound = _unbound(model)
     if unbound is None or not _are_messages(messages) or not _streams_directly(*unbound, config):
         return cast("AsyncIterator[AIMessage]", model.astream(cast("Any", messages), config))
@@ -423,6 +441,12 @@ class ToolInvoker:
             return await self.tool.ainvoke(cast("Any", {**call, "type": "tool_call"}), self._prepared(config))
         run = partial(copy_context().run, self._run, function, call)
         return await asyncio.get_running_loop().run_in_executor(threads.pool(), run)
+
+    @property
+    def taped(self) -> ToolCalls:
+        """The invoker to call: this one, or in a run that is recorded or replayed the one in its place."""
+        tape = environment.current().tape
+        return self if tape is None else tape.invoker(self)
 
     def _prepared(self, config: RunnableConfig) -> RunnableConfig:
         return config if self._prepare is None else self._prepare(config)

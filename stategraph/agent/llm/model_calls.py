@@ -87,9 +87,10 @@ async def acall(
 
 
 def _asking(route: Route, messages: list[AnyMessage], config: RunnableConfig) -> _Step:
+    model = direct.taped(route.model)
     if route.timeouts is None:
-        return partial(direct.ask, route.model, messages, config), partial(direct.aask, route.model, messages, config)
-    limited = partial(time_limits.within, direct.aask, (route.model, messages, config), route.timeouts, route.name)
+        return partial(direct.ask, model, messages, config), partial(direct.aask, model, messages, config)
+    limited = partial(time_limits.within, direct.aask, (model, messages, config), route.timeouts, route.name)
     return partial(_refuse_sync, route.name), limited
 
 

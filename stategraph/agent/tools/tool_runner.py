@@ -33,6 +33,7 @@ from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from stategraph.engine.compile.task_functions import start_task
 from stategraph.engine.config import foreign_types
 from stategraph.engine.config.context import get_config
+from stategraph.engine.ports import ToolCalls
 from stategraph.errors import GraphBubbleUp, HandlerError, NodeCancelledError, NodeTimeoutError, is_invalid_resume
 from stategraph.types import TimeoutPolicy
 
@@ -204,10 +205,10 @@ class ToolRunner:
             return SubagentCall.of(call, self._agent, tool, values)
         return None
 
-    def _invoker(self, name: str) -> ToolInvoker:
+    def _invoker(self, name: str) -> ToolCalls:
         if name not in self._invokers:
             self._invokers[name] = ToolInvoker(self._agent.tools[name])
-        return self._invokers[name]
+        return self._invokers[name].taped
 
     def _filled(self, call: ToolCall, values: InjectionContext) -> ToolCall:
         name = call["name"]

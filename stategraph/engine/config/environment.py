@@ -15,13 +15,13 @@ import random
 import time as machine
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime
 from os import urandom
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
-from stategraph.engine.ports import Clock, FactSink, IdFactory, TaskRunner
+from stategraph.engine.ports import Clock, FactSink, IdFactory, Tape, TaskRunner
 
 _EPOCH: Final = 0x01B21DD213814000
 """How many 100 ns the epoch of UUIDs (1582-10-15) lies before that of Unix."""
@@ -103,12 +103,14 @@ class Environment(NamedTuple):
         ids: Makes ids.
         runner: Runs tasks beside each other; None: the worker threads of the process.
         facts: Makes the sink of a run's facts, of its namespace; None, or its None: nobody takes them.
+        tape: Records the run's calls of models and tools and the order of its tasks, or replays them; None: neither.
     """
 
     clock: Clock
     ids: IdFactory
     runner: TaskRunner | None = None
     facts: Callable[[str], FactSink | None] | None = None
+    tape: Tape | None = None
 
     def now(self) -> str:
         """Return the time as ISO 8601, in UTC."""
@@ -162,3 +164,10 @@ def use(environment: Environment) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def context_with(environment: Environment) -> Context:
+    """Return a copy of this context in which runs have another environment; the context itself stays as it is."""
+    context = copy_context()
+    context.run(_current.set, environment)
+    return context

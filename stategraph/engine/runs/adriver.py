@@ -256,6 +256,8 @@ class AsyncDriver(RunProcedure):
 
     async def _run(self, task: Task) -> Outcome:
         outcome = await attempt.arun(self._execution, task)
+        if self._tape is not None:
+            await self._tape.ahold(self._execution.plan.ns, task.id)
         if isinstance(outcome, Failed) and isinstance(outcome.error, (KeyboardInterrupt, SystemExit)):
             self._ended.append(outcome)
             raise outcome.error  # the loop's to hear, too

@@ -177,6 +177,8 @@ class Driver(RunProcedure):
         task: Task | None = first
         while task is not None:
             outcome = context.copy().run(attempt.run, self._execution, task)
+            if self._tape is not None:
+                self._tape.hold(self._execution.plan.ns, task.id)
             failed = not isinstance(outcome, Draft)
             if failed:
                 # Whether others are to begin is for the driver to say.

@@ -9,6 +9,7 @@ from typing import Any, Final
 from stategraph.constants import CONF, CONFIG_KEY_STREAM, NS_SEP
 from stategraph.core.task import Task
 from stategraph.engine.compile.protocol import StreamProtocol
+from stategraph.engine.config import environment
 from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.streams.modes import display_of
 from stategraph.engine.streams.payloads import NOTHING
@@ -93,7 +94,8 @@ class Outlet:
             elif self.outer is not None:
                 self.outer.__call__(chunk)
 
-        return write
+        tape = environment.current().tape
+        return write if tape is None else tape.writer(write)
 
     @property
     def taker(self) -> Callable[[], object]:

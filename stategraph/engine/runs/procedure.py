@@ -94,6 +94,7 @@ class RunProcedure(ABC):
         self._execution = execution
         plan = execution.plan
         self._saves: Saves | None = None
+        self._tape = plan.environment.tape
         # Whether tasks may begin beside others of a step.
         self._flows = plan.spec.program.flow is not None
         # The policies of branches that run beside each other, if there are any.
@@ -308,6 +309,8 @@ class RunProcedure(ABC):
 
     def _take(self, outcome: Outcome, end: StepEnd) -> Asking[None]:
         """Tell the machine how a task ended, and do what that means for the rest of the step."""
+        if self._tape is not None:
+            self._tape.taken(self._execution.plan.ns, outcome.task_id)
         if self._fan_outs is None:
             yield from self._settle(outcome, end)
         else:

@@ -109,7 +109,14 @@ class ThreadCalls:
         """Run a called task and record how it ended; its caller is told either way, also if that cannot be stored."""
         outcome = attempt.run(run, task)
         self._asked += step.asked_by(run, task, outcome)
-        run.tell(outcome)
+        tape = run.plan.environment.tape
+        if tape is None:
+            run.tell(outcome)
+        else:
+            tape.hold(run.plan.ns, task.id)
+            with run.lock:  # others are not to be told in between
+                tape.taken(run.plan.ns, task.id)
+                run.tell(outcome)
         if not isinstance(outcome, Draft):
             raise outcome.error
         if task.cache_key is not None:
@@ -208,6 +215,9 @@ class LoopCalls:
     async def _run_to_end(self, run: Execution, task: Task) -> Any:
         outcome = await attempt.arun(run, task)
         self._asked += step.asked_by(run, task, outcome)
+        if (tape := run.plan.environment.tape) is not None:
+            await tape.ahold(run.plan.ns, task.id)
+            tape.taken(run.plan.ns, task.id)
         run.tell(outcome)
         if not isinstance(outcome, Draft):
             raise outcome.error
