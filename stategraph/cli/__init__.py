@@ -19,6 +19,11 @@ from stategraph.cli.parser import Parser
 _COMMANDS: Final = (
     ("new", "Begin a project: an agent, a graph or a chat backend, with tests.", "new.command"),
     ("run", "Run a graph, show what it does, and print its result.", "programs.running"),
+    (
+        "replay",
+        "Replay a recorded run without a network, and say where the graph does something else.",
+        "programs.replaying",
+    ),
     ("chat", "Talk to an agent or a graph in the terminal.", "chat.command"),
     ("dev", "Serve a chat page for an agent or a graph on this machine.", "dev"),
     ("serve", "Serve graphs and agents over HTTP: LangGraph's API, A2A, MCP, AG-UI and others.", "serve"),

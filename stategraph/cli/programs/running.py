@@ -59,6 +59,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     add_threads_store(parser, otherwise="the graph's own saver, or none")
     parser.add_argument("--context", metavar="JSON", help="the context of the graph's nodes")
     parser.add_argument("--config", metavar="JSON", help="a RunnableConfig, such as '{\"recursion_limit\": 50}'")
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="record the run in a new file, which 'stategraph replay' replays without a network",
+    )
     parser.add_argument("--quiet", "-q", action="store_true", help="show the result alone")
     parser.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
     parser.add_argument(
@@ -109,8 +114,11 @@ async def _run_graph(graph: Any, arguments: argparse.Namespace, output: Output) 
         control = RunControl()
         try:
             with stopping_at_ctrl_c(control):
-                async with _listed(graph if arguments.store else None, thread_id, shown):
-                    stream = graph.astream(given, config, stream_mode=_MODES, control=control, **options)
+                async with (
+                    _listed(graph if arguments.store else None, thread_id, shown),
+                    _recorded(graph, arguments.record) as called,
+                ):
+                    stream = called.astream(given, config, stream_mode=_MODES, control=control, **options)
                     async with aclosing(stream) as parts:
                         async for namespace, mode, data in parts:
                             shown.take(namespace, mode, data)
@@ -255,3 +263,19 @@ async def _with_saver(graph: Any, store: str | None) -> AsyncIterator[Any]:
         yield graph.copy({"checkpointer": InMemorySaver()})
     else:
         yield graph
+
+
+@asynccontextmanager
+async def _recorded(graph: Any, file: str | None) -> AsyncIterator[Any]:
+    """Yield what is called in place of the graph: itself, or what records its calls in a file."""
+    if file is None:
+        yield graph
+        return
+    from stategraph.errors import ConfigurationError
+    from stategraph.replay import RecordingError, record
+
+    try:
+        async with record(file, graph) as recorder:
+            yield recorder
+    except RecordingError as error:
+        raise ConfigurationError(str(error)) from error
