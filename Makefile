@@ -97,7 +97,7 @@ chaos: dev-env ## Kill and stop workers at random: no effect twice, the same end
 	$(DEV)/bin/python -m tests.workers.$(if $(filter jobs,$(STORE)),chaos_jobs,chaos --store $(or $(STORE),sqlite)) \
 		--seed $(or $(SEED),1) --number $(or $(N),50) $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
 
-types: dev-env ## mypy and pyright, strict, over programs of typed graphs that are right and wrong (needs `npm`)
+types: dev-env ## mypy and pyright, strict, over the examples of graphs, and programs that are right and wrong (needs `npm`)
 	$(DEV)/bin/python -m tests.graph.typed
 
 typed-output: dev-env ## Random output types x models that answer rightly, wrongly once, wrongly always, in three modes (N=200 SEED=1)

@@ -20,18 +20,25 @@ from stategraph.testing import ScriptedChatModel
 model = ScriptedChatModel(replies=["The answer is 42."])
 
 
-class State(TypedDict, total=False):
+class Question(TypedDict):
     question: str
+
+
+class Answer(TypedDict, total=False):
     answer: str
 
 
-def ask(state: State, writer: StreamWriter) -> State:
+class State(Question, Answer):
+    pass
+
+
+def ask(state: State, writer: StreamWriter) -> Answer:
     writer({"progress": "asking"})
     return {"answer": model.invoke(state["question"]).text}
 
 
-def shout(state: State) -> State:
-    return {"answer": state["answer"].upper()}
+def shout(state: State) -> Answer:
+    return {"answer": state.get("answer", "").upper()}
 
 
 graph = (
@@ -44,7 +51,7 @@ graph = (
     .compile()
 )
 
-last: State = {}
+last: State | None = None
 for mode, data in graph.stream({"question": "What is it?"}, stream_mode=["custom", "messages", "updates", "values"]):
     if mode == "messages":
         token, _metadata = data

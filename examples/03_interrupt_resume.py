@@ -9,17 +9,25 @@ Prints::
 
 from typing import TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, Command, StateGraph, interrupt
 
 
-class State(TypedDict, total=False):
+class Files(TypedDict):
     files: list[str]
+
+
+class Done(TypedDict, total=False):
     done: str
 
 
-def confirm(state: State) -> State:
+class State(Files, Done):
+    pass
+
+
+def confirm(state: State) -> Done:
     answer = interrupt(f"Delete {len(state['files'])} files?")
     return {"done": "deleted" if answer == "yes" else "kept"}
 
@@ -30,8 +38,8 @@ builder.add_edge(START, "confirm")
 builder.add_edge("confirm", END)
 graph = builder.compile(checkpointer=InMemorySaver())
 
-thread = {"configurable": {"thread_id": "1"}}
-paused = graph.invoke({"files": ["a", "b", "c"]}, thread)
-print("asked:", paused["__interrupt__"][0].value)
+thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
+paused = graph.invoke({"files": ["a", "b", "c"]}, thread, version="v2")
+print("asked:", paused.interrupts[0].value)
 print("waiting at:", graph.get_state(thread).next)
 print(graph.invoke(Command(resume="yes"), thread))

@@ -7,6 +7,7 @@ Prints::
     counted: ['a short text', 'and one that is longer', 'three', 'three', 'two more words']
 """
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import entrypoint, task
@@ -27,7 +28,7 @@ def total(texts: list[str], *, previous: dict[str, int] | None = None) -> dict[s
     return {"words": sum(future.result() for future in futures), "runs": runs + 1}
 
 
-thread = {"configurable": {"thread_id": "1"}}
+thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
 print("run 1:", total.invoke(["a short text", "and one that is longer", "three"], thread))
 print("run 2:", total.invoke(["two more words", "three"], thread))
 print("counted:", sorted(counted))

@@ -9,6 +9,7 @@ Prints::
     main    {'write': {'steps': ['write']}}
 """
 
+from collections.abc import Callable
 from typing import Annotated, TypedDict
 
 from stategraph import END, START, StateGraph
@@ -23,7 +24,7 @@ class State(TypedDict):
     steps: Annotated[list[str], extend]
 
 
-def step(name: str):
+def step(name: str) -> tuple[str, Callable[[State], State]]:
     return name, lambda state: {"steps": [name]}
 
 

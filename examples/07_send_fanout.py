@@ -5,15 +5,24 @@ Prints::
     {'words': ['graph', 'state', 'step'], 'scores': {'graph': 5, 'state': 5, 'step': 4}, 'best': 'graph'}
 """
 
-import operator
 from typing import Annotated, TypedDict
 
 from stategraph import END, START, Send, StateGraph
 
 
-class State(TypedDict, total=False):
+def merge(scores: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    return scores | more
+
+
+class Words(TypedDict):
     words: list[str]
-    scores: Annotated[dict[str, int], operator.or_]
+
+
+class Scores(TypedDict):
+    scores: Annotated[dict[str, int], merge]
+
+
+class State(Words, Scores):
     best: str
 
 
@@ -25,16 +34,16 @@ def fan_out(state: State) -> list[Send]:
     return [Send("score", {"word": word}) for word in state["words"]]
 
 
-def score(item: Item) -> State:
+def score(item: Item) -> Scores:
     return {"scores": {item["word"]: len(item["word"])}}
 
 
-def choose(state: State) -> State:
+def choose(state: State) -> dict[str, str]:
     return {"best": max(state["scores"], key=lambda word: state["scores"][word])}
 
 
-builder = StateGraph(State)
-builder.add_node(score)
+builder = StateGraph(State, input_schema=Words)
+builder.add_node(score, input_schema=Item)
 builder.add_node(choose)
 builder.add_conditional_edges(START, fan_out, ["score"])
 builder.add_edge("score", "choose")

@@ -11,6 +11,7 @@ Prints::
 
 from typing import TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, StateGraph
@@ -28,7 +29,7 @@ builder.add_edge("price", "tax")
 builder.add_edge("tax", END)
 graph = builder.compile(checkpointer=InMemorySaver())
 
-thread = {"configurable": {"thread_id": "1"}}
+thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
 graph.invoke({"total": 0.0}, thread)
 history = [snapshot for snapshot in graph.get_state_history(thread) if snapshot.next != (START,)]
 for number, snapshot in zip((4, 3, 2), history, strict=True):

@@ -10,7 +10,7 @@ Prints::
     the model was asked 2 times, with these tools: temperature
 """
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from stategraph import END, START, MessagesState, StateGraph
@@ -39,7 +39,9 @@ def think(state: MessagesState) -> MessagesState:
 def act(state: MessagesState) -> MessagesState:
     last = state["messages"][-1]
     assert isinstance(last, AIMessage)
-    results = [ToolMessage(str(temperature.invoke(c["args"])), tool_call_id=c["id"]) for c in last.tool_calls]
+    results: list[AnyMessage] = [
+        ToolMessage(str(temperature.invoke(c["args"])), tool_call_id=str(c["id"])) for c in last.tool_calls
+    ]
     return {"messages": results}
 
 
@@ -56,7 +58,7 @@ builder.add_conditional_edges("think", has_calls, ["act", END])
 builder.add_edge("act", "think")
 agent = builder.compile()
 
-for message in agent.invoke({"messages": [("user", "Is it warmer in Rome or in Oslo?")]})["messages"]:
+for message in agent.invoke({"messages": [HumanMessage("Is it warmer in Rome or in Oslo?")]})["messages"]:
     calls = ", ".join(f"{c['name']}({c['args']['city']})" for c in getattr(message, "tool_calls", ()))
     print(f"{message.type}: {'-> ' + calls if calls else message.text}")
 print(f"the model was asked {len(scripted.requests)} times, with these tools: {', '.join(scripted.requests[0].tools)}")

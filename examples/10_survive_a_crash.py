@@ -12,6 +12,7 @@ import operator
 import sqlite3
 from typing import Annotated, TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from stategraph import END, START, StateGraph
@@ -44,7 +45,7 @@ for name in ("print", "mail"):
     builder.add_edge(START, name)
     builder.add_edge(name, END)
 
-thread = {"configurable": {"thread_id": "1"}}
+thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
 connection = sqlite3.connect(":memory:", check_same_thread=False)
 graph = builder.compile(checkpointer=SqliteSaver(connection))
 try:

@@ -7,7 +7,7 @@ Prints::
 """
 
 import operator
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from stategraph import END, START, Command, StateGraph
 
@@ -17,10 +17,14 @@ class State(TypedDict):
     log: Annotated[list[str], operator.add]
 
 
-def sort(state: State) -> Command:
+def sort(state: State) -> Command[str]:
     if state["topic"] == "money":
         return Command(graph=Command.PARENT, goto="billing", update={"log": ["desk: this is about money"]})
     return Command(graph=Command.PARENT, goto=END, update={"log": ["desk: nothing to do"]})
+
+
+def greet(state: State) -> Command[Literal["desk"]]:
+    return Command(goto="desk", update={"log": ["greeter: hello"]})
 
 
 desk = StateGraph(State)
@@ -28,9 +32,7 @@ desk.add_node(sort)
 desk.add_edge(START, "sort")
 
 builder = StateGraph(State)
-builder.add_node(
-    "greeter", lambda state: Command(goto="desk", update={"log": ["greeter: hello"]}), destinations=("desk",)
-)
+builder.add_node("greeter", greet)
 builder.add_node("desk", desk.compile(), destinations=("billing", END))
 builder.add_node("billing", lambda state: {"log": ["billing: refunded"]})
 builder.add_edge(START, "greeter")

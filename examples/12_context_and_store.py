@@ -20,7 +20,7 @@ class User:
     name: str
 
 
-class State(TypedDict, total=False):
+class State(TypedDict):
     greeting: str
 
 
@@ -39,4 +39,4 @@ builder.add_edge("greet", END)
 graph = builder.compile(store=InMemoryStore())
 
 for name in ("Ada", "Ada", "Bob"):
-    print(graph.invoke({}, context=User(name))["greeting"])
+    print(graph.invoke({"greeting": ""}, context=User(name))["greeting"])

@@ -9,11 +9,15 @@ Prints::
 
 import asyncio
 
-from stategraph import END, START, MessagesState, RetryPolicy, StateGraph
+from langchain_core.messages import HumanMessage
+
+from stategraph import END, START, CompiledStateGraph, MessagesState, RetryPolicy, StateGraph
 from stategraph.testing import Failure, FakeClock, Gate, Hold, ScriptedChatModel, StreamRecorder, reply
 
+Chat = CompiledStateGraph[MessagesState]
 
-def chat_with(model: ScriptedChatModel, retry: RetryPolicy | None = None):
+
+def chat_with(model: ScriptedChatModel, retry: RetryPolicy | None = None) -> Chat:
     async def ask_async(state: MessagesState) -> MessagesState:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
@@ -24,15 +28,18 @@ def chat_with(model: ScriptedChatModel, retry: RetryPolicy | None = None):
     return builder.compile()
 
 
-def plain_chat(model: ScriptedChatModel):
+def plain_chat(model: ScriptedChatModel) -> Chat:
+    def ask(state: MessagesState) -> MessagesState:
+        return {"messages": [model.invoke(state["messages"])]}
+
     builder = StateGraph(MessagesState)
-    builder.add_node("ask", lambda state: {"messages": [model.invoke(state["messages"])]})
+    builder.add_node("ask", ask)
     builder.add_edge(START, "ask")
     builder.add_edge("ask", END)
     return builder.compile()
 
 
-question = {"messages": [("user", "hi")]}
+question: MessagesState = {"messages": [HumanMessage("hi")]}
 
 # Five minutes of back-off in no time.
 clock = FakeClock()

@@ -12,6 +12,8 @@ Prints::
 """
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from stategraph import AgentInputs, GraphConfig, GraphEdge, GraphEvents, Run, RunConfig, create_content_aggregator
 from stategraph.testing import ScriptedChatModel, call, reply
@@ -40,7 +42,7 @@ edges = [
 async def main() -> None:
     content = create_content_aggregator()
 
-    def put(event: str, data: object, metadata: object, graph: object) -> None:
+    def put(event: str, data: Mapping[str, Any], metadata: object, graph: object) -> None:
         content.aggregate_content(event, data)
 
     run = await Run.create(

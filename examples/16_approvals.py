@@ -12,7 +12,9 @@ Prints::
 """
 
 import asyncio
+from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -22,13 +24,14 @@ from stategraph import (
     HookRegistry,
     HumanInTheLoop,
     InvalidAnswerError,
+    Run,
     ask_user_question,
     create_run,
 )
 from stategraph.testing import ScriptedChatModel, call, reply
 
 saver = InMemorySaver()  # With a saver on disk, each step may be another process.
-thread = {"configurable": {"thread_id": "files"}}
+thread: RunnableConfig = {"configurable": {"thread_id": "files"}}
 
 
 @tool
@@ -38,11 +41,11 @@ def delete_file(name: str) -> str:
     return f"{name} is gone: {said['answer']}"
 
 
-def guard(happened):
+def guard(happened: object) -> HookOutput:
     return HookOutput(decision="ask", reason="irreversible")
 
 
-async def new_run(*replies):
+async def new_run(*replies: Any) -> Run:
     hooks = HookRegistry()
     hooks.register("PreToolUse", guard, pattern="^delete_")
     agent = AgentInputs(agent_id="files", model=ScriptedChatModel(replies=list(replies)), tools=[delete_file])
@@ -58,7 +61,9 @@ async def new_run(*replies):
 async def main() -> None:
     run = await new_run(reply(call("delete_file", name="report.txt", id="call_1")))
     await run.process_stream({"messages": [("user", "Delete the report.")]}, thread)
-    (request,) = run.get_interrupt().payload["action_requests"]
+    waits = run.get_interrupt()
+    assert waits is not None
+    (request,) = waits.payload["action_requests"]
     print(f"waits for approval of {request['name']} with {request['arguments']}: {request['description']}")
 
     run = await new_run()
@@ -67,7 +72,9 @@ async def main() -> None:
     except InvalidAnswerError as error:
         print(f"refused: {error}")  # Nothing was written: the question is still open.
     await run.resume([{"type": "edit", "updated_input": {"name": "old.txt"}}], thread)
-    print(f"waits for an answer: {run.get_interrupt().payload['question']['question']}")
+    waits = run.get_interrupt()
+    assert waits is not None
+    print(f"waits for an answer: {waits.payload['question']['question']}")
 
     run = await new_run("Deleted it.")
     await run.resume({"answer": "yes, really"}, thread)

@@ -14,6 +14,7 @@ Prints::
 """
 
 import asyncio
+from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
@@ -27,7 +28,7 @@ def send() -> str:
     return str(interrupt("Really send it?"))
 
 
-def agent(*replies) -> AgentInputs:
+def agent(*replies: Any) -> AgentInputs:
     return AgentInputs(agent_id="assistant", model=ScriptedChatModel(replies=list(replies)), tools=(send,))
 
 
@@ -37,7 +38,7 @@ async def main() -> None:
     async with AgentRuntime(checkpointer=InMemorySaver(), store=store) as runtime:
         threads = runtime.threads
 
-        async def turn(thread_id: str, text: str, *replies) -> None:
+        async def turn(thread_id: str, text: str, *replies: Any) -> None:
             run = await runtime.create_run(run_id=f"{thread_id}/{text}", agents=[agent(*replies)])
             await run.process_stream({"messages": [("user", text)]}, {"configurable": {"thread_id": thread_id}})
 

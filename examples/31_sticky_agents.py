@@ -9,6 +9,8 @@ Prints::
 """
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -36,14 +38,18 @@ saver = InMemorySaver()  # With a saver on disk, each turn may be another proces
 
 async def turn(number: int, text: str) -> None:
     agents = [AgentInputs(agent_id=name, model=model) for name, model in models.items()]
-    said = []
+    said: list[tuple[Mapping[str, Any], Any]] = []
+
+    def hear(event: str, data: Any, metadata: Mapping[str, Any] | None, graph: object) -> None:
+        said.append((metadata or {}, data))
+
     run = await create_run(
         run_id=f"turn-{number}",
         agents=agents,
         edges=edges,
         checkpointer=saver,
         sticky_agents=True,
-        custom_handlers={"on_chat_model_end": lambda event, data, metadata, graph: said.append((metadata, data))},
+        custom_handlers={"on_chat_model_end": hear},
     )
     await run.process_stream({"messages": [("user", text)]}, {"configurable": {"thread_id": "shop"}})
     answers = [f"{metadata['agentId']}: {data['output'].content}" for metadata, data in said if data["output"].content]

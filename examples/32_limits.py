@@ -15,7 +15,7 @@ import asyncio
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import AgentInputs, AgentRuntime, LimitReachedError, ModelPrice, Prices, RunLimits
-from stategraph.testing import ScriptedChatModel, call, reply
+from stategraph.testing import Reply, ScriptedChatModel, call, reply
 
 
 def search(topic: str) -> str:
@@ -23,11 +23,11 @@ def search(topic: str) -> str:
     return f"notes about {topic}"
 
 
-def searches(*topics: str):
+def searches(*topics: str) -> Reply:
     return reply(*(call("search", topic=topic) for topic in topics), usage=(12, 4))
 
 
-def researcher(*replies) -> AgentInputs:
+def researcher(*replies: Reply) -> AgentInputs:
     model = ScriptedChatModel(replies=list(replies))  # or model="openai:gpt-5-mini"
     return AgentInputs(agent_id="researcher", model=model, tools=(search,))
 
@@ -58,7 +58,9 @@ async def main() -> None:
         limits = RunLimits(model_calls=2, on_limit="ask")
         run = await runtime.create_run(run_id="3", agents=[agent], limits=limits)
         await run.process_stream(ASK)
-        print("asked:", run.get_interrupt().payload)
+        asked = run.get_interrupt()
+        assert asked is not None
+        print("asked:", asked.payload)
         await run.resume({"type": "raise", "to": 10})  # or {"type": "end"}; also in another process
         print(f"answer: {run.get_run_messages()[-1].content} after {run.usage.total.model_calls} calls")
         by_agent = {name: used.model_calls for name, used in run.usage.by_agent.items()}

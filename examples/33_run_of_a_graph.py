@@ -14,13 +14,14 @@ Prints::
 import asyncio
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, AgentRuntime, MessagesState, StateGraph, get_stream_writer, interrupt
 from stategraph.testing import ScriptedChatModel
 
 saver = InMemorySaver()
-thread = {"configurable": {"thread_id": "t"}}
+thread: RunnableConfig = {"configurable": {"thread_id": "t"}}
 
 
 def speaking(text: str) -> Any:
@@ -78,7 +79,9 @@ async def main() -> None:
     async with AgentRuntime(checkpointer=saver) as runtime:
         run = await runtime.create_run(run_id="r", graph=make_graph)
         show([event async for event in run.stream({"messages": [("user", "Shall we?")]}, thread)])
-        print("asks:", run.get_interrupt().payload)
+        asks = run.get_interrupt()
+        assert asks is not None
+        print("asks:", asks.payload)
 
     # Another process would do the same: a run of that id, with the same saver.
     async with AgentRuntime(checkpointer=saver) as runtime:

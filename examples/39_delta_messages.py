@@ -30,7 +30,7 @@ def conversation(turns: int, delta_messages: bool) -> tuple[Any, int]:
     saver = InMemorySaver()
     graph = builder.compile(checkpointer=saver, delta_messages=delta_messages)
     for turn in range(turns):
-        graph.invoke({"messages": HumanMessage(f"question {turn}")}, THREAD)
+        graph.invoke({"messages": [HumanMessage(f"question {turn}")]}, THREAD)
     kept = [blob for _, blob in saver.blobs.values()]
     kept += [write[2][1] for writes in saver.writes.values() for write in writes.values()]
     return graph, sum(map(len, kept))
@@ -47,6 +47,7 @@ fork = graph.update_state(turn_40.config, {"messages": HumanMessage("and now?")}
 print(f"forked at turn 40: {len(graph.get_state(fork).values['messages'])} messages")
 
 saver = InMemorySaver()
-builder.compile(checkpointer=saver).invoke({"messages": HumanMessage("stored in full")}, THREAD)
-after = builder.compile(checkpointer=saver, delta_messages=True).invoke({"messages": HumanMessage("as deltas")}, THREAD)
+builder.compile(checkpointer=saver).invoke({"messages": [HumanMessage("stored in full")]}, THREAD)
+deltas = builder.compile(checkpointer=saver, delta_messages=True)
+after = deltas.invoke({"messages": [HumanMessage("as deltas")]}, THREAD)
 print(f"an older thread goes on as deltas: {len(after['messages'])} messages")

@@ -9,11 +9,15 @@ Prints::
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt import ToolNode, ToolRuntime, tools_condition
+from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from stategraph import START, Command, MessagesState, StateGraph, interrupt
 
@@ -41,7 +45,9 @@ def weather(city: str) -> str:
     return f"sunny in {city} (on attempt {attempts[city]})"
 
 
-def try_twice(request, execute):
+def try_twice(
+    request: ToolCallRequest, execute: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+) -> ToolMessage | Command[Any]:
     """Stand around each call: execute it, and once more if the connection was lost."""
     try:
         return execute(request)
@@ -69,9 +75,10 @@ builder.add_conditional_edges("model", tools_condition)
 builder.add_edge("tools", "model")
 graph = builder.compile(checkpointer=InMemorySaver())
 
-thread, ada = {"configurable": {"thread_id": "1"}}, Traveller("Ada")
-paused = graph.invoke({"messages": [HumanMessage("To Paris, please.")]}, thread, context=ada)
-print(paused["__interrupt__"][0].value)
+thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
+ada = Traveller("Ada")
+paused = graph.invoke({"messages": [HumanMessage("To Paris, please.")]}, thread, context=ada, version="v2")
+print(paused.interrupts[0].value)
 attempts.clear()  # the calls of a message run in one task, which begins again with the answer
 result = graph.invoke(Command(resume="yes"), thread, context=ada)
 for message in result["messages"]:

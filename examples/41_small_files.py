@@ -36,7 +36,7 @@ def converse(path: Path, mode: Literal["compact", "plain"]) -> list[Any]:
     with SqliteSaver.from_conn_string(str(path), mode=mode) as saver:
         graph = builder.compile(checkpointer=saver)
         for turn in range(TURNS):
-            graph.invoke({"messages": HumanMessage(f"question {turn} " * 5, id=f"q{turn}")}, THREAD)
+            graph.invoke({"messages": [HumanMessage(f"question {turn} " * 5, id=f"q{turn}")]}, THREAD)
         states = list(graph.get_state_history(THREAD))
     messages = len(states[0].values["messages"])
     print(f"{mode + ':':8} {TURNS} turns, {messages} messages, {len(states)} checkpoints")
@@ -55,7 +55,7 @@ with tempfile.TemporaryDirectory() as folder:
         turn_20 = next(
             state for state in graph.get_state_history(THREAD) if len(state.values.get("messages", ())) == 40
         )
-        forked = graph.invoke({"messages": HumanMessage("another question")}, turn_20.config)
+        forked = graph.invoke({"messages": [HumanMessage("another question")]}, turn_20.config)
         print(f"forked at turn 20: {len(forked['messages'])} messages")
 
     with LangGraphSaver.from_conn_string(str(plain)) as theirs:

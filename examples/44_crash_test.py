@@ -8,27 +8,43 @@ Prints::
 """
 
 import operator
+from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
 
 from stategraph import END, START, StateGraph, interrupt
 from stategraph.testing import DivergedError, crash_at_every_save
 
 
-class Order(TypedDict, total=False):
-    order: int
+class Update(TypedDict, total=False):
     log: Annotated[list[str], operator.add]
     answer: str
 
 
-def approve(state: Order) -> Order:
+class Number(TypedDict):
+    order: int
+
+
+class Order(Number, Update):
+    pass
+
+
+def approve(state: Order) -> Update:
     return {"answer": interrupt(f"Send order {state['order']}?")}
 
 
-def graph(charge: Any) -> Any:
+def send(state: Order) -> Update:
+    return {"log": ["sent"]}
+
+
+def charge_once(state: Order) -> Update:
+    return {"log": ["charged"]}
+
+
+def graph(charge: Callable[[Order], Update]) -> Callable[[Any], Any]:
     builder = StateGraph(Order)
     builder.add_node("charge", charge)
     builder.add_node("approve", approve)
-    builder.add_node("send", lambda state: {"log": ["sent"]})
+    builder.add_node("send", send)
     builder.add_edge(START, "charge")
     builder.add_edge("charge", "approve")
     builder.add_edge("approve", "send")
@@ -36,7 +52,7 @@ def graph(charge: Any) -> Any:
     return lambda saver: builder.compile(checkpointer=saver)
 
 
-report = crash_at_every_save(graph(lambda state: {"log": ["charged"]}), {"order": 7}, answers=["yes"])
+report = crash_at_every_save(graph(charge_once), {"order": 7}, answers=["yes"])
 print(f"survived: the state is {report.state}")
 print(f"it died twice at each of its saves: {report.crashes == 2 * report.saves}")
 
@@ -46,7 +62,7 @@ tills: dict[Any, list[int]] = {}  # outside of the state; each trial has a saver
 def with_till(saver: Any) -> Any:
     charges = tills.setdefault(saver, [])
 
-    def count(state: Order) -> Order:
+    def count(state: Order) -> Update:
         charges.append(state["order"])
         return {"log": [f"charge {len(charges)}"]}
 

@@ -10,23 +10,24 @@ Prints::
 """
 
 import asyncio
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, Migration, StateGraph, interrupt
 from stategraph.graph.versions.checking import acheck_thread
 
 
-class Old(TypedDict, total=False):
+class Old(TypedDict):
     name: str
-    answer: str
+    answer: NotRequired[str]
 
 
-class State(TypedDict, total=False):
+class State(TypedDict):
     first: str
     last: str
-    answer: str
+    answer: NotRequired[str]
 
 
 def split(values: dict[str, Any]) -> dict[str, Any]:
@@ -34,14 +35,14 @@ def split(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "first": first, "last": last}
 
 
-def thread(name: str) -> Any:
+def thread(name: str) -> RunnableConfig:
     return {"configurable": {"thread_id": name}}
 
 
 saver = InMemorySaver()
 builder = StateGraph(Old).add_node("ask", lambda state: {"answer": interrupt(f"Refund {state['name']}?")})
 old = builder.add_edge(START, "ask").compile(saver, version="1")
-asked = old.invoke({"name": "Ada Lovelace"}, thread("ada"))["__interrupt__"][0]
+asked = old.invoke({"name": "Ada Lovelace"}, thread("ada"), version="v2").interrupts[0]
 print("version 1 asks:", asked.value)
 old.invoke({"name": "Alan Turing"}, thread("alan"))
 
@@ -58,7 +59,8 @@ migration = Migration("1", "2", state=split, nodes={"ask": "approve"})
 new = later.compile(saver, version="2", migrations=[migration])
 print("with its migration it goes on at:", *new.get_state(thread("ada")).next)
 answered = new.invoke(Command(resume={asked.id: "yes"}), thread("ada"))  # by the id that version 1 has shown
-print(f"answered: {answered}, stored by version {new.get_state(thread('ada')).metadata['graph_version']}")
+metadata: dict[str, Any] = {**(new.get_state(thread("ada")).metadata or {})}
+print(f"answered: {answered}, stored by version {metadata['graph_version']}")
 
 # Threads in flight may end with the version that began them.
 pinning = later.compile(saver, version="2", migrations=[migration], pinned={"1": old})

@@ -8,7 +8,7 @@ Prints::
 """
 
 from operator import add
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -26,8 +26,12 @@ def search(state: State) -> dict[str, Any]:
     return {"notes": [str(model.invoke("Search on.").content)]}
 
 
+def has_enough(state: State) -> Literal["__end__", "search"]:
+    return END if len(state["notes"]) > 5 else "search"
+
+
 researcher = StateGraph(State).add_node("search", search).add_edge(START, "search")
-researcher.add_conditional_edges("search", lambda state: END if len(state["notes"]) > 5 else "search")
+researcher.add_conditional_edges("search", has_enough)
 
 limits = GraphLimits(steps=3, on_limit="return_partial")
 result = researcher.compile().invoke({"notes": []}, control=limits)
@@ -38,8 +42,8 @@ print(f"partial: {len(result['notes'])} notes, stopped by {reached.limit} ({reac
 # Limits hold for graphs inside of others as well.
 desk = StateGraph(State).add_node("research", researcher.compile()).add_edge(START, "research").compile(InMemorySaver())
 thread: Any = {"configurable": {"thread_id": "1"}}
-paused = desk.invoke({"notes": []}, thread, control=GraphLimits(tokens=250, on_limit="interrupt"))
-print("asks:", paused["__interrupt__"][0].value)
-more = Command(resume={"type": "raise", "to": 900})
+paused = desk.invoke({"notes": []}, thread, control=GraphLimits(tokens=250, on_limit="interrupt"), version="v2")
+print("asks:", paused.interrupts[0].value)
+more: Command[str] = Command(resume={"type": "raise", "to": 900})
 ended = desk.invoke(more, thread, control=GraphLimits(on_limit="interrupt"))
 print(f"with 900 tokens: {len(ended['notes'])} notes")

@@ -52,7 +52,7 @@ def build(patient: bool) -> StateGraph[State]:
 
 
 async def main() -> None:
-    both: Any = {"done": [], "publish": True}
+    both: State = {"done": [], "publish": True}
     print("in supersteps, the summary waits:", (await build(False).compile().ainvoke(both))["done"])
 
     graph = build(True).compile(scheduling="dataflow")

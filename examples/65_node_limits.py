@@ -14,8 +14,13 @@ from typing import Annotated, Any, TypedDict
 from stategraph import START, NodeLimits, Send, StateGraph
 
 
+class Question(TypedDict):
+    provider: str
+    text: str
+
+
 class State(TypedDict):
-    questions: list[dict[str, str]]
+    questions: list[Question]
     answers: Annotated[list[str], add]
 
 
@@ -23,7 +28,7 @@ now: Counter[str] = Counter()
 most: Counter[str] = Counter()
 
 
-async def ask(question: dict[str, str]) -> dict[str, Any]:
+async def ask(question: Question) -> dict[str, Any]:
     for each in (question["provider"], "all"):
         now[each] += 1
         most[each] = max(most[each], now[each])
@@ -32,10 +37,16 @@ async def ask(question: dict[str, str]) -> dict[str, Any]:
     return {"answers": [f"answer to {question['text']}"]}
 
 
+def fan_out(state: State) -> list[Send]:
+    return [Send("ask", each) for each in state["questions"]]
+
+
 def graph(limits: NodeLimits | None) -> Any:
-    builder = StateGraph(State).add_node("plan", lambda state: {}).add_node("ask", ask, limits=limits)
+    builder = (
+        StateGraph(State).add_node("plan", lambda state: {}).add_node("ask", ask, input_schema=Question, limits=limits)
+    )
     builder.add_edge(START, "plan")
-    builder.add_conditional_edges("plan", lambda state: [Send("ask", each) for each in state["questions"]], ["ask"])
+    builder.add_conditional_edges("plan", fan_out, ["ask"])
     return builder.compile()
 
 

@@ -13,16 +13,16 @@ Prints::
 """
 
 import asyncio
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, HotResume, StateGraph, ainterrupt
 
 
-class State(TypedDict, total=False):
+class State(TypedDict):
     order: int
-    result: str
+    result: NotRequired[str]
 
 
 def thread(name: str) -> Any:

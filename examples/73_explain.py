@@ -11,7 +11,7 @@ Prints::
     ship ran once in the one, not at all in the other.
 """
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -19,13 +19,13 @@ from stategraph import START, Command, StateGraph, interrupt
 from stategraph.engine.state.account import words
 
 
-class State(TypedDict, total=False):
+class State(TypedDict):
     order: int
     total: int
-    shipped: bool
+    shipped: NotRequired[bool]
 
 
-def bill(state: State) -> State:
+def bill(state: State) -> dict[str, int]:
     return {"total": 40 if state["order"] == 7 else -40}
 
 
@@ -33,7 +33,7 @@ def choose(state: State) -> Literal["ship", "refund"]:
     return "ship" if state["total"] > 0 else "refund"
 
 
-def ship(state: State) -> State:
+def ship(state: State) -> dict[str, bool]:
     return {"shipped": interrupt(f"Ship order {state['order']}?") == "yes"}
 
 

@@ -37,7 +37,7 @@ class RunInterrupt:
 
     interrupt_id: str
     thread_id: str
-    payload: object
+    payload: Any
     checkpoint_id: str | None
     checkpoint_ns: str
 

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -51,6 +51,16 @@ class ScriptedChatModel(BaseChatModel):
     replies: scripts.Script = Field(default_factory=scripts.Script)
     model_name: str = "scripted"
     expects_usage: ClassVar[bool] = False
+
+    if TYPE_CHECKING:  # what the validator takes
+
+        def __init__(
+            self,
+            *,
+            replies: scripts.Script | scripts.Entry | Sequence[scripts.Entry] = ...,
+            model_name: str = ...,
+            **options: Any,
+        ) -> None: ...
 
     _requests: list[scripts.ModelRequest[BaseMessage]] = PrivateAttr(default_factory=list)
     _lock: Any = PrivateAttr(default_factory=threading.RLock)

@@ -52,7 +52,7 @@ class StateGraphCalls(StateGraphEngine[StateT, ContextT, InputT, OutputT], Gener
     def _output_type(self) -> OutputT: ...
     @property
     def _state_type(self) -> StateT: ...
-    @overload  # type: ignore[override]
+    @overload
     def invoke(
         self: Returns[DataclassLike | BaseModel],
         input: InputT | dict[str, Any] | Command[Any] | None,
@@ -91,12 +91,13 @@ class StateGraphCalls(StateGraphEngine[StateT, ContextT, InputT, OutputT], Gener
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
+        context: ContextT | None = None,
         stream_mode: StreamMode = "values",
         output_keys: str | Sequence[str] | None = None,
         version: Literal["v1", "v2"] = "v1",
-        **options: Unpack[RunOptions[ContextT]],
+        **options: Any,
     ) -> Any: ...
-    @overload  # type: ignore[override]
+    @overload
     async def ainvoke(
         self: Returns[DataclassLike | BaseModel],
         input: InputT | dict[str, Any] | Command[Any] | None,
@@ -135,10 +136,11 @@ class StateGraphCalls(StateGraphEngine[StateT, ContextT, InputT, OutputT], Gener
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
+        context: ContextT | None = None,
         stream_mode: StreamMode = "values",
         output_keys: str | Sequence[str] | None = None,
         version: Literal["v1", "v2"] = "v1",
-        **options: Unpack[RunOptions[ContextT]],
+        **options: Any,
     ) -> Any: ...
     @overload  # type: ignore[override]
     def stream(
@@ -219,12 +221,13 @@ class StateGraphCalls(StateGraphEngine[StateT, ContextT, InputT, OutputT], Gener
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
+        context: ContextT | None = None,
         stream_mode: Modes = None,
         output_keys: str | Sequence[str] | None = None,
         subgraphs: bool = False,
         debug: bool | None = None,
         version: Literal["v1", "v2"] = "v1",
-        **options: Unpack[RunOptions[ContextT]],
+        **options: Any,
     ) -> Iterator[Any]: ...
     @overload  # type: ignore[override]
     def astream(
@@ -305,12 +308,13 @@ class StateGraphCalls(StateGraphEngine[StateT, ContextT, InputT, OutputT], Gener
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
+        context: ContextT | None = None,
         stream_mode: Modes = None,
         output_keys: str | Sequence[str] | None = None,
         subgraphs: bool = False,
         debug: bool | None = None,
         version: Literal["v1", "v2"] = "v1",
-        **options: Unpack[RunOptions[ContextT]],
+        **options: Any,
     ) -> AsyncIterator[Any]: ...
     @overload
     def get_state(
@@ -328,7 +332,7 @@ class StateGraphCalls(StateGraphEngine[StateT, ContextT, InputT, OutputT], Gener
 class FunctionGraph(StateGraphEngine[Any, ContextT, Any, Any], Generic[ArgumentT, ResultT, ContextT]):
     """The calls of the graph that `@entrypoint` makes of a function."""
 
-    @overload  # type: ignore[override]
+    @overload
     def invoke(
         self,
         input: ArgumentT | Command[Any] | None,
@@ -345,12 +349,13 @@ class FunctionGraph(StateGraphEngine[Any, ContextT, Any, Any], Generic[ArgumentT
         input: ArgumentT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
+        context: ContextT | None = None,
         stream_mode: StreamMode = "values",
         output_keys: str | Sequence[str] | None = None,
         version: Literal["v1", "v2"] = "v1",
-        **options: Unpack[RunOptions[ContextT]],
+        **options: Any,
     ) -> Any: ...
-    @overload  # type: ignore[override]
+    @overload
     async def ainvoke(
         self,
         input: ArgumentT | Command[Any] | None,
@@ -367,8 +372,9 @@ class FunctionGraph(StateGraphEngine[Any, ContextT, Any, Any], Generic[ArgumentT
         input: ArgumentT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
+        context: ContextT | None = None,
         stream_mode: StreamMode = "values",
         output_keys: str | Sequence[str] | None = None,
         version: Literal["v1", "v2"] = "v1",
-        **options: Unpack[RunOptions[ContextT]],
+        **options: Any,
     ) -> Any: ...

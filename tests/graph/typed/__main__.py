@@ -1,4 +1,4 @@
-"""Run mypy and pyright, both strict, over programs of typed graphs and their example: `make types`.
+"""Run mypy and pyright, both strict, over programs of typed graphs and the examples: `make types`.
 
 Prints what one of them found and should not have, or did not find, and the seconds that each took.
 """
@@ -14,10 +14,9 @@ import time
 from pathlib import Path
 
 from tests import npm
-from tests.graph.typed.expected_errors import PROGRAMS, differences, expected
+from tests.graph.typed.expected_errors import EXAMPLES, PROGRAMS, differences, expected
 
 ROOT = Path(__file__).resolve().parents[3]
-EXAMPLES = [ROOT / "examples" / "74_typed_graph.py"]
 CACHE = ROOT / ".cache" / "pyright"
 
 _FOUND = re.compile(r"([\w./-]+\.py):(\d+): error: .*\[([\w-]+)\]$")
@@ -33,7 +32,7 @@ def main() -> int:
 def _timed(name: str, check: object) -> list[str]:
     began = time.monotonic()
     wrong: list[str] = check()  # type: ignore[operator]
-    print(f"{name}: {len(EXAMPLES)} example and {len(PROGRAMS)} programs in {time.monotonic() - began:.1f} s")
+    print(f"{name}: {len(EXAMPLES)} examples and {len(PROGRAMS)} programs in {time.monotonic() - began:.1f} s")
     return [f"{name}: {each}" for each in wrong]
 
 

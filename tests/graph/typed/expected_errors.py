@@ -10,6 +10,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+#: The examples that both find nothing in: those of graphs, and some of agents. A new one belongs here.
+STRICT = frozenset((*range(1, 17), 25, 27, *range(31, 34), *range(39, 43), 44, 60, 62, *range(64, 67), 68, 73, 74))
+EXAMPLES = [
+    path for path in sorted((Path(__file__).parents[3] / "examples").glob("[0-9]*.py")) if int(path.name[:2]) in STRICT
+]
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 
 _EXPECTED = re.compile(r"# E: \[([\w-]+)\]")

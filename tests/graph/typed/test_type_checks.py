@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mypy import api
 
-from tests.graph.typed.expected_errors import PROGRAMS, differences, expected
+from tests.graph.typed.expected_errors import EXAMPLES, PROGRAMS, differences, expected
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -15,14 +15,9 @@ _FOUND = re.compile(r"([\w./-]+\.py):(\d+): error: .*\[([\w-]+)\]$")
 
 
 def test_mypy_follows_types_from_the_state_to_the_result() -> None:
-    """mypy is called once for all programs, with the cache that `make check` fills."""
-    told, problems, _ = api.run(["--config-file", str(ROOT / "pyproject.toml"), *map(str, PROGRAMS)])
+    """mypy is called once for all, with the cache that `make check` fills."""
+    told, problems, _ = api.run(["--config-file", str(ROOT / "pyproject.toml"), *map(str, EXAMPLES + PROGRAMS)])
     assert not problems
-    found = [match for line in told.splitlines() if (match := _FOUND.match(line))]
-    assert (
-        differences(
-            {(Path(name).name, int(line), code) for name, line, code in map(re.Match.groups, found)}, expected()
-        )
-        == []
-    )
-    assert len(expected()) > 15
+    found = [match.groups() for line in told.splitlines() if (match := _FOUND.match(line))]
+    assert differences({(Path(name).name, int(line), code) for name, line, code in found}, expected()) == []
+    assert len(expected()) > 15 and len(EXAMPLES) > 30
