@@ -7,11 +7,12 @@ first node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable
 
+from stategraph.constants import START
 from stategraph.dropin_hooks import shown_by_langgraph
 from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.compile.functions import coerce_to_runnable
@@ -39,6 +40,7 @@ __all__ = (
     "node_name",
     "set_checks",
     "set_versions",
+    "wire",
 )
 
 
@@ -88,6 +90,33 @@ def set_checks(compiled: AnyStateGraph, validate: object) -> None:
     if validation.wanted(validate, "output"):
         keys = [key for key in builder.schemas[builder.output_schema] if key in builder.channels]
         compiled._output_check = validation.OutputCheck(builder.output_schema, keys)
+
+
+def wire(
+    compiled: AnyStateGraph,
+    nodes: Mapping[str, StateNodeSpec[Any, Any]],
+    edges: Iterable[tuple[str, str]],
+    waiting: Iterable[tuple[tuple[str, ...], str]],
+) -> None:
+    """Give a compiled graph its nodes and what leads from one to the other.
+
+    Args:
+        compiled: The graph; its builder has the routers.
+        nodes: The nodes by name, with defaults.
+        edges: Plain edges.
+        waiting: Edges from several nodes, all of which have to run first.
+    """
+    compiled.attach_node(START, None)
+    for key, spec in nodes.items():
+        compiled.attach_node(key, spec)
+    # Sorted, so that a graph's writes have the same order in every process.
+    for start, end in sorted(edges):
+        compiled.attach_edge(start, end)
+    for starts, end in sorted(waiting):
+        compiled.attach_edge(starts, end)
+    for start, branches in compiled.builder.branches.items():
+        for label, branch in branches.items():
+            compiled.attach_branch(start, label, branch)
 
 
 def set_versions(

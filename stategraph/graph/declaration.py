@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Generic, cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.last_value import LastValue
 from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.graph import schema as schemas
+from stategraph.graph import validate
 from stategraph.graph.edges.joins import Joins
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
@@ -30,6 +32,7 @@ class Declaration(Generic[StateT, ContextT, InputT, OutputT]):
     waiting_edges: set[tuple[tuple[str, ...], str]]
     branches: defaultdict[str, dict[str, BranchSpec]]
     joins: Joins
+    compiled: bool
     channels: dict[str, AnyChannel]
     managed: dict[str, ManagedValueSpec]
     schemas: dict[type[object], dict[str, AnyChannel | ManagedValueSpec]]
@@ -88,3 +91,36 @@ class Declaration(Generic[StateT, ContextT, InputT, OutputT]):
         for key, managed in keys.managed.items():
             if self.managed.setdefault(key, managed) != managed:
                 raise ValueError(f"Key '{key}' is one managed value in one schema and another in the next")
+
+    @property
+    def _all_edges(self) -> set[tuple[str, str]]:
+        return self.edges | {(start, end) for starts, end in self.waiting_edges for start in starts}
+
+    def validate(self, interrupt: Sequence[str] | None = None) -> Self:
+        """Check that the graph has a beginning and that all edges and interrupts name nodes.
+
+        Args:
+            interrupt: Nodes to pause at.
+
+        Returns:
+            The builder.
+
+        Raises:
+            ValueError: Something is missing.
+        """
+        validate.graph(
+            self.nodes,
+            edges=self._all_edges,
+            branches=self.branches,
+            interrupt=interrupt or (),
+        )
+        self.compiled = True
+        return self
+
+    def _all_schemas(self) -> Iterator[type[object]]:
+        yield from (self.state_schema, self.input_schema, self.output_schema)
+        if self.context_schema is not None:
+            yield self.context_schema
+        yield from (spec.input_schema for spec in self.nodes.values())
+        for branches in self.branches.values():
+            yield from (branch.input_schema for branch in branches.values() if branch.input_schema is not None)

@@ -7,7 +7,7 @@ whole and makes of it a graph that runs. A builder can be compiled any number of
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
@@ -422,31 +422,6 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         """Stop after this node: the same as `add_edge(key, END)`."""
         return self.add_edge(key, END)
 
-    @property
-    def _all_edges(self) -> set[tuple[str, str]]:
-        return self.edges | {(start, end) for starts, end in self.waiting_edges for start in starts}
-
-    def validate(self, interrupt: Sequence[str] | None = None) -> Self:
-        """Check that the graph has a beginning and that all edges and interrupts name nodes.
-
-        Args:
-            interrupt: Nodes to pause at.
-
-        Returns:
-            The builder.
-
-        Raises:
-            ValueError: Something is missing.
-        """
-        validate.graph(
-            self.nodes,
-            edges=self._all_edges,
-            branches=self.branches,
-            interrupt=interrupt or (),
-        )
-        self.compiled = True
-        return self
-
     @overload
     def compile(
         self,
@@ -564,28 +539,10 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         compiled._allowlist = assembly.allowlist.Allowlist(self._all_schemas(), channels)
         assembly.set_versions(compiled, version, migrations, pinned, fingerprinted=schema_fingerprint)
         assembly.set_checks(compiled, validate)
-        compiled.attach_node(START, None)
-        for key, spec in nodes.items():
-            compiled.attach_node(key, spec)
-        # Sorted, so that a graph's writes have the same order in every process.
-        for start, end in sorted(edges):
-            compiled.attach_edge(start, end)
-        for starts, end in sorted(waiting):
-            compiled.attach_edge(starts, end)
-        for start, branches in self.branches.items():
-            for label, branch in branches.items():
-                compiled.attach_branch(start, label, branch)
+        assembly.wire(compiled, nodes, edges, waiting)
         compiled._flow = flows.finder(self, nodes, (edges, waiting), compiled.channels, scheduling)
         compiled._fan_outs = tuple(self.joins.fan_outs)
         return compiled.validate()  # type: ignore[no-any-return]
-
-    def _all_schemas(self) -> Iterator[type[object]]:
-        yield from (self.state_schema, self.input_schema, self.output_schema)
-        if self.context_schema is not None:
-            yield self.context_schema
-        yield from (spec.input_schema for spec in self.nodes.values())
-        for branches in self.branches.values():
-            yield from (branch.input_schema for branch in branches.values() if branch.input_schema is not None)
 
 
 def _readable(keys: Iterable[str], managed: Collection[str]) -> str | list[str]:
