@@ -29,6 +29,7 @@ from stategraph import (
 )
 from stategraph.errors import ConfigurationError, GraphDrained
 from stategraph.graph.edges.flows import JoinWarning
+from stategraph.scheduling import settle
 from stategraph.types import CachePolicy, RetryPolicy
 from tests.conftest import Driver
 
@@ -119,6 +120,21 @@ def test_a_node_sees_what_led_to_it_and_nothing_else(driver: Driver) -> None:
     nodes = {name: look(name) for name in ("a", "b", "c", "join")}
     driver.invoke(compiled(branches(**nodes, slow=sets("slow", slow_is_done))), {"log": ["in"]})
     assert seen == {"a": ["in"], "b": ["in", "a"], "c": ["in", "a", "b"], "join": ["in", *ALL[:-1]]}
+
+
+def test_a_copy_of_a_graph_has_its_scheduling_and_its_policies(driver: Driver) -> None:
+    done = threading.Event()
+    graph = compiled(branches(slow=waits("slow", done), c=sets("c", done)))
+    for copied in (graph.copy(), graph.with_config(tags=["x"]), graph.copy({"checkpointer": InMemorySaver()})):
+        done.clear()
+        assert driver.invoke(copied, {"log": []}, THREAD)["log"] == ALL
+
+    def fail(state: State) -> Any:
+        raise ValueError("one")
+
+    race = StateGraph(State).add_node("a", says("a")).add_node("b", fail)
+    race.add_edge(START, ["a", "b"], policy=settle(at_least=1))
+    assert driver.invoke(race.compile().with_config(tags=["x"]), {"log": []})["log"] == ["a"]
 
 
 # -- streams ----------------------------------------------------------------------
