@@ -30,6 +30,10 @@ def by_default() -> bool:
     return os.environ.get(ENVIRONMENT, "").strip().lower() in _YES
 
 
+_BESIDE_CONFIGURABLE: Final = ("max_concurrency", "recursion_limit")
+"""Keys of a config that mean nothing inside of its `configurable`."""
+
+
 class Refusals(dict[str, None]):
     """Takes the place of the notes about what a run ignored: the first one is an error."""
 
@@ -61,10 +65,21 @@ def check_request(plan: RunPlan) -> None:
                 f"durability='{durability}' has no effect: the graph has no checkpointer. Compile it with one, "
                 "or leave durability out."
             )
+    if not plan.nested:
+        _check_places(plan.config)
     for where, nodes in (("before", plan.setup.interrupt_before), ("after", plan.setup.interrupt_after)):
         for node in () if nodes == "*" else nodes:
             if node not in plan.spec.nodes:
                 _refuse(f"interrupt_{where} node", node, plan.spec.nodes, "nodes")
+
+
+def _check_places(config: Mapping[str, Any]) -> None:
+    for key in _BESIDE_CONFIGURABLE:
+        if key in config[CONF]:
+            raise IgnoredInputError(
+                f"'{key}' inside of 'configurable' has no effect: write it beside that, as "
+                f"{{'{key}': {config[CONF][key]!r}, 'configurable': {{...}}}}"
+            )
 
 
 def check_found(config: Mapping[str, Any], found: Any) -> None:
