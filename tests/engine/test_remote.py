@@ -16,12 +16,15 @@ import pytest
 from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
 from typing_extensions import TypedDict
 
+from stategraph import GraphLimits
 from stategraph.engine import remote
+from stategraph.engine.config.limits import LimitReached
 from stategraph.engine.remote import wire
 from stategraph.engine.remote.graph import RemoteGraph
 from stategraph.engine.remote.relay import RemoteException
 from stategraph.errors import ParentCommand
 from stategraph.graph.state import StateGraph
+from stategraph.testing import FakeClock
 from stategraph.types import Command, GraphOutput, Interrupt, StateSnapshot
 
 CHECKPOINT = {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "c2", "checkpoint_map": {}}
@@ -53,6 +56,7 @@ class Server:
         self.headers: list[httpx.Headers] = []
         self.parts: list[tuple[str, Any]] = []
         self.answers: dict[str, Any] = {}
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else None
@@ -60,6 +64,7 @@ class Server:
         self.headers.append(request.headers)
         if not request.url.path.endswith("/runs/stream"):
             return httpx.Response(200, json=self.answers[request.url.path])
+        self.meanwhile()
         events = "".join(f"event: {event}\ndata: {json.dumps(data)}\n\n" for event, data in self.parts)
         return httpx.Response(200, text=events, headers={"content-type": "text/event-stream"})
 
@@ -172,6 +177,35 @@ def test_as_a_node_its_interrupts_are_the_outer_graphs(driver: Any, server: Serv
     server.parts = [("updates", {"__interrupt__": [{"value": "name?", "id": "i1"}]}), ("values", {"n": 0})]
     result = driver.invoke(_around(server.graph()), {"n": 0})
     assert [(item.value, item.id) for item in result["__interrupt__"]] == [("name?", "i1")]
+
+
+def test_as_a_node_its_messages_count_for_the_limits_of_the_run(driver: Any, server: Server) -> None:
+    def message(id: str, tokens: int) -> dict[str, Any]:
+        return {"type": "ai", "id": id, "content": "", "usage_metadata": {"total_tokens": tokens}}
+
+    server.parts = [
+        ("updates|inner:1", {"model": {"messages": [message("m1", 30)]}}),
+        ("updates", {"agent": {"messages": [message("m1", 30), message("m2", 12)]}}),
+        ("values", {"n": 2}),
+    ]
+
+    def around() -> Any:
+        graph = StateGraph(Outer).add_node("far", server.graph()).add_node("after", lambda state: {"n": 3})
+        return graph.add_edge("__start__", "far").add_edge("far", "after").compile()
+
+    limits = GraphLimits(tokens=40, on_limit="return_partial")
+    assert driver.invoke(around(), {"n": 0}, control=limits) == {"n": 2}
+    assert limits.reached == LimitReached("tokens", 40, 42)
+    enough = GraphLimits(tokens=43, on_limit="return_partial")
+    assert driver.invoke(around(), {"n": 0}, control=enough) == {"n": 3}
+    assert enough.reached is None
+    late = GraphLimits(seconds=1, on_limit="return_partial")
+    clock = FakeClock()
+    with clock.for_runs():
+        server.meanwhile = lambda: clock.advance(2)
+        assert driver.invoke(around(), {"n": 0}, control=late) == {"n": 2}
+    assert late.reached is not None
+    assert late.reached.limit == "seconds"
 
 
 def test_a_snapshot_names_what_the_server_says(driver: Any, server: Server) -> None:

@@ -5,7 +5,8 @@ Rules
 * A limit stops the whole tree of a run between two steps: the graph that reaches it, and the graphs around that when
   the other tasks of their step have ended. All of them are stored, so that the thread can go on.
 * What becomes of it is decided at the root: an error, the state so far, or a question.
-* The limits are one object for a run and the graphs inside it, handed over as the switch that drains the run.
+* The limits are one object for a run and the graphs inside it, handed over as the switch that drains the run. Of a
+  graph on a server, the tokens count that its messages tell of.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class GraphLimits(RunControl):
         "_asked",
         "_begun_at",
         "_clock",
+        "_elsewhere",
         "_lock",
         "_usage",
         "on_limit",
@@ -137,6 +139,8 @@ class GraphLimits(RunControl):
         self._clock: Clock | None = None
         self._begun_at = 0.0
         self._usage = UsageMetadataCallbackHandler() if tokens is not None else None
+        # Tokens of messages that graphs on servers have told of, by the ids of the messages.
+        self._elsewhere: dict[str, int] = {}
 
     # -- asked by the run ------------------------------------------------
 
@@ -170,6 +174,11 @@ class GraphLimits(RunControl):
             own["callbacks"] = [self._usage]
         return merge_configs(config, cast(RunnableConfig, own)) if own else config
 
+    def count_elsewhere(self, message_id: str, tokens: int) -> None:
+        """Count the tokens of a message that a model has written on a server; a message counts once."""
+        with self._lock:
+            self._elsewhere[message_id] = tokens
+
     def note(self, reached: LimitReached) -> LimitReached:
         """Note the limit that stops the run: the first counts."""
         with self._lock:
@@ -195,6 +204,7 @@ class GraphLimits(RunControl):
                 self.note(LimitReached("seconds", self.seconds, used))
         if self.tokens is not None and self._usage is not None:
             total = sum(each["total_tokens"] for each in list(self._usage.usage_metadata.values()))
+            total += sum(list(self._elsewhere.values()))
             if total >= self.tokens:
                 self.note(LimitReached("tokens", self.tokens, total))
 
