@@ -289,6 +289,11 @@ class Window:
         """True if something was triggered or sent that has not begun."""
         return bool(self.pending or self._packets)
 
+    @property
+    def unsent(self) -> list[tuple[object, Firing]]:
+        """The packets whose tasks have not begun, each with its sender."""
+        return [(waiting.packet, waiting.sender) for waiting in self._packets]
+
     def open_triggers(self, state: State) -> list[str]:
         """Return the channels that trigger what comes next; an edge from several nodes may have opened in any wave.
 

@@ -5,6 +5,8 @@ Rules
 * An update is what a node would have returned; the node's writers turn it into
   channel writes and next steps. Without a node named, it is the one that wrote
   last, if that is clear.
+* Without a barrier, one in the middle of branches keeps what the others have done, and they go on behind it; see
+  `core.dataflow.amended`.
 * The updates of a superstep make one checkpoint. They are recorded on the
   checkpoint they build on under the ids of the tasks they stand for, so the
   history shows them as results; unless the thread has moved past it.
@@ -44,6 +46,7 @@ from stategraph.constants import (
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import delta_journal, deltas, output, status
 from stategraph.core.dataflow import recorded
+from stategraph.core.dataflow.amended import Amended
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
@@ -326,13 +329,10 @@ def _record(base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, firs
     _prepare(base, writes)
     if base.saved is None:
         return
-    if first and base.config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
-        head = patch_configurable(base.config, {CONFIG_KEY_CHECKPOINT_ID: None})
-        latest = yield Ask(base.saver, "get_tuple", (head,))
-        if latest is not None and latest.checkpoint["id"] != base.saved.checkpoint["id"]:
-            names = base.engine.program.deltas
-            base.full.update(k for _, task_writes, _ in writes for k, _ in task_writes if k in names)
-            return
+    if first and not (yield from _is_newest(base)):
+        names = base.engine.program.deltas
+        base.full.update(k for _, task_writes, _ in writes for k, _ in task_writes if k in names)
+        return
     takes_path = "task_path" in signature(base.saver.put_writes).parameters
     for task_id, task_writes, path_key in writes:
         recorded = base.marked([w for w in task_writes if w[0] != PUSH])
@@ -402,22 +402,22 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
 
 
 def _as_nodes(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Procedure[RunnableConfig]:
-    free: dict[str, deque[str]] = defaultdict(deque)
-    if base.saved is not None and base.saved.pending_writes is not None:
-        for task in base.next_tasks():
-            free[task.name].append(task.id)
-    tasks = []
-    for index, (values, as_node, task_id) in enumerate(_named(base, updates)):
-        if not task_id:
-            given = free[as_node]
-            task_id = given.popleft() if given else _update_id(base.checkpoint["id"], index)
-        task = Task(task_id, as_node, None, (INTERRUPT, index), (INTERRUPT,), "", base.step, base.step + 2)
+    branches = yield from _branches(base, first=first)
+    named = _named(base, updates, branches)
+    updated: set[str] = set()
+    restarts: list[Write] = []
+    standing: Sequence[Task | None] = [None] * len(named)
+    if branches is not None:
+        standing = branches.stand([(node, task_id) for _, node, task_id in named], _latest_writers(base))
+        updated, restarts = branches.commit()
+        base.step += branches.waves
+    tasks = _tasks_of(base, named, standing, planned=branches is None)
+    for task, (values, _, _) in zip(tasks, named, strict=True):
         task.writes = yield from _run_writers(base, task, values)
-        tasks.append(task)
     yield from _record(base, [(t.id, t.writes, t.path_key) for t in tasks], first=first)
-    base.state.apply(tasks)
+    base.state.apply(tasks, restarts)
     metadata = base.metadata("update", base.step + 1)
-    updated = {name for task in tasks for name, _ in task.writes if name != PUSH}
+    updated |= {name for task in tasks for name, _ in task.writes if name != PUSH}
     config = yield from _store(base, metadata, base.step + 1, updated)
     for task in tasks:
         pushed = [w for w in task.writes if w[0] == PUSH]
@@ -426,7 +426,55 @@ def _as_nodes(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Pr
     return _with_map(base, config)
 
 
-def _named(base: _Base, updates: Sequence[StateUpdate]) -> list[tuple[Any, str, str | None]]:
+def _tasks_of(
+    base: _Base, named: Sequence[tuple[Any, str, str | None]], standing: Sequence[Task | None], *, planned: bool
+) -> list[Task]:
+    """Make the tasks that updates are, under the ids of those that they stand for.
+
+    Args:
+        base: What they build on.
+        named: Values, node and id of each.
+        standing: The task behind the checkpoint that each stands for, if that is known.
+        planned: Whether the next tasks of the checkpoint are those that they stand for.
+    """
+    free: dict[str, deque[str]] = defaultdict(deque)
+    if planned and base.saved is not None and base.saved.pending_writes is not None:
+        for task in base.next_tasks():
+            free[task.name].append(task.id)
+    tasks = []
+    for index, ((_, as_node, task_id), meant) in enumerate(zip(named, standing, strict=True)):
+        triggers: tuple[str, ...] = (INTERRUPT,)
+        if meant is not None:
+            task_id, triggers = meant.id, (INTERRUPT, *meant.triggers)
+        elif not task_id:
+            given = free[as_node]
+            task_id = given.popleft() if given else _update_id(base.checkpoint["id"], index)
+        tasks.append(Task(task_id, as_node, None, (INTERRUPT, index), triggers, "", base.step, base.step + 2))
+    return tasks
+
+
+def _branches(base: _Base, *, first: bool) -> Procedure[Amended | None]:
+    """Find what runs beside each other behind a thread's newest checkpoint; None with a barrier, or behind another."""
+    if base.engine.program.flow is None or base.saved is None:
+        return None
+    if first and not (yield from _is_newest(base)):
+        return None
+    pending = base.pending()
+    if commanded := [write for write in pending.get(NULL_TASK_ID, ()) if write[0] != RESUME]:
+        base.state.apply((), commanded)
+    return Amended(base.state, base.planner(), pending)
+
+
+def _is_newest(base: _Base) -> Procedure[bool]:
+    """Return whether no checkpoint of the thread is newer than the one that an update builds on."""
+    if base.saved is None or not base.config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
+        return True
+    head = patch_configurable(base.config, {CONFIG_KEY_CHECKPOINT_ID: None})
+    latest = yield Ask(base.saver, "get_tuple", (head,))
+    return latest is None or bool(latest.checkpoint["id"] == base.saved.checkpoint["id"])
+
+
+def _named(base: _Base, updates: Sequence[StateUpdate], branches: Amended | None) -> list[tuple[Any, str, str | None]]:
     """Return the updates with the node each stands for.
 
     Raises:
@@ -436,7 +484,7 @@ def _named(base: _Base, updates: Sequence[StateUpdate]) -> list[tuple[Any, str, 
     for values, as_node, task_id in updates:
         if as_node is None and len(updates) > 1:
             raise InvalidUpdateError("as_node is required when applying multiple updates")
-        node = as_node if as_node is not None else _last_writer(base)
+        node = as_node if as_node is not None else _last_writer(base, branches)
         if node is None:
             raise InvalidUpdateError("Ambiguous update, specify as_node")
         if node not in base.engine.nodes:
@@ -445,21 +493,31 @@ def _named(base: _Base, updates: Sequence[StateUpdate]) -> list[tuple[Any, str, 
     return named
 
 
-def _last_writer(base: _Base) -> str | None:
+def _last_writer(base: _Base, branches: Amended | None) -> str | None:
     """Return the node that wrote last; None if several did, or none has."""
     nodes = base.engine.nodes
     if len(nodes) == 1:
         return next(iter(nodes))
-    seen = deltas.seen_without_bumps(base.state.seen)
-    if not any(version for versions in seen.values() for version in versions.values()):
+    if branches is not None and (last := branches.last_nodes):
+        return next(iter(last)) if len(last) == 1 else None
+    if not any(version for versions in _seen(base).values() for version in versions.values()):
         channels = base.engine.input_channels
         return channels if isinstance(channels, str) and channels in nodes else None
-    latest = sorted(
-        (version, name) for name, versions in seen.items() if name in nodes for version in versions.values()
+    latest = _latest_writers(base)
+    return latest[0] if len(latest) == 1 else None
+
+
+def _seen(base: _Base) -> Mapping[str, Mapping[str, Any]]:
+    return deltas.seen_without_bumps(base.state.seen)
+
+
+def _latest_writers(base: _Base) -> list[str]:
+    """Return the nodes of the last step that nodes ran in, each as often as it has seen its newest version."""
+    nodes = base.engine.nodes
+    seen = sorted(
+        (version, name) for name, versions in _seen(base).items() if name in nodes for version in versions.values()
     )
-    if len(latest) == 1 or (latest and latest[-1][0] != latest[-2][0]):
-        return latest[-1][1]
-    return None
+    return [name for version, name in seen if version == seen[-1][0]]
 
 
 def _run_writers(base: _Base, task: Task, values: object) -> Procedure[list[Write]]:
