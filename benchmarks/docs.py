@@ -16,6 +16,8 @@ HEADINGS = {
     "sqlite": ("engine", "runs/s", "P50", "P99", "CPU of a run", "peak RSS"),
     "tokens": ("engine", "tokens/s", "P50 of the first", "P99 of the gaps", "CPU of a token", "peak RSS"),
     "server": ("", "stategraph", "langgraph dev"),
+    "dataflow": ("graph of", "LangGraph", "barrier", "dataflow", "longest path", "above it", "within 5 %"),
+    "dataflow-off": ("", "LangGraph", "barrier", "of these, of dataflow", "dataflow"),
     "chain": ("engine", "async API", "sync API"),
 }
 """The columns of each table, by its name in the markers `<!-- NAME: begin -->` and `<!-- NAME: end -->`."""
