@@ -17,7 +17,7 @@ LOAD_PEERS = pydantic-graph llama-index-workflows burr neograph-engine agentcore
 PROPERTIES = tests/resources/test_properties.py tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat e2e vendor frameworks test types typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties vocabulary lock mutants deploy-check deploy-env helm-env kubernetes cluster foreign-manifests \
+.PHONY: help demo chat e2e vendor frameworks test types typed-output signals crashes traps acting-kills manifests resource-kills chaos oldest check format golden conformance mcp-conformance mcp-server-conformance coming-from expected follow bench load load-server workers interop savers acs runs instrumentation server server-replicas judges fuzz fuzz-nightly properties flow-kills vocabulary lock mutants deploy-check deploy-env helm-env kubernetes cluster foreign-manifests \
 	docs wheel metadata clean dev-env conformance-env bench-env runs-env savers-env acs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env load-env demo-env chat-env e2e-env docs-env oldest-env release-env python
 
 help: ## List the targets
@@ -180,6 +180,9 @@ fuzz-nightly: ## 10,000 random programs, other ones each day
 
 properties: dev-env ## What must hold of the core and of runs, thousands of examples of each (N=2000)
 	STATEGRAPH_EXAMPLES=$(or $(N),2000) $(DEV)/bin/python -m pytest -q -x $(PROPERTIES) $(ARGS)
+
+flow-kills: dev-env ## Kill processes in the middle of branches and fan-outs, on SQLite and PostgreSQL: nothing lost, nothing twice (N=2000)
+	STATEGRAPH_EXAMPLES=$(or $(N),2000) $(DEV)/bin/python -m pytest -q -x tests/dataflow/test_flow_kills.py tests/dataflow/test_fan_out_model.py tests/dataflow/test_edits.py $(ARGS)
 
 instrumentation: instrumentation-env mlflow-env ## Spans of OpenTelemetry, Datadog and others on both engines (ARGS='--verbose sentry')
 	$(PYTHON) tests/instrumentation/run.py --python $(CURDIR)/.venv-instrumentation/bin/python \
