@@ -143,8 +143,8 @@ def test_settling_for_some_goes_on_without_those_that_failed(trial: Make) -> Non
         run(trial(settle(at_least=2), a=lambda: "a", b=fails("one"), c=fails("two")))
 
 
-def test_a_verdict_ends_the_others(trial: Make) -> None:
-    """adk-python 3405: three checks of a question, of which one can reject it."""
+def test_adk_3405_a_verdict_ends_the_others(trial: Make) -> None:
+    """Three checks of a question, of which one can reject it."""
 
     def rejects(branch: Branch) -> bool:
         return branch.update["log"] == ["dangerous"]
