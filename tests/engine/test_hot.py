@@ -17,6 +17,9 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import ValidationError
 
@@ -25,6 +28,7 @@ from stategraph import (
     Command,
     ConfigurationError,
     HotResume,
+    MessagesState,
     Question,
     Runtime,
     StateGraph,
@@ -33,6 +37,7 @@ from stategraph import (
     get_stream_writer,
     interrupt,
 )
+from stategraph.prebuilt.tool_node import ToolNode
 from stategraph.testing import FakeClock
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}
@@ -376,6 +381,40 @@ def test_questions_at_the_same_time_are_put_one_after_the_other() -> None:
 
     assert asyncio.run(main()) == [(name, f"yes to may {name}?") for name in "abc"]
     assert effects == ["a", "b", "c"]
+
+
+def test_tools_of_a_tool_node_ask_side_by_side_and_each_runs_once() -> None:
+    hot, effects = HotResume(), list[int]()
+
+    @tool
+    async def pay(amount: int) -> str:
+        """Pay an amount."""
+        effects.append(amount)
+        return f"{amount}: {await ainterrupt(f'pay {amount}?')}"
+
+    tools = ToolNode([pay])
+
+    @hot
+    async def work(state: MessagesState, config: RunnableConfig) -> Any:
+        return await tools.ainvoke(state, config)
+
+    async def main() -> Any:
+        builder = StateGraph(MessagesState).add_node("tools", work).add_edge(START, "tools")
+        graph = builder.compile(InMemorySaver())
+        calls = [{"name": "pay", "args": {"amount": amount}, "id": f"call {amount}"} for amount in (1, 2, 3)]
+        result = await graph.ainvoke({"messages": [AIMessage("", tool_calls=calls)]}, THREAD)
+        asked = []
+        while waiting := result.get("__interrupt__"):
+            (question,) = waiting
+            asked.append((question.value, question.id))
+            result = await graph.ainvoke(Command(resume={question.id: f"yes to {question.value}"}), THREAD)
+        assert [value for value, _ in asked] == ["pay 1?", "pay 2?", "pay 3?"]
+        assert len({id for _, id in asked}) == 3
+        return [(each.tool_call_id, each.content) for each in result["messages"][1:]]
+
+    assert asyncio.run(main()) == [(f"call {n}", f"{n}: yes to pay {n}?") for n in (1, 2, 3)]
+    assert effects == [1, 2, 3]
+    assert len(hot) == 0
 
 
 def test_a_hot_node_of_a_graph_inside_of_a_hot_node_asks_for_itself() -> None:
