@@ -17,6 +17,7 @@ import threading
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.errors import ConfigurationError, MissingPackageError
@@ -245,15 +246,26 @@ class Operator:
             told = flag.is_set()
         finally:
             flag.set()  # whoever waits for it ends
+            begun = self._begun_by_kopf()  # before it closes their connections, whose errors nobody would ask for
             for each in tasks:
                 each.cancel()
             await asyncio.wait(tasks, timeout=_ENDING_S)
             await _ended(list(tasks))
+            begun |= self._begun_by_kopf()
+            await _ended(list(begun))
+            for each in begun - set(tasks):
+                _ = None if each.cancelled() else each.exception()
             if not told:
                 flag.clear()
         errors = [error for each in tasks if not each.cancelled() and (error := each.exception()) is not None]
         if errors:  # of all tasks, so that asyncio tells of none by itself
             raise errors[0]
+
+    def _begun_by_kopf(self) -> set[asyncio.Task[Any]]:
+        """Return tasks of kopf that go on, those among them that it awaits no more, as of a scan that was cut short."""
+        folder = str(Path(str(self._kopf.__file__)).parent)
+        coroutines = {each: getattr(each.get_coro(), "cr_code", None) for each in asyncio.all_tasks()}
+        return {each for each, code in coroutines.items() if code and code.co_filename.startswith(folder)}
 
     def _hear(self, stop: asyncio.Event) -> None:
         """Have signals stop the operator, where nobody else does; kopf hears them while it runs."""

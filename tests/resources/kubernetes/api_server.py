@@ -289,7 +289,10 @@ class ApiServer:
         given = body.get("metadata", {}).get("resourceVersion") if isinstance(body, Mapping) else None
         if given is not None and given != before["metadata"]["resourceVersion"]:
             return failure(409, f"{key[1]} {key[3]!r}: the object has been modified")
-        after = self._patched(request, copy.deepcopy(before), body)
+        try:
+            after = self._patched(request, copy.deepcopy(before), body)
+        except jsonpatch.JsonPatchException as error:  # its test failed: the object has changed
+            return failure(422, f"the server rejected our request due to an error in our request: {error}")
         if part == "status":
             after = {**copy.deepcopy(before), "status": after.get("status", {})}
         elif "status" in before:

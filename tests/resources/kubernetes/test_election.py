@@ -179,3 +179,28 @@ async def test_another_operator_goes_on_when_the_leader_is_killed(tmp_path: Path
                 if each.returncode is None:
                     each.kill()
                     await each.wait()
+
+
+@pytest.mark.parametrize("moment", ["while it looks around", "while it works"])
+async def test_an_operator_that_is_stopped_says_nothing_of_what_it_cut_short(tmp_path: Path, moment: str) -> None:
+    server = ApiServer(definitions())
+
+    def phase() -> str:
+        found: str = server.objects[("stategraph.dev", "secrets", "default", "s0")].get("status", {}).get("phase", "")
+        return found
+
+    async with serving(server) as address:
+        for number in range(5):
+            await created(server, "Secret", f"s{number}", {"valueFrom": {"env": "TOKEN"}})
+        process = await _operator(tmp_path, address, "a")
+        try:
+            await eventually(lambda: phase() == "Ready" if moment == "while it works" else holder(server), 120)
+            process.send_signal(signal.SIGTERM)
+            code = await asyncio.wait_for(process.wait(), 60)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    log = await asyncio.to_thread((tmp_path / "a.log").read_text)
+    assert code == 0, log
+    assert "never retrieved" not in log and "Traceback" not in log, log
