@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.operations import ATTEMPT_EVENT, END_EVENT
-from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.runs import FEW_EVENTS, RunRegistry
 from stategraph.workers.registry.values import Claimed, Event, UnknownRunError
 from stategraph.workers.wakeups.bus import Wakes
 from stategraph.workers.wakeups.signals import Signal, SignalKind
@@ -38,7 +38,7 @@ LONGEST_LOOK_S: Final = 0.5
 #: The same while the registry's bus tells of new rows.
 LIVE_LOOK_S: Final = 5.0
 
-#: How many rows a reader fetches at a time.
+#: How many rows a reader fetches at a time, where there are more than a few.
 PAGE: Final = 500
 
 #: An event that is larger is not stored; in its place is one that says so.
@@ -190,6 +190,7 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
 async def _look(registry: RunRegistry, run_id: str, after_seq: int, wakes: Wakes) -> AsyncGenerator[LoggedEvent, None]:
     ended = told_end = False
     wait_s = LOOK_S
+    page = FEW_EVENTS
     while True:
         for event in _near(registry, run_id, after_seq):
             after_seq, told_end = event.seq, False
@@ -197,7 +198,7 @@ async def _look(registry: RunRegistry, run_id: str, after_seq: int, wakes: Wakes
         if _is_near(registry, run_id, after_seq):
             await wakes.wait(LIVE_LOOK_S)
             continue
-        rows = await registry.events_after(run_id, after_seq, PAGE)
+        rows = await registry.events_after(run_id, after_seq, page)
         for row in rows:
             if row[0] != after_seq + 1:
                 raise UnknownRunError(f"Run '{run_id}' is being pruned: its events after number {after_seq} are gone")
@@ -207,8 +208,10 @@ async def _look(registry: RunRegistry, run_id: str, after_seq: int, wakes: Wakes
             # A dead run that was given new attempts goes on after its end.
             ended = told_end = rows[-1][2] == END_EVENT
             wait_s = LOOK_S
-            if ended or len(rows) == PAGE:
+            if ended or len(rows) == page:
+                page = FEW_EVENTS if ended else PAGE
                 continue
+            page = FEW_EVENTS
         elif ended:
             if not told_end:
                 await registry.get(run_id)  # an error if it was pruned meanwhile

@@ -233,6 +233,7 @@ async def test_a_reader_of_a_run_that_is_deleted_is_told_so(
     site: Site, small: None, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(eventlog, "PAGE", 2)
+    monkeypatch.setattr(eventlog, "FEW_EVENTS", 2)
     run_id = await site.ended("t", events=10)
     site.age(DAY_S)
     looking = Pruning(site.registry.operations, 1.0)

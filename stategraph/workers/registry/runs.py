@@ -48,6 +48,9 @@ T = TypeVar("T")
 #: Bytes of an error that are kept.
 ERROR_CHARACTERS: Final = 2_000
 
+#: So many events are read at once, without a thread: to and from one is most of the time of an answer that is short.
+FEW_EVENTS: Final = 16
+
 
 class RunRegistry:
     """The runs of a database.
@@ -410,7 +413,8 @@ class RunRegistry:
 
     async def events_after(self, run_id: str, seq: int, limit: int) -> Sequence[tuple[int, int, str, bytes | None]]:
         """Return number, attempt, kind and data of a run's stored events; `eventlog.attach` reads them as they come."""
-        return await self._perform(self.operations.events, run_id, seq, limit, write=False)
+        few = limit <= FEW_EVENTS
+        return await self._perform(self.operations.events, run_id, seq, limit, write=False, quick=few)
 
     async def _perform(
         self, function: Callable[..., T], *arguments: object, write: bool = True, quick: bool = False
