@@ -73,8 +73,8 @@ class ScriptedAgent:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 if not await self._respond(line, headers, body, writer):
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # who asked has left, or the program ends
         finally:
             self._open.discard(writer)
             writer.close()
