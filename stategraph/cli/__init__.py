@@ -24,6 +24,11 @@ _COMMANDS: Final = (
         "Replay a recorded run without a network, and say where the graph does something else.",
         "programs.replaying",
     ),
+    (
+        "fuzz",
+        "Kill the processes of a graph at saves and anywhere, and see that it comes to the same.",
+        "programs.fuzzing",
+    ),
     ("chat", "Talk to an agent or a graph in the terminal.", "chat.command"),
     ("dev", "Serve a chat page for an agent or a graph on this machine.", "dev"),
     ("serve", "Serve graphs and agents over HTTP: LangGraph's API, A2A, MCP, AG-UI and others.", "serve"),

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "dev": "tests/dev/test_serving.py::test_the_demo_is_served_until_it_is_stopped_and_keeps_its_sessions",
     "serve": "tests/cli/test_serve.py::test_a_run_comes_to_its_end_before_the_server_does",
     "replay": "tests/cli/test_replaying.py::test_a_run_is_recorded_and_replayed_and_a_change_is_found",
+    "fuzz": "tests/cli/test_fuzzing.py::test_a_graph_is_killed_at_each_save_and_comes_to_the_same",
     "thread show": "tests/cli/test_threads.py::test_threads_are_listed_and_read_by_a_process",
     "worker": "tests/workers/test_command_line.py::test_the_first_signal_waits_for_runs_and_the_second_gives_them_back",
     "capabilities": "tests/cli/test_capabilities.py::test_what_a_registry_and_an_agent_can_do_is_listed",

@@ -20,7 +20,7 @@ from stategraph.savers.sqlite_files import SCHEME, path_in
 from stategraph.savers.urls import saver_at
 from stategraph.testing.courses import Course, calls
 from stategraph.testing.signals.effects import VARIABLE
-from stategraph.testing.signals.points import Points
+from stategraph.testing.signals.points import Points, Saves
 from stategraph.testing.signals.spec import Spec
 
 #: Exit codes of a life that was not killed.
@@ -40,12 +40,16 @@ def live(spec: Spec) -> int:
         os.write(report, f"{json.dumps(said)}\n".encode())
 
     points = Points(spec.at, spec.signal, lambda: tell(fired=True))
+    saves = Saves(spec.save, spec.after, lambda: tell(fired=True))
     try:
         points.arm()
         course = Course(spec.inputs, spec.answers, dict(spec.answered))
-        state = asyncio.run(_alive_async(spec, course, tell)) if spec.is_async else _alive(spec, course, tell)
+        if spec.is_async:
+            state = asyncio.run(_alive_async(spec, course, tell, saves))
+        else:
+            state = _alive(spec, course, tell, saves)
         passed = points.disarm()
-        tell(state=state, points=passed, fired=points.fired, modules=sorted(set(sys.modules) - known))
+        tell(state=state, saves=saves.made, points=passed, fired=points.fired, modules=sorted(set(sys.modules) - known))
     except BaseException as error:
         points.disarm()
         if points.fired:  # by Ctrl-C, or what the program made of it
@@ -55,11 +59,12 @@ def live(spec: Spec) -> int:
     return ENDED
 
 
-def _alive(spec: Spec, course: Course, tell: Any) -> object:
+def _alive(spec: Spec, course: Course, tell: Any, saves: Saves) -> object:
     with _saver(spec.store) as saver:
         if spec.deletes:
             saver.delete_thread(spec.thread)
             return None
+        saves.watch(saver)
         graph, steps = _made(spec.target, saver), calls(course, _config(spec), spec.durability)
         method, args, named = next(steps)
         while True:
@@ -71,11 +76,12 @@ def _alive(spec: Spec, course: Course, tell: Any) -> object:
                 return end.value
 
 
-async def _alive_async(spec: Spec, course: Course, tell: Any) -> object:
+async def _alive_async(spec: Spec, course: Course, tell: Any, saves: Saves) -> object:
     async with _saver_async(spec.store) as saver:
         if spec.deletes:
             await saver.adelete_thread(spec.thread)
             return None
+        saves.watch(saver)
         graph, steps = _made(spec.target, saver), calls(course, _config(spec), spec.durability)
         method, args, named = next(steps)
         while True:

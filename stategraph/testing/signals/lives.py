@@ -36,6 +36,7 @@ class Life:
         points: Points that it passed, if it came to the end; else 0.
         fired: Whether it was sent a signal.
         modules: Modules that it imported, if it came to the end.
+        saves: How often it stored something, if it came to the end.
     """
 
     code: int
@@ -44,6 +45,7 @@ class Life:
     points: int = 0
     fired: bool = False
     modules: tuple[str, ...] = ()
+    saves: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -129,6 +131,7 @@ class Lives:
             points,
             told.get("fired", False),
             tuple(told.get("modules", ())),
+            told.get("saves", 0),
         )
         if not life.fired and not life.has_ended:
             raise FuzzError(f"A process ended with code {life.code}, and no signal was sent. {self._said()}".rstrip())

@@ -25,6 +25,8 @@ class Spec:
         effects: The file to which effects are added.
         at: The point at which it is killed; 0: it is not.
         signal: By which signal.
+        save: The number of the save at which it is killed by SIGKILL; 0: it is not.
+        after: Whether that is when the save is done, and not before it.
         deletes: Whether it deletes the thread, and does nothing else.
     """
 
@@ -41,6 +43,8 @@ class Spec:
     effects: str = os.devnull
     at: int = 0
     signal: int = 0
+    save: int = 0
+    after: bool = False
     deletes: bool = False
 
     def to_json(self) -> dict[str, Any]:
