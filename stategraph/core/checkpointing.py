@@ -4,6 +4,8 @@ Rules
 -----
 * A checkpoint is stored only after the step that it describes was applied.
 * A run that stores at its end makes every checkpoint, as ids of tasks are derived from them, and stores the last.
+* An exception of a signal handler may cut off the end of a run at any line, and the end is begun again then. What
+  it asks for is made without changing anything, so that it is the same the second time.
 * In a namespace that only the run's task knows, steps need no checkpoints by which they would be told apart, or
   sorted: one for the last step is made at the end.
 """
@@ -40,6 +42,7 @@ class CheckpointMaker:
 
     __slots__ = (
         "_ids",
+        "_last",
         "_outbox",
         "_settings",
         "_state",
@@ -78,8 +81,9 @@ class CheckpointMaker:
         self.parent_id = thread.parent_id
         self.stored_id = thread.stored_id
         self.undescribed: Source | None = None
-        # Whether a checkpoint waits for the end of the run to be stored.
+        # Whether a checkpoint waits for the end of the run to be stored, and how that is asked for, once it is known.
         self._waits = False
+        self._last: SaveCheckpoint | None = None
         self._state = state
         self._thread = thread
         self._settings = settings
@@ -114,7 +118,7 @@ class CheckpointMaker:
             return
         checkpoint_id = settings.new_id(step)
         if settings.saves == "step":
-            self._store(checkpoint_id, updated)
+            self._ask(self._frozen(checkpoint_id, updated))
         else:
             self.checkpoint = {**self.checkpoint, "id": checkpoint_id}
             self._waits = True
@@ -140,12 +144,15 @@ class CheckpointMaker:
             if self._settings.marks is not None:
                 self.metadata.update(self._settings.marks)
         if self._waits or self.undescribed is not None:
-            if self.journal is not None:
-                self._save_kept(self.journal)
-            self._store(self.checkpoint["id"], updated)
+            if self._last is None:
+                if self.journal is not None:
+                    self._save_kept(self.journal)
+                self._last = self._frozen(self.checkpoint["id"], updated)
+            self._ask(self._last)
+            self._waits, self.undescribed = False, None
 
-    def _store(self, checkpoint_id: str, updated: Collection[str] | None) -> None:
-        """Freeze the channels under a new id and ask for the result to be saved."""
+    def _frozen(self, checkpoint_id: str, updated: Collection[str] | None) -> SaveCheckpoint:
+        """Freeze the channels under a new id and return the request to save the result."""
         state, versioning = self._state, self._state.versioning
         untracked = state.program.untracked
         if versioning.open:
@@ -169,11 +176,17 @@ class CheckpointMaker:
         # A journal gives versions that it knows by itself.
         before, now = self._stored_versions, moved if self.journal is None else versions
         new_versions = checkpoints.newer_versions(before, now if before else versions)
-        self._outbox.append(SaveCheckpoint(self.stored_id, checkpoint, self.metadata, new_versions))
+        return SaveCheckpoint(self.stored_id, checkpoint, self.metadata, new_versions)
+
+    def _ask(self, request: SaveCheckpoint) -> None:
+        """Ask for a checkpoint to be saved, and build on it."""
+        self._outbox.append(request)
+        checkpoint = request.checkpoint
+        self._state.versioning.moved = {}
         self.checkpoint = checkpoint.copy()  # that one is the saver's
-        self._stored_versions = versions.copy()
-        self.parent_id = self.stored_id
-        self.stored_id = checkpoint_id
+        self._stored_versions = checkpoint["channel_versions"].copy()
+        self.parent_id = request.parent_id
+        self.stored_id = checkpoint["id"]
 
     def _save_kept(self, journal: DeltaJournal) -> None:
         """Ask for the writes of all steps to be saved on the checkpoint the run started from."""

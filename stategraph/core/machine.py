@@ -172,7 +172,8 @@ class Machine:
         self._namespaces_before: dict[str, str] | None = None
         self.last_nodes: list[str] = []
         # The last one: what it changed, whether this run has applied it, so that the nodes it started need no check of
-        # versions, and whether an exception that no node raised has cut that off: half a step is no state.
+        # versions, and whether it is being applied: where an exception that no node raised cuts that off, the channels,
+        # what is known to have changed and what is recorded are of two steps, and nothing can be stored.
         self.updated: Collection[str] | None = None
         self._fresh = self._torn = False
         # The run so far.
@@ -496,12 +497,12 @@ class Machine:
         # For those who store; see `Reader`.
         if not (self._unrecorded or (single and self._single.node.reads == START)):  # type: ignore[union-attr]
             self.state.is_read = True
+        self._torn = True
         try:
             updated = self.state.apply_single(self._single) if single else self._apply()  # type: ignore[arg-type]
-        except BaseException as error:
-            self._torn = not isinstance(error, Exception)
-            if not self._torn:
-                self._widen()
+        except Exception:
+            self._torn = False
+            self._widen()
             raise
         if self._records.pending:
             self._records.clear()
@@ -521,8 +522,10 @@ class Machine:
         if single:
             self._ended = None
             self.status = _APPLIED
+            self._torn = False
             return False
         self._fresh = True
+        self._torn = False
         return self._pauses_after()
 
     def _check_ended(self) -> None:

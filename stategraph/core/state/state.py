@@ -364,7 +364,10 @@ class State(Reader):
     # -- storing ---------------------------------------------------------
 
     def freeze(self) -> Values:
-        """Return the values to store: those of every channel that was ever written. Versions are complete after it."""
+        """Return the values to store: those of every channel that was ever written. Versions are complete after it.
+
+        Those that have moved since the last time are looked at; who stores them empties `versioning.moved`.
+        """
         versioning = self.versioning
         if versioning.open:
             versioning.catch_up()
@@ -376,7 +379,6 @@ class State(Reader):
                 frozen.pop(name, None)
             else:
                 frozen[name] = value
-        versioning.moved = {}
         return frozen.copy()
 
 
