@@ -8,7 +8,7 @@ import logging
 import os
 import shlex
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.cli.output import STORE_VARIABLE, Output, plain_command
 from stategraph.cli.resources.opening import add_services, services_of
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from stategraph.resources.operator.connecting import Login
     from stategraph.resources.operator.running import OperatorSettings
     from stategraph.resources.operator.workloads import PodSettings
+
+_RETRY_S: Final = 2.0
+"""Seconds after which a candidate looks again, at most: a Lease that was given back is not left alone for longer."""
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -201,7 +204,7 @@ def _settings(arguments: argparse.Namespace) -> OperatorSettings:
             arguments.lease_namespace or connecting.namespace_of(),
             lease_s=lease,
             renew_s=lease * 2 / 3,
-            retry_s=lease * 2 / 15,
+            retry_s=min(_RETRY_S, lease * 2 / 15),
         )
     return OperatorSettings(
         tuple(arguments.namespace),
