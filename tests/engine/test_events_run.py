@@ -842,10 +842,11 @@ async def test_a_run_that_is_dropped_is_closed_in_one_go() -> None:
     run = AsyncGraphRunStream(outer(), StreamMux(is_async=True))
     await anext(aiter(run))
     del run
-    for _ in range(3):  # the reader's own generator goes first
-        gc.collect()
-        await asyncio.sleep(0)
-    await done.wait()
+    async with asyncio.timeout(60):
+        # The reader's own generator goes first; and nothing is collected while another thread is at it.
+        while not done.is_set():
+            gc.collect()
+            await asyncio.sleep(0)
     assert (closed, mishaps) == (["inner", "outer"], [])
 
 
