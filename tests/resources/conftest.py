@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from stategraph.resources.store.database import DatabaseStore
 from stategraph.resources.store.opening import open_store
-from tests import postgres
+from tests.workers.conftest import postgres as postgres
+from tests.workers.conftest import server as server
 
 SEEDS = Path(__file__).parent / "manifests"
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The address of a PostgreSQL, for all tests of a process."""
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            server, address = postgres.serve_on_socket(Path(scratch))
-        except postgres.UnavailableError as error:
-            pytest.skip(str(error))
-        try:
-            yield address
-        finally:
-            postgres.stop(server)
-
-
 @pytest.fixture
-def postgres_url(postgres_server: str) -> str:
-    """The address of a new database on it."""
-    import psycopg
-
-    name = f"resources_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return postgres_server.replace("/postgres?", f"/{name}?")
+def postgres_url(postgres: str) -> str:
+    """The address of a new database of PostgreSQL."""
+    return postgres
 
 
 @pytest.fixture(params=["memory", "sqlite", "libsql", "postgres"])

