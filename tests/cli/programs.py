@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.cli import forked
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120
 
@@ -95,9 +97,31 @@ def write(folder: Path, **modules: str) -> Path:
     return folder
 
 
+#: Commands that are several, each with a name of its own behind theirs.
+OF_SEVERAL = frozenset(
+    {
+        *("agents", "approvals", "audit", "capabilities", "completion", "graph", "keys", "plugin", "policy"),
+        *("runs", "skills", "store", "thread"),
+    }
+)
+_started: set[tuple[str, ...]] = set()
+
+
 def stategraph(folder: Path, *words: str, given: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m stategraph` in a folder, as a person would."""
-    without = {name: value for name, value in os.environ.items() if not name.startswith(("STATEGRAPH_", "PYTEST_"))}
+    """Run a command of `stategraph` in a folder, as a person would.
+
+    The first run of each command is `python -m stategraph`; those after it, in the same process of pytest, are forks of
+    a process that has imported what commands share.
+    """
+    command = words[: 2 if words and words[0] in OF_SEVERAL else 1]
+    if command not in _started or forked.must_start_anew(given, variables):
+        _started.add(command)
+        return started(folder, *words, given=given, **variables)
+    return forked.forks().run(folder, words, given, _variables(variables), LIMIT_S)
+
+
+def started(folder: Path, *words: str, given: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m stategraph` in a folder."""
     return subprocess.run(
         [sys.executable, "-m", "stategraph", *words],
         cwd=folder,
@@ -106,5 +130,10 @@ def stategraph(folder: Path, *words: str, given: str = "", **variables: str) -> 
         text=True,
         encoding="utf-8",
         timeout=LIMIT_S,
-        env={**without, **variables},
+        env=_variables(variables),
     )
+
+
+def _variables(more: dict[str, str]) -> dict[str, str]:
+    without = {name: value for name, value in os.environ.items() if not name.startswith(("STATEGRAPH_", "PYTEST_"))}
+    return {**without, **more}

@@ -17,7 +17,7 @@ import pytest
 from stategraph.cli import _COMMANDS, _parser, main
 from stategraph.cli.parser import Parser
 from stategraph.workers.registry.runs import RunRegistry
-from tests.cli.programs import DESK, ROOT, forgetting, stategraph, write
+from tests.cli.programs import DESK, ROOT, forgetting, started, write
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 
@@ -177,7 +177,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("command", HERE)
 def test_a_command_says_what_it_did(folder: Path, command: str) -> None:
     words, code, said = HERE[command]
-    done = stategraph(folder, *command.split(), *words)
+    done = started(folder, *command.split(), *words)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
