@@ -42,7 +42,7 @@ test: dev-env ## The project's own tests, and at the end what was left out and w
 	@MAKE_TARGET=test $(DEV)/bin/python -m pytest -rfEs $(ARGS)
 
 oldest: oldest-env ## The project's own tests with the oldest langchain-core and packages of governance that are supported (ARGS='tests/core' chooses)
-	.venv-oldest/bin/python -m pytest -q -n 2 -p no:cacheprovider $(or $(ARGS),$(addprefix tests/,agent compat core engine governance graph prebuilt run))
+	.venv-oldest/bin/python -m pytest -q -n 2 --dist worksteal -p no:cacheprovider $(or $(ARGS),$(addprefix tests/,agent compat engine governance graph prebuilt run))
 
 check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/ruff format --check .
