@@ -172,8 +172,7 @@ class Machine:
         self._namespaces_before: dict[str, str] | None = None
         self.last_nodes: list[str] = []
         # The last one: what it changed, whether this run has applied it, so that the nodes it started need no check of
-        # versions, and whether it is being applied: where an exception that no node raised cuts that off, the channels,
-        # what is known to have changed and what is recorded are of two steps, and nothing can be stored.
+        # versions, and whether it is being applied: cut off there, channels and records are of two steps.
         self.updated: Collection[str] | None = None
         self._fresh = self._torn = False
         # The run so far.
