@@ -11,19 +11,21 @@ Prints::
 
 import asyncio
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from stategraph import AgentInputs, AgentRuntime, Fallback, ModelOptions, ModelRetry, ModelTimeouts, RateLimit
 from stategraph.testing import Failure, FakeOpenAIServer
 
 
-def told(event, log, metadata, graph) -> None:
+def told(event: str, log: Mapping[str, Any], metadata: object, graph: object) -> None:
     if log["scope"] == "model":
         # Without the class of the client's error and the pause, so that every run prints the same.
         print("log:", re.sub(r"(?<=\()\w+, | in [\d.]+ s$", "", log["message"]))
 
 
 async def main() -> None:
-    replies = {
+    replies: dict[str, list[Failure | str]] = {
         "gpt-5-mini": [Failure(429, retry_after_s=0.01), "Tides follow the moon.", *[Failure(503)] * 3],
         "gpt-4.1-mini": ["The moon pulls at the sea."],
     }
@@ -44,6 +46,7 @@ async def main() -> None:
                 run = await runtime.create_run(run_id=number, agents=[agent])
                 parts = await run.process_stream({"messages": [("user", "Why are there tides?")]})
                 sent = server.requests[-1].body
+                assert parts is not None
                 print(f"seed {sent['seed']}; {sent['model']} answered: {parts[0]['text']}")
 
 

@@ -48,10 +48,10 @@ def show(span: ReadableSpan, depth: int = 0) -> None:
     about = span.attributes or {}
     tokens = ""
     if span.name.startswith("chat"):
-        tokens = f": {about['gen_ai.usage.input_tokens']} tokens in, {about['gen_ai.usage.output_tokens']} out"
+        tokens = f": {about['gen_ai.usage.input_tokens']!s} tokens in, {about['gen_ai.usage.output_tokens']!s} out"
     print("  " * depth + span.name + tokens)
     for each in sorted(exporter.get_finished_spans(), key=lambda each: each.start_time or 0):
-        if each.parent is not None and each.parent.span_id == span.context.span_id:
+        if each.parent is not None and span.context is not None and each.parent.span_id == span.context.span_id:
             show(each, depth + 1)
 
 
@@ -63,7 +63,9 @@ async def main() -> None:
     spans = exporter.get_finished_spans()
     show(next(span for span in spans if span.parent is None))
     used = next(span for span in spans if span.name == "invoke_agent desk").attributes or {}
-    print(f"The agent used {used['gen_ai.usage.input_tokens']} tokens in, {used['gen_ai.usage.output_tokens']} out.")
+    print(
+        f"The agent used {used['gen_ai.usage.input_tokens']!s} tokens in, {used['gen_ai.usage.output_tokens']!s} out."
+    )
     said = [span for span in spans if "Rome" in span.to_json()]
     print(f"Content in the spans: {said or 'none'}")
 

@@ -14,14 +14,15 @@ Prints::
 
 import asyncio
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from mcp.server import MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel, Field
 
-from stategraph import AgentInputs, AgentRuntime, HumanInTheLoop, InvalidAnswerError
+from stategraph import AgentInputs, AgentRuntime, HumanInTheLoop, InvalidAnswerError, Run
 from stategraph.agent.mcp import StdioServer
 from stategraph.testing import ScriptedChatModel, call, reply
 
@@ -44,11 +45,11 @@ def order(item: str, amount: Annotated[Amount, Resolve(how_many)]) -> str:
 
 
 saver = InMemorySaver()  # With a saver on disk, the second backend may be another process.
-thread = {"configurable": {"thread_id": "shopping"}}
+thread: RunnableConfig = {"configurable": {"thread_id": "shopping"}}
 servers = {"shop": StdioServer(command=sys.executable, args=(__file__, "serve"))}
 
 
-async def new_run(runtime: AgentRuntime, *replies):
+async def new_run(runtime: AgentRuntime, *replies: Any) -> Run:
     model = ScriptedChatModel(replies=list(replies))
     agent = AgentInputs(agent_id="buyer", model=model, tools=await runtime.tools())
     person = HumanInTheLoop(enabled=True)
@@ -59,7 +60,9 @@ async def first_backend() -> None:
     async with AgentRuntime(checkpointer=saver, mcp_servers=servers) as runtime:
         run = await new_run(runtime, reply(call("order", {"item": "tea"}, id="call_1")))
         await run.process_stream({"messages": [("user", "Buy tea.")]}, thread)
-        asked = run.get_interrupt().payload
+        waits = run.get_interrupt()
+        assert waits is not None
+        asked = waits.payload
         print(f"{asked['server']} asks: {asked['message']}")
         boxes, wrapped = (asked["requestedSchema"]["properties"][name] for name in ("boxes", "wrapped"))
         print(f"the form has: boxes ({boxes['type']}, at least {boxes['minimum']}), ", end="")

@@ -14,6 +14,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from stategraph.governance.audit.event import AuditEvent, AuditEventType
@@ -26,11 +27,11 @@ from stategraph.governance.keyring import Keyring
 OTTO = Principal("acme", "otto", frozenset({"auditor", "privacy-officer"}))
 
 
-def happened(type, run_id, data):
+def happened(type: AuditEventType, run_id: str, data: dict[str, Any]) -> AuditEvent:
     return AuditEvent(type, "acme", datetime.now(UTC), uuid4().hex, run_id=run_id, principal="acme/ann", data=data)
 
 
-async def main(folder):
+async def main(folder: str) -> None:
     keyring = Keyring().with_new_key().with_new_signer()  # a program reads them from a file
     async with AuditLog(f"sqlite:///{folder}/audit.db", keyring=keyring) as log:
         arguments = {"to": "bob@example.org", "api_key": "sk-not-for-the-log"}

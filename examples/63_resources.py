@@ -81,7 +81,7 @@ async def main() -> None:
         )
         runtime.define_kind(GREETING, Greetings())
         async with runtime:
-            heard = set()
+            heard: set[str] = set()
 
             async def listen() -> None:
                 async for event in runtime.bus.subscribe("*.reconciled"):

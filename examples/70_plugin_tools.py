@@ -95,8 +95,10 @@ async def main() -> None:
         print("replaced:", (await runtime.get_workflow("flow").execute("Eve")).output["text"])
         await runtime.load_from_string(MANIFESTS.replace("Greeter", "Waver").replace("config: {word: hello}", ""))
         await runtime.settled()
-        told = (await runtime.get("tool/welcome")).condition("Degraded").message
-        print("degraded:", told.partition("spec.plugin.tool: ")[2])
+        welcome = await runtime.get("tool/welcome")
+        degraded = None if welcome is None else welcome.condition("Degraded")
+        assert degraded is not None
+        print("degraded:", degraded.message.partition("spec.plugin.tool: ")[2])
 
 
 asyncio.run(main())

@@ -13,6 +13,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 from stategraph.fleet import A2aTransport, AgentEndpoint, Directory, Router, message
 from stategraph.fleet.adapters import Fact, Supervisor, Turn
@@ -30,7 +31,7 @@ async def shout(turn: Turn) -> AsyncGenerator[Fact | str]:
         yield f" ({len(turn.history)} messages before)"
 
 
-async def ask(router: Router, text: str) -> Answer:
+async def ask(router: Router[Any, Any], text: str) -> Answer:
     """Ask the agent, and print what it says."""
     answer, said = Answer(), ""
     async for event in router.stream(message(text, context_id="a conversation"), agent="shouting"):
