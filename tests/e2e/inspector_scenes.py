@@ -120,6 +120,36 @@ def waits(stage: Stage) -> None:
     expect(answer(page)).to_contain_text("The result is: paid 7")
 
 
+@scene("why each node ran, waits or did not run is told for every step")
+def why(stage: Stage) -> None:
+    page = stage.open()
+    send(page, "look tides")
+    done(page)
+    inspected(page)
+    row(page, "ada").click()
+    told = panel(page, "Why")
+    nodes = told.locator("ul.why").last
+    expect(nodes).to_contain_text(re.compile("ada ran"))
+    expect(told.get_by_role("heading", name="Who wrote what")).to_be_visible()
+    expect(told).to_contain_text("written by")
+    expect(told.locator(".badge.waits")).to_have_count(0)
+    row(page, "start").click()
+    expect(told.get_by_role("heading", name="Behind it")).to_be_visible()
+    expect(told.locator(".badge.waits").first).to_be_visible()
+    assert not axe.serious(page)
+
+
+@scene("a node that waits for a person is told by the panel Why, with its question")
+def why_it_waits(stage: Stage) -> None:
+    page = stage.open()
+    send(page, "pay 7")
+    expect(card(page)).to_be_visible()
+    inspected(page)
+    told = panel(page, "Why")
+    expect(told.locator("li").filter(has=page.locator(".badge.waits")).first).to_contain_text("ada")
+    expect(told).to_contain_text("asked")
+
+
 @scene("steps appear while a run goes on in another tab")
 def live(stage: Stage) -> None:
     page = stage.open()
