@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from stategraph.resources import ConflictError, Metadata, Resource, ResourceKey
+from stategraph.resources.errors import ResourceError
 from stategraph.resources.store.database import DatabaseStore
 from stategraph.resources.store.grouping import MOST, WriteGroups
 from stategraph.resources.store.opening import open_store
@@ -137,12 +138,29 @@ def test_a_write_that_nobody_waits_for_any_more_is_left_out() -> None:
     assert database.stored == ["first", "b"]
 
 
-def test_what_is_asked_for_after_the_end_is_cancelled() -> None:
+def test_what_is_asked_for_after_the_end_is_refused() -> None:
     threads = ThreadPoolExecutor(1)
     threads.shutdown()
     groups = WriteGroups[list[str]](threads, Database().perform, Refused, len)
-    with pytest.raises(CancelledError):
+    with pytest.raises(ResourceError, match="The store is closed"):
         groups.ask(write("a")).result(LIMIT_S)
+
+
+def test_what_was_asked_for_before_the_end_and_never_begun_is_refused() -> None:
+    database = Database()
+    with ThreadPoolExecutor(1) as threads:
+        groups = WriteGroups[list[str]](threads, database.perform, Refused, len)
+        database.may_go.clear()
+        first = groups.ask(write("first"))
+        assert database.begun.wait(LIMIT_S)
+        late, given_up = groups.ask(write("late")), groups.ask(write("given up"))
+        assert given_up.cancel()
+        groups.close()
+        database.may_go.set()
+        assert first.result(LIMIT_S) == "first" and given_up.cancelled()
+        with pytest.raises(ResourceError, match="The store is closed"):
+            late.result(LIMIT_S)
+    assert database.stored == ["first"]
 
 
 def secret(name: str) -> Resource:

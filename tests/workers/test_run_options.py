@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from stategraph.errors import TransferError
+from stategraph.errors import ConfigurationError, TransferError
 from stategraph.workers.eventlog import attach
 from stategraph.workers.hosted.options import RunOptions
 from stategraph.workers.hosted.sources import GraphMaker, StoredRun
@@ -140,9 +140,15 @@ async def test_a_database_of_an_older_version_gets_the_new_columns(tmp_path: Pat
         connection.execute("ALTER TABLE sg_worker DROP COLUMN queues")
         connection.execute("INSERT INTO sg_worker VALUES ('of before', 'h', 1, 10, '0.0.1', 1, 2e10)")
         connection.commit()
+    reader = RunRegistry.from_url(url, create=False)
+    missing = "older version of stategraph and have no sg_run.options, sg_run.labels, sg_run.kept_s, sg_worker.queues"
+    with pytest.raises(ConfigurationError, match=missing):
+        await reader.workers()
     new = RunRegistry.from_url(url)
     try:
         assert (await new.labelled.get(run_id)).labels == {}
+        assert [each.worker_id for each in await reader.workers()] == ["of before"]
+        await reader.aclose()
         assert await new.labelled.temporary_threads() == []
         new.roster.see("of now", 2, ("urgent", "default"))
         seen = {each.worker_id: each.queues for each in await new.workers()}

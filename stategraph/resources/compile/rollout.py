@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -53,6 +53,11 @@ class Records(Protocol):
 
     async def set(self, key: str, value: Data, /, ttl: float | None = None) -> object:
         """Keep a value."""
+
+    async def update(
+        self, key: str, function: Callable[[Any], Any], default: Any = None, ttl: float | None = None
+    ) -> Any:
+        """Keep what a function makes of a value, with no other write in between."""
 
     async def get(self, key: str, /) -> Data:
         """Return a value; None if there is none."""

@@ -79,7 +79,7 @@ async def _record(newest: Version, number: int, known: Fields, records: Records)
     """Keep the newest version, and the others for as long as threads may be on them."""
     for each, kept in known.items():
         if each != newest.version and not kept.get("old"):
-            await records.set(each, {**kept, "old": True}, ttl=newest.max_age)
+            await records.update(each, lambda now: {**now, "old": True}, default=kept, ttl=newest.max_age)
     if newest.version not in known or known[newest.version].get("old"):
         await records.set(newest.version, {"number": number, "spec": newest.spec})
 

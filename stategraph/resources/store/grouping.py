@@ -16,6 +16,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from stategraph.resources.errors import ResourceError
 from stategraph.workers.registry.port import StoreUnavailableError
 
 T = TypeVar("T")
@@ -76,11 +77,12 @@ class WriteGroups(Generic[Writing]):
         return asked.answer
 
     def close(self) -> None:
-        """Cancel what nobody performs any more, after the threads have ended."""
+        """Refuse what nobody performs any more, after the threads have ended."""
         with self._lock:
             asked, self._asked, self._is_writing = self._asked, [], False
         for each in asked:
-            each.answer.cancel()
+            if each.answer.set_running_or_notify_cancel():
+                each.answer.set_exception(ResourceError("The store is closed"))
 
     def _write(self) -> None:
         while True:

@@ -86,7 +86,7 @@ class RegistryOperations:
         """Create the tables, unless they are there, or look for them.
 
         Raises:
-            ConfigurationError: They are not there, and are not to be created.
+            ConfigurationError: They are not there, or lack something that came later, and are not to be changed.
             StoreUnavailableError: The database cannot be reached, or a newer version of this package made its tables.
         """
         if self._is_set_up:
@@ -107,6 +107,7 @@ class RegistryOperations:
                 raise ConfigurationError(
                     "There is no registry of runs in this database: a worker or a submission makes one"
                 )
+            self._check_nothing_is_missing(session)
         else:
             if self._sql.schema_lock is not None:
                 session.execute(self._sql.schema_lock)
@@ -120,10 +121,28 @@ class RegistryOperations:
         version: int = session.execute(self._sql.version)[0][0]
         return version
 
+    def _check_nothing_is_missing(self, session: Session) -> None:
+        """Check, for one who only reads, that the tables have all columns that came later.
+
+        Raises:
+            ConfigurationError: An older version has made them, and no process of this one has used them yet.
+        """
+        missing = [
+            f"{table}.{column}" for table, column in self._sql.later_columns if not self._has(session, table, column)
+        ]
+        if missing:
+            raise ConfigurationError(
+                f"The registry's tables were made by an older version of stategraph and have no {', '.join(missing)}: "
+                "a worker, a server or a submission of this version adds them, while older ones go on"
+            )
+
+    def _has(self, session: Session, table: str, column: str) -> bool:
+        return bool(session.execute(self._sql.column, (table, column)))
+
     def _add_what_came_later(self, session: Session) -> None:
         """Add to the tables of an older version what is new and hurts none that does not know it."""
-        for column, statement in self._sql.later_columns.items():
-            if not session.execute(self._sql.column, column):
+        for (table, column), statement in self._sql.later_columns.items():
+            if not self._has(session, table, column):
                 session.change(statement)
         for name, statement in self._sql.later_indexes.items():
             if not session.execute(self._sql.exists, (name,)):
