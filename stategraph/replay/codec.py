@@ -42,10 +42,11 @@ KIND: Final = "$"
 
 _PLAIN: Final = (str, bool, int, type(None))
 
+_EXPORTED: Final = [getattr(langchain_messages, name) for name in langchain_messages.__all__]
+"""The package loads what it exports when it is asked for it by name."""
+
 _MESSAGES: Final = {
-    each.__name__: each
-    for each in vars(langchain_messages).values()
-    if isinstance(each, type) and issubclass(each, BaseMessage)
+    each.__name__: each for each in _EXPORTED if isinstance(each, type) and issubclass(each, BaseMessage)
 }
 
 _TEXTS: Final[Mapping[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]]] = {
