@@ -153,6 +153,19 @@ def test_the_one_that_answers_sooner_is_taken(count: int) -> None:
     assert found[0] <= found[1]
 
 
+def test_a_quick_one_gets_no_more_than_it_can_answer() -> None:
+    members = standings(2)
+    for each, took_s in zip(members, (0.1, 0.3), strict=True):
+        each.answer(took_s, now=1.0)
+        each.outstanding = 0
+    picks = made("latency", members)
+    for _ in range(40):
+        found = picks.pick(0.0)
+        assert found is not None
+        found.begin()
+    assert [each.outstanding for each in members] == [30, 10]
+
+
 def test_a_weight_counts_for_requests_under_way() -> None:
     members = standings(2, 1, 4)
     picks = made("least_outstanding", members)
