@@ -183,7 +183,9 @@ def digests(found: list[CheckpointTuple], cleaner: Cleaner) -> list[Json]:
         conf = each.config[CONF]
         parent = (each.parent_config or {}).get(CONF, {}).get("checkpoint_id")
         whole = [each.checkpoint, each.metadata, sorted(each.pending_writes or [], key=lambda write: write[0])]
-        text = codec.text(cleaner.clean(_plain(codec.encode(whole))))
+        encoded = _plain(codec.encode(whole))
+        encoded[2] = [_write(each, cleaner) for each in encoded[2]]
+        text = codec.text(cleaner.clean(encoded))
         lines.append(
             [
                 conf.get("checkpoint_ns", ""),
@@ -193,6 +195,15 @@ def digests(found: list[CheckpointTuple], cleaner: Cleaner) -> list[Json]:
             ]
         )
     return sorted(lines, key=lambda line: (line[0], line[1]))
+
+
+def _write(write: Json, cleaner: Cleaner) -> Json:
+    """Return a write that is stored with a checkpoint, with its value cleaned by its channel."""
+    items = write.get("items") if isinstance(write, dict) else write
+    if not isinstance(items, list) or len(items) != 3:
+        return write
+    cleaned = [*items[:2], cleaner.named(items[1], items[2])]
+    return {**write, "items": cleaned} if isinstance(write, dict) else cleaned
 
 
 def _plain(value: Json) -> Json:

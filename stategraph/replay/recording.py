@@ -5,6 +5,7 @@ Rules
 * Only calls through the recorder are recorded; the graph itself stays as it is.
 * A thread has to begin in its recording, so that a replay needs no database: one with checkpoints is refused.
 * Caches of nodes are left out: a node that the cache would answer runs.
+* Calls come one after the other: a second one beside the first is refused.
 * A recording that has no last line is one of a process that died: it is replayed as far as it goes.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextvars import Context
 from pathlib import Path
@@ -75,24 +77,31 @@ class Recorder:
         self._tick = 0
         self._known: dict[str, set[tuple[str, str]]] = {}
         self._writer = lines.Writer(path, self._cleaner, overwrite=overwrite)
-        self._writer.write(
-            {
-                "kind": "recording",
-                "schema": lines.SCHEMA,
-                "stategraph": __version__,
-                "graph": described(graph),
-                "has_saver": calls.saver_of(graph) is not None,
-                "has_store": graph.store is not None,
-                "seed": self._seed,
-                "recorded_at": environment.current().now(),
-            }
-        )
+        self._turn = threading.Lock()
+        try:
+            self._writer.write(
+                {
+                    "kind": "recording",
+                    "schema": lines.SCHEMA,
+                    "stategraph": __version__,
+                    "graph": described(graph),
+                    "has_saver": calls.saver_of(graph) is not None,
+                    "has_store": graph.store is not None,
+                    "seed": self._seed,
+                    "recorded_at": environment.current().now(),
+                }
+            )
+        except BaseException:
+            self._writer.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.write({"kind": "closed", "calls": self._calls, "hidden": self._cleaner.hidden})
+        """End the recording. One with a call that is still under way has no last line: it is not whole."""
+        if not self._turn.locked():
+            self._writer.write({"kind": "closed", "calls": self._calls, "hidden": self._cleaner.hidden})
         self._writer.close()
 
     async def __aenter__(self) -> Self:
@@ -154,6 +163,22 @@ class Recorder:
 
     def _beginning(self, call: Call) -> procedures.Procedure[tuple[Context, Config]]:
         """Write the first line of a call; the result is the context to make it in, and its config."""
+        if not self._writer.is_open:
+            raise RecordingError(
+                f"The recording '{self.path}' has ended: call the graph inside of the `with` block of record()"
+            )
+        if not self._turn.acquire(blocking=False):
+            raise RecordingError(
+                "Another call through this recorder is under way, and a recording holds one after the other: await it, "
+                "read its stream to the end or close it, or give each call a recording of its own"
+            )
+        try:
+            return (yield from self._begun(call))
+        except BaseException:
+            self._turn.release()
+            raise
+
+    def _begun(self, call: Call) -> procedures.Procedure[tuple[Context, Config]]:
         around = environment.current()
         if around.tape is not None:
             raise RecordingError("A run that is recorded or replayed cannot record another one: record the outer one")
@@ -183,6 +208,13 @@ class Recorder:
         return part
 
     def _ending(self, call: Call, error: BaseException | None = None, result: Any = None) -> procedures.Procedure[None]:
+        """Write the last line of a call, and let the next one begin."""
+        try:
+            yield from self._ended(call, error, result)
+        finally:
+            self._turn.release()
+
+    def _ended(self, call: Call, error: BaseException | None, result: Any) -> procedures.Procedure[None]:
         """Write the last line of a call. Nobody waits for the saver who presses Ctrl-C or closes a stream."""
         self._tick = self._ids.last + 1
         line: dict[str, Json] = {"kind": "end", "call": self._calls}

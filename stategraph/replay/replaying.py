@@ -267,7 +267,7 @@ class _Player:
         stops = self.until if each is self.recorded[-1] else None
         tape = ReplayTape(
             each.body,
-            self.cleaner.clean,
+            self.cleaner,
             self.patience_s,
             lambda: self._advice(number),
             _stops_at(stops),

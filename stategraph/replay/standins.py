@@ -298,8 +298,7 @@ def _tool(tool: BaseTool) -> BaseTool:
 
 def _function(function: Callable[..., Any], name: str, what: str = "function") -> Callable[..., Any]:
     def ask(args: tuple[object, ...], kwargs: dict[str, object]) -> Ask:
-        request = {"args": list(args), "kwargs": kwargs}
-        return Ask(what, name, lambda: codec.encode(request), asks_persons=True)
+        return Ask(what, name, lambda: _of_function(function, args, kwargs), asks_persons=True)
 
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
 
@@ -314,6 +313,22 @@ def _function(function: Callable[..., Any], name: str, what: str = "function") -
         return asking.tape().through(ask(args, kwargs), partial(function, *args, **kwargs))
 
     return called
+
+
+def _of_function(function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> Json:
+    """Return the arguments of a function; positional ones are named for whoever hides those that are secret."""
+    names: list[str] = []
+    try:
+        for each in inspect.signature(function).parameters.values():
+            if each.kind is each.VAR_POSITIONAL:
+                names += [each.name] * (len(args) - len(names))
+            elif each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
+                names.append(each.name)
+    except (TypeError, ValueError):
+        names = []  # of a function in C that does not say
+    given = [codec.encode(each) for each in args]
+    named = [codec.argument(name, each) for name, each in zip(names, given, strict=False)]
+    return {"args": [*named, *given[len(named) :]], "kwargs": codec.encode(kwargs)}
 
 
 class _RecordedEmbeddings(Embeddings):
