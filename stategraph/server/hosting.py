@@ -123,7 +123,7 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
             stack.push_async_callback(asyncio.to_thread, folder.cleanup)
             url = f"sqlite:///{Path(folder.name) / _FORGETTING}"
         graphs = await asyncio.to_thread(_graphs, hosting.graphs, None, None)
-        await stack.enter_async_context(_declared(hosting, url, graphs))
+        ready = await stack.enter_async_context(_declared(hosting, url, graphs))
         service = await stack.enter_async_context(
             open_service(
                 graphs,
@@ -143,6 +143,7 @@ async def opened(hosting: Hosting) -> AsyncIterator[Opened]:
                 ),
             )
         )
+        ready.set()
         registry = service.registry
         found = Opened(
             service.service, check=lambda: asyncio.to_thread(registry.operations.waiting), worker=service.worker
@@ -181,9 +182,10 @@ async def executing(
             await tables.set_up()
             store = ItemStore(tables, _ttl_of_items(hosting))
             graphs = await asyncio.to_thread(_graphs, hosting.graphs, saver, store)
-            await stack.enter_async_context(_declared(hosting, url, graphs))
+            ready = await stack.enter_async_context(_declared(hosting, url, graphs))
             threads = ThreadService(tables, States(graphs, registry, saver), registry)
             graphs.erase = Erasing(registry, saver, threads).before
+            ready.set()
             settings = WorkerSettings([SCHEME], tuple(hosting.queues), hosting.capacity, drain_s=hosting.drain_s)
             session_of = None if hosting.sessions is None else hosting.sessions.session_of
             if hosting.watch is not None:
@@ -197,18 +199,38 @@ def _ttl_of_items(hosting: Hosting) -> Any:
     return (hosting.graphs.store.get("ttl") or None) if isinstance(hosting.graphs, Configuration) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _ServedWhenReady:
+    """Finds served graphs for Workers that are declared, which run before the server does; a `GraphSource`."""
+
+    graphs: ServedGraphs
+    ready: asyncio.Event
+
+    async def find(self, target: str) -> Any:
+        """Return what makes the graph of a run, once the server is open; see `GraphSource.find`."""
+        await self.ready.wait()
+        return await self.graphs.find(target)
+
+
 @asynccontextmanager
-async def _declared(hosting: Hosting, url: str, graphs: ServedGraphs) -> AsyncIterator[None]:
-    """Reconcile what is declared for a block, and serve its graphs; with a registry of its own on the same database."""
+async def _declared(hosting: Hosting, url: str, graphs: ServedGraphs) -> AsyncIterator[asyncio.Event]:
+    """Reconcile what is declared for a block, and serve its graphs; with a registry of its own on the same database.
+
+    Yields:
+        What is to be set once the graphs are equipped: runs of served graphs that declared Workers claim wait for it.
+    """
+    ready = asyncio.Event()
     if hosting.resources is None:
-        yield
+        yield ready
         return
     registry = open_registry(url, hosting.nats or None, hosting.leases)
     try:
-        async with hosting.resources(url, registry=registry) as declared:
+        session_of = None if hosting.sessions is None else hosting.sessions.session_of
+        served = _ServedWhenReady(graphs, ready)
+        async with hosting.resources(url, registry=registry, served=served, session_of=session_of) as declared:
             graphs.add(declared.graphs)
             graphs.find_other = declared.find
-            yield
+            yield ready
     finally:
         await registry.aclose()
 

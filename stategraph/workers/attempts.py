@@ -33,7 +33,7 @@ from stategraph.workers.eventlog import EventBuffer
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.persistent import PersistentSaver
 from stategraph.workers.hosted.options import RunOptions
-from stategraph.workers.hosted.sources import GraphMaker, StoredRun
+from stategraph.workers.hosted.sources import SERVED, GraphMaker, StoredRun, not_served
 from stategraph.workers.hosted.streaming import storable, streamed, told
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.outages import flat, is_outage
@@ -117,6 +117,8 @@ class Graphs:
             answer.exception()  # the runs that waited may be gone
 
     def _load(self, target: str) -> Any:
+        if target.startswith(SERVED) and not self._targets.permits(SERVED.rstrip(":")):
+            raise not_served(target)
         try:
             found = self._targets.load(target)
         except TransferError:

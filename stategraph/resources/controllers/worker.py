@@ -17,6 +17,7 @@ from stategraph.resources.kinds.worker import WorkerSpec
 from stategraph.resources.model import TARGET, Condition, Resource, ResourceKey
 from stategraph.workers.attempts import Graphs
 from stategraph.workers.autoscale.machine import Change, Scaler, ScalingSettings, Seen
+from stategraph.workers.hosted.sources import SERVED, GraphSource
 from stategraph.workers.leases import RunStatus
 from stategraph.workers.references import Targets
 from stategraph.workers.worker import Worker, WorkerSettings
@@ -48,10 +49,10 @@ def scaling_of(spec: WorkerSpec) -> ScalingSettings:
 
 
 class ResourceGraphs:
-    """Finds the graphs of runs among resources, and others by importing them; a `GraphSource`.
+    """Finds the graphs of runs among resources, those that a server serves, and others by importing them.
 
     Args:
-        ctx: Knows what resources became.
+        ctx: Knows what resources became; the service `served_graphs` is the `GraphSource` of the server around it.
     """
 
     def __init__(self, ctx: Ctx) -> None:
@@ -60,6 +61,9 @@ class ResourceGraphs:
 
     async def find(self, target: str) -> Any:
         """Return a compiled graph, see `GraphSource`."""
+        served: GraphSource | None = self._ctx.services.get("served_graphs")
+        if served is not None and target.startswith(SERVED):
+            return await served.find(target)
         if not target.startswith(TARGET):
             return await self._imported.find(target)
         try:
@@ -175,7 +179,8 @@ class WorkerController:
         def make() -> Worker:
             allow = [each.rstrip(".") for each in ctx.allow] or ["stategraph.resources"]
             settings = WorkerSettings(allow, queues, spec.capacity, drain_s=spec.drain_seconds)
-            return Worker(registry, saver, settings, graphs=ResourceGraphs(ctx))
+            session_of = ctx.services.get("session_of")
+            return Worker(registry, saver, settings, session_of=session_of, graphs=ResourceGraphs(ctx))
 
         pool.resize(max(len(pool.workers), spec.replicas.min), make)  # those that have ended by themselves too
         pool.resize(pool.scaler.decide(pool.seen(time.monotonic(), len(mine), oldest)), make)

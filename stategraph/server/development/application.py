@@ -94,7 +94,9 @@ def application(
 
 
 @asynccontextmanager
-async def _declared(console: Console, url: str, *, registry: RunRegistry) -> AsyncIterator[DeclaredGraphs]:
+async def _declared(
+    console: Console, url: str, *, registry: RunRegistry, **given: Any
+) -> AsyncIterator[DeclaredGraphs]:
     """Yield the graphs of the console's resources, which are opened with the page."""
     del url, registry
     runtime = console.runtime

@@ -6,7 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from stategraph.errors import TransferError
+
+#: Begins the target of a run of a graph that a server serves; the graph's id follows.
+SERVED: Final = "graph:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +64,12 @@ class GraphSource(Protocol):
         Raises:
             TransferError: It is not to be had in this process; the run is left to others.
         """
+
+
+def not_served(target: str) -> TransferError:
+    """Return the error for a run of a served graph in a process that serves none."""
+    return TransferError(
+        f"The run is of '{target.removeprefix(SERVED)}', a graph that a server serves ('{target}'), and this process "
+        "does not serve it: such runs are executed by the server itself, or by 'stategraph worker' with the server's "
+        "own --config, --target or --resources"
+    )

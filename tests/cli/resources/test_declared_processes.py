@@ -23,6 +23,8 @@ from stategraph.resources.loading import load_text
 from stategraph.resources.model import Resource, ResourceKey
 from stategraph.resources.runtime import Runtime
 from stategraph.resources.store.opening import open_store
+from stategraph.server.hosting import Hosting, opened
+from stategraph.server.service.graphs.declared import Declared
 from stategraph.workers.registry.runs import RunRegistry
 
 pytest.importorskip("starlette")
@@ -186,6 +188,52 @@ async def test_workers_elsewhere_are_seen_by_their_queue_and_execute_its_runs(fo
             return found is not None and not found.is_ready
 
         await until(missing)
+    await registry.aclose()
+
+
+INLINE = """\
+apiVersion: stategraph.dev/v1
+kind: Worker
+metadata: {name: main}
+spec: {queue: default}
+"""
+
+
+async def test_a_declared_worker_beside_a_server_executes_the_runs_of_what_is_served(folder: Path) -> None:
+    url = f"sqlite:///{folder}/app.db"
+    (folder / "app" / "main.yaml").write_text(INLINE, encoding="utf-8")
+    registry = RunRegistry.from_url(url)
+    await registry.set_up()
+    before = await registry.submit("before", {"name": "Ada"}, target="graph:greet")
+    hosting = Hosting(graphs={}, store=url, capacity=0, resources=Declared(str(folder / "app")).open)
+    async with opened(hosting):
+        after = await registry.submit("after", {"name": "Bob"}, target="graph:greet")
+        for run_id in (before, after):
+
+            async def ended(run_id: str = run_id) -> bool:
+                found = await registry.get(run_id)
+                assert found.error is None, found.error
+                return found.status not in ("pending", "running")
+
+            await until(ended)
+            found = await registry.get(run_id)
+            assert (found.status, found.attempt) == ("success", 1)
+    await registry.aclose()
+
+
+async def test_a_declared_worker_without_a_server_names_no_module_for_what_a_server_serves(folder: Path) -> None:
+    url = f"sqlite:///{folder}/app.db"
+    registry = RunRegistry.from_url(url)
+    async with Runtime.from_url(url, registry=registry) as runtime:
+        await runtime.apply(load_text(INLINE))
+        run_id = await registry.submit("t", {"name": "Ada"}, target="graph:greet")
+
+        async def told() -> str | None:
+            return (await registry.get(run_id)).error
+
+        error = await until(told)
+        assert "a graph that a server serves" in error and "stategraph worker" in error
+        assert "module" not in error
     await registry.aclose()
 
 

@@ -11,6 +11,8 @@ from stategraph.errors import ConfigurationError
 from stategraph.import_paths import mapping_at
 
 if TYPE_CHECKING:
+    from stategraph.workers.attempts import SessionOf
+    from stategraph.workers.hosted.sources import GraphSource
     from stategraph.workers.registry.runs import RunRegistry
 
 #: Seconds that what is declared has to become ready before the server starts without it.
@@ -96,12 +98,22 @@ class Declared:
             await store.close()
 
     @asynccontextmanager
-    async def open(self, url: str, *, registry: RunRegistry | None = None) -> AsyncIterator[DeclaredGraphs]:
+    async def open(
+        self,
+        url: str,
+        *,
+        registry: RunRegistry | None = None,
+        served: GraphSource | None = None,
+        session_of: SessionOf | None = None,
+    ) -> AsyncIterator[DeclaredGraphs]:
         """Reconcile for a block, and yield the graphs.
 
         Args:
             url: The database.
             registry: Where Schedules submit runs, and Workers find them; None: there are none.
+            served: Finds the graphs that the server serves, for Workers, which claim their runs too; None: there are
+                none.
+            session_of: Makes the sessions of runs, for Workers; None: runs have none.
 
         Raises:
             ConfigurationError: A manifest cannot be read, or nothing is declared that has a graph.
@@ -112,7 +124,8 @@ class Declared:
         from stategraph.resources.runtime import Runtime
         from stategraph.resources.store.opening import MEMORY
 
-        given = {"registry": registry, **self.services} if registry is not None else dict(self.services)
+        own = {"registry": registry, "served_graphs": served, "session_of": session_of}
+        given = {**{name: each for name, each in own.items() if each is not None}, **self.services}
         if not self.stored:
             given = {"database": url, **given}
         address = url if self.stored else MEMORY

@@ -12,10 +12,10 @@ from stategraph.server.service.graphs import contexts, environment, loading
 from stategraph.server.service.graphs.configuration import Configuration, GraphPlace
 from stategraph.server.service.graphs.factories import Factory, Need
 from stategraph.server.service.port import ANYONE, Caller, NotFoundError
-from stategraph.workers.hosted.sources import GraphMaker, StoredRun
+from stategraph.workers.hosted.sources import SERVED, GraphMaker, StoredRun
 
-#: Begins the target of a run of a graph that is served; the graph's id follows.
-SCHEME: Final = "graph"
+#: The scheme of the target of a run of a graph that is served; the graph's id follows.
+SCHEME: Final = SERVED.rstrip(":")
 
 #: Where the config of a run keeps who asked for it.
 USER: Final = "langgraph_auth_user"
