@@ -22,7 +22,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from types import ModuleType
+from types import GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -87,7 +87,19 @@ def encode(value: Any) -> Json:
 
     Args:
         value: Anything; what cannot come back is written by its class.
+
+    Raises:
+        RecordingError: It holds itself, or is nested too deep.
     """
+    try:
+        return _encoded(value)
+    except RecursionError:
+        raise RecordingError(
+            f"a value of type {type(value).__name__} holds itself, or is nested too deep, which JSON cannot be"
+        ) from None
+
+
+def _encoded(value: Any) -> Json:
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -172,7 +184,9 @@ def _default(field: Any) -> Any:
 
 def error(value: BaseException) -> Json:
     """Return an exception as JSON: its class, its arguments, its text, and what it holds of plain values."""
-    state = {name: encode(each) for name, each in vars(value).items() if _is_known(encode(each))}
+    held = {**_built_in_attributes(value), **vars(value)}
+    encoded = {name: encode(each) for name, each in held.items() if each is not value}
+    state = {name: each for name, each in encoded.items() if _is_known(each)}
     return {
         KIND: "error",
         "class": _name_of(type(value)),
@@ -180,6 +194,20 @@ def error(value: BaseException) -> Json:
         "text": str(value),
         "state": state,
     }
+
+
+def _built_in_attributes(value: BaseException) -> dict[str, Any]:
+    """Return what Python's own exceptions hold beside their arguments, such as `errno` or `code`, where it is plain."""
+    found: dict[str, Any] = {}
+    for kind in type(value).__mro__:
+        if kind is BaseException or kind.__module__ != "builtins":
+            continue
+        for name, each in vars(kind).items():
+            if isinstance(each, GetSetDescriptorType | MemberDescriptorType) and not name.startswith("_"):
+                held = getattr(value, name, None)
+                if type(held) in (str, int, bytes):
+                    found[name] = held
+    return found
 
 
 def _is_known(encoded: Json) -> bool:
@@ -209,8 +237,8 @@ def check_returns(value: Any, what: str) -> Json:
     Raises:
         RecordingError: It cannot.
     """
-    encoded = encode(value)
     try:
+        encoded = encode(value)
         again = encode(decode(encoded))
     except RecordingError as refused:
         raise RecordingError(f"{what} cannot be recorded: {refused}") from refused
@@ -291,7 +319,11 @@ def _raised(encoded: Json) -> BaseException:
     arguments = [decode(each) for each in encoded["args"] if _is_known(each)]
     made: BaseException = built_in.__new__(kind, *arguments)
     made.args = tuple(arguments)
-    vars(made).update(_decoded(encoded["state"]))
+    for name, each in _decoded(encoded["state"]).items():
+        try:
+            BaseException.__setattr__(made, name, each)
+        except (AttributeError, TypeError):
+            vars(made)[name] = each  # what a property or a built-in exception keeps to itself
     return made
 
 

@@ -59,8 +59,12 @@ class RecordTape:
         """Yield the same on an event loop."""
         with self._listing(ask) as (step, note):
             pieces = step(perform)
-            while (piece := await _going_in(step.call, anext(pieces, _END))) is not _END:
-                yield note(piece)
+            try:
+                while (piece := await _going_in(step.call, anext(pieces, _END))) is not _END:
+                    yield note(piece)
+            finally:
+                if hasattr(pieces, "aclose"):
+                    await _going_in(step.call, pieces.aclose())
 
     @contextmanager
     def _writing(self, ask: Ask) -> Iterator[Callable[[Any], Any]]:

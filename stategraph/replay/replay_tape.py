@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Line = dict[str, Json]
 
+CANCELLED: Final = "asyncio.exceptions:CancelledError"
+"""The error of a call that was cancelled, as a recording names it."""
+
 _WATCH: Final = UNHEARD._replace(ended=True, planned=True)
 
 
@@ -41,6 +44,7 @@ class ReplayTape:
 
     Attributes:
         failure: The first difference, if there was one.
+        is_over: Whether the rest is not compared: the caller left or cancelled the call.
 
     Args:
         lines: Those of the call in the recording.
@@ -79,10 +83,16 @@ class ReplayTape:
         self._steps = 0
         self._turn = threading.Condition()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        # For a call that was cancelled in the recording: how many of its lines are still to come before that.
+        self._to_come = 0
+        self._cancel: Callable[[], object] | None = None
+        self._has_parts: Callable[[], bool] = bool
+        self.is_over = False
         for line in lines:
             self._sort(line)
 
     def _sort(self, line: Line) -> None:
+        self._to_come += _is_before_the_end(line)
         match line["kind"]:
             case "ask":
                 self._asks[line["task"]].append(line)
@@ -96,6 +106,28 @@ class ReplayTape:
                 self._facts[line["ns"]].append(line)
             case "taken":
                 self._order[line["ns"]].append(line["task"])
+
+    # -- calls that were cancelled by their caller -------------------------------
+
+    def cancel_at_end(self, cancel: Callable[[], object], has_parts: Callable[[], bool]) -> None:
+        """Cancel the call once all has come that did before it was cancelled in the recording.
+
+        Args:
+            cancel: Cancels it, from any thread.
+            has_parts: Whether parts of its stream are still to come.
+        """
+        self._cancel, self._has_parts = cancel, has_parts
+        self.came(0)
+
+    def came(self, count: int = 1) -> None:
+        """Count lines that came, and cancel the call if it is time."""
+        with self._turn:
+            self._to_come -= count
+            if self._cancel is None or self._to_come > 0 or self._has_parts():
+                return
+            cancel, self._cancel = self._cancel, None
+        self.is_over = True
+        cancel()
 
     # -- differences -----------------------------------------------------------
 
@@ -131,7 +163,7 @@ class ReplayTape:
                     node=node,
                 )
         for left in self._facts.values():
-            if left:
+            if left and not self.is_over:
                 node = facts.node_of(left[0])
                 self.fail(
                     f"The replay ended, and in the recording {differences.of_fact(left[0])}",
@@ -146,32 +178,46 @@ class ReplayTape:
         answer = self._answer(ask)
         if answer.get("cancelled"):
             self._fail_without_end(ask, "was cancelled in the recording, which a sync call cannot be")
-        return self._given(answer)
+        return self._given(answer, ask)
 
     async def athrough(self, ask: Ask, perform: AsyncWork) -> Any:
         """Do the same on an event loop."""
         found = self._answer(ask)
         await asyncio.sleep(0)
-        await _cancelled(found)
-        return self._given(found)
+        await self._cancelled(found)
+        return self._given(found, ask)
 
     def stream(self, ask: Ask, perform: Pieces) -> Iterator[Any]:
         """Yield what a call yielded."""
         answer = self._answer(ask)
-        yield from map(self._decoded, answer["pieces"])
+        yield from map(self._decoded, self._pieces(answer, ask))
         self._end(answer)
 
     async def astream(self, ask: Ask, perform: AsyncPieces) -> AsyncIterator[Any]:
         """Yield the same on an event loop."""
         found = self._answer(ask)
-        for piece in found["pieces"]:
+        for piece in self._pieces(found, ask):
             await asyncio.sleep(0)
             yield self._decoded(piece)
-        await _cancelled(found)
+        await self._cancelled(found)
         self._end(found)
 
-    def _given(self, answer: Line) -> Any:
+    def _pieces(self, answer: Line, ask: Ask) -> list[Json]:
+        if "pieces" not in answer:
+            self._fail_without_end(ask, "was called as a whole in the recording (invoke), and is streamed now (stream)")
+        pieces: list[Json] = answer["pieces"]
+        return pieces
+
+    async def _cancelled(self, answer: Line) -> None:
+        """Wait until the task is cancelled, if the call had no end because of that."""
+        if answer.get("cancelled"):
+            self.came()
+            await asyncio.get_running_loop().create_future()
+
+    def _given(self, answer: Line, ask: Ask) -> Any:
         """Return what was answered, or raise it."""
+        if "pieces" in answer:
+            self._fail_without_end(ask, "was streamed in the recording (stream), and is called as a whole now (invoke)")
         self._end(answer)
         return self._decoded(answer["value"])
 
@@ -194,6 +240,7 @@ class ReplayTape:
             found = self._take(where, ask, request)
         if found is None:
             self._fail_unknown(where, ask, request)
+        self.came()
         answer = self._answers.get(found["id"])
         if answer is None:
             self._fail_without_end(ask, "has no answer: the recording ends in the middle of this call")
@@ -323,7 +370,7 @@ class ReplayTape:
             ReplayMismatch: It is another one.
         """
         line = facts.line_of(ns, fact)
-        if line is None or self.failure is not None:
+        if line is None or self.failure is not None or self.is_over:
             return  # a run that has failed stores what it still holds as it ends
         now: Line = self._clean_line(line)
         node, step = facts.node_of(now), now["step"]
@@ -335,6 +382,7 @@ class ReplayTape:
             )
         if codec.text(now) not in (codec.text(expected), codec.text(self._clean_line(expected))):
             self.fail(differences.of_facts(expected, now), node=node, step=step)
+        self.came(_is_before_the_end(expected))
         if self._on_step is not None and not ns and now["kind"] == "planned":
             self._on_step(step)
 
@@ -351,10 +399,15 @@ class _Sink:
         self._tape.compare(self._ns, fact)
 
 
-async def _cancelled(answer: Line) -> None:
-    """Wait until the task is cancelled, if the call had no end because of that."""
-    if answer.get("cancelled"):
-        await asyncio.get_running_loop().create_future()
+def _is_before_the_end(line: Line) -> bool:
+    """Return whether a line came before a call was cancelled, if it was: not that a task ended because of it."""
+    if line["kind"] == "answer":
+        return bool(line.get("cancelled"))
+    return line["kind"] in ("ask", "planned") or (line["kind"] == "settled" and not _is_cancelled(line))
+
+
+def _is_cancelled(settled: Line) -> bool:
+    return any(isinstance(each, dict) and each.get("class") == CANCELLED for _, each in settled["writes"])
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

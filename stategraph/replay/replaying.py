@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,9 +32,12 @@ from stategraph.replay.codec import Json
 from stategraph.replay.errors import RecordingError, ReplayMismatch
 from stategraph.replay.guard import Guard
 from stategraph.replay.recording import described, taped
-from stategraph.replay.replay_tape import Line, ReplayTape
+from stategraph.replay.replay_tape import CANCELLED, Line, ReplayTape
 from stategraph.replay.stores import TapedStore
 from stategraph.replay.surroundings import ReplayedClock, SeededIds
+
+_LEFT: Final = "builtins:GeneratorExit"
+"""The error of a stream whose reader left it, as a recording names it."""
 
 PATIENCE_S: Final = 60.0
 """Seconds that a task waits for another one that ended before it in the recording."""
@@ -152,6 +156,10 @@ class _Recorded:
     body: list[Line] = field(default_factory=list)
     end: Line | None = None
 
+    def ended_by(self, error: str) -> bool:
+        """Return whether the call ended with an error of this class."""
+        return (((self.end or {}).get("error")) or {}).get("class") == error
+
 
 def _calls_of(found: Sequence[Line]) -> Iterator[_Recorded]:
     current: _Recorded | None = None
@@ -236,13 +244,19 @@ class _Player:
 
     def _playing(self, each: _Recorded) -> procedures.Procedure[None]:
         show, context, config = self._begin(each)
-        call, error, result = each.call, None, None
+        call, result = each.call, None
+        error: BaseException | None = None
         try:
             if call.method == "invoke":
-                result = yield call.invoking(self.graph, config, context)
+                work: Callable[[], Any] = call.invoking(self.graph, config, context)
             else:
                 take = self._atake if call.is_async else self._take
-                yield partial(take, show, call, config, context)
+                work = partial(take, show, call, config, context)
+            result = yield (partial(_cancelled_again, show, work) if each.ended_by(CANCELLED) else work)
+        except asyncio.CancelledError as raised:
+            if not show.tape.is_over:
+                raise  # the replay itself is cancelled
+            error = raised
         except _Stopped:
             self._keep(show, None, None)
             return
@@ -251,12 +265,14 @@ class _Player:
         self._end(each, show, result, error, (yield call.stored(self.graph)))
 
     def _take(self, show: _Parts, call: Call, config: Config, context: Context) -> None:
-        for part in calls.streamed(self.graph, call, config, context):
-            show.take(part)
+        with closing(calls.streamed(self.graph, call, config, context)) as parts:  # type: ignore[type-var]
+            all(map(show.goes_on, parts))
 
     async def _atake(self, show: _Parts, call: Call, config: Config, context: Context) -> None:
-        async for part in calls.astreamed(self.graph, call, config, context):
-            show.take(part)
+        async with aclosing(calls.astreamed(self.graph, call, config, context)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                if not show.goes_on(part):
+                    return
 
     def _begin(self, each: _Recorded) -> tuple[_Parts, Context, Config]:
         around = environment.current()
@@ -277,7 +293,8 @@ class _Player:
         ids = SeededIds(f"{self.header['seed']}/{number}", begin["tick"])
         surroundings = Environment(clock, ids, None, tape.sink, tape)
         guard = Guard(lambda message: tape.fail(message))
-        return _Parts(each.body, tape, self.cleaner), environment.context_with(surroundings), each.call.merged(guard)
+        parts = _Parts(each.body, tape, self.cleaner, was_left=each.ended_by(_LEFT))
+        return parts, environment.context_with(surroundings), each.call.merged(guard)
 
     def _end(
         self, each: _Recorded, show: _Parts, result: object, error: BaseException | None, stored: list[Any]
@@ -290,7 +307,8 @@ class _Player:
             tape.fail("The recording ends before this call does: the process that made it died, and the call now ends")
         self._compare_ends(tape, end, each.call, result, error)
         show.conclude()
-        tape.conclude()
+        if not (tape.is_over and error is None):  # of a stream that its reader left, others may have been under way
+            tape.conclude()
         self._compare_stored(tape, end, each.call, stored)
         self._keep(show, result, error)
 
@@ -303,6 +321,8 @@ class _Player:
         self, tape: ReplayTape, end: Line, call: Call, result: object, error: BaseException | None
     ) -> None:
         recorded = end.get("error")
+        if tape.is_over and recorded is not None and recorded["class"] in (CANCELLED, _LEFT):
+            return
         if error is not None:
             now = self.cleaner.clean(codec.error(error))
             if recorded is None:
@@ -335,6 +355,20 @@ class _Player:
             f"(call {number} of {len(self.recorded)} in '{self.path}', recorded {self.header['recorded_at']}{changed}) "
             f"If the change is meant, record again: stategraph replay {self.path} MODULE:GRAPH --update"
         )
+
+
+async def _cancelled_again(show: _Parts, work: Callable[[], Any]) -> Any:
+    """Make a call, and cancel it where it was cancelled in the recording."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work())
+    show.tape.cancel_at_end(lambda: loop.call_soon_threadsafe(task.cancel), lambda: show.has_more)
+    try:
+        await asyncio.wait({task})
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    return task.result()
 
 
 def _stops_at(step: int | None) -> Any:
@@ -378,8 +412,9 @@ def _changes(recorded: Mapping[str, Json], graph: Graph) -> str:
 class _Parts:
     """Compares what a call streams with what it streamed."""
 
-    def __init__(self, body: Sequence[Line], tape: ReplayTape, cleaner: lines.Cleaner) -> None:
+    def __init__(self, body: Sequence[Line], tape: ReplayTape, cleaner: lines.Cleaner, *, was_left: bool) -> None:
         self.tape = tape
+        self._was_left = was_left
         self.seen: list[Any] = []
         self._cleaner = cleaner
         # Each part with the number of the step of the outermost graph in which it was shown.
@@ -412,6 +447,19 @@ class _Parts:
         self._early.setdefault(text, []).append(part)
         while self._expected and self._early.get(self._expected[0][1]):
             self.seen.append(self._early[self._expected.popleft()[1]].pop(0))
+        self.tape.came(0)
+
+    @property
+    def has_more(self) -> bool:
+        """Return whether parts are still to come."""
+        return bool(self._expected)
+
+    def goes_on(self, part: object) -> bool:
+        """Take the next part, and return whether the reader wanted more; if not, the rest is not compared."""
+        self.take(part)
+        if self._was_left and not self._expected:
+            self.tape.is_over = True
+        return not (self.tape.is_over and self._was_left)
 
     def conclude(self) -> None:
         """See that all parts came."""

@@ -8,6 +8,7 @@ from typing import Any
 from stategraph.engine.checkpoints.store_interfaces import BaseStore
 from stategraph.replay import asking, codec
 from stategraph.replay.asking import Ask
+from stategraph.replay.errors import RecordingError
 
 
 class TapedStore(BaseStore):
@@ -31,6 +32,17 @@ class TapedStore(BaseStore):
         """Perform operations on an event loop."""
         asked = list(ops)
         return await asking.tape().athrough(_of(asked), lambda: self._there().abatch(asked))  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what a store of somebody's own has beside the interface; a recording does not hold its calls."""
+        if name.startswith("_"):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        if self._store is None:
+            raise RecordingError(
+                f"A node asks the store for '{name}', which is not of BaseStore, so that the recording does not hold "
+                "what it returned: call it in a function that is marked with @recorded"
+            )
+        return getattr(self._store, name)
 
     def _there(self) -> BaseStore:
         if self._store is None:
