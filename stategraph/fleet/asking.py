@@ -6,7 +6,8 @@ asked. This file knows nothing of that.
 Rules
 -----
 * An agent is trusted as far as the most trusted of its endpoints, and sent a task only at endpoints that are trusted as
-  far as the caller says: an endpoint that anybody registers under its name neither lowers nor raises that.
+  far as the caller says: an endpoint that anybody registers under its name neither lowers nor raises that. Others are
+  passed over, which is no failure of theirs: for those who trust them so far they are as good as before.
 * A task counts as done when the agent says that it is completed. Any other end is an error with what the agent said.
 """
 
@@ -128,17 +129,26 @@ class FleetAgents:
         return text
 
     def ask_sync(self, agent: str, task: str, *, least: Trust = "public", message_id: str = "") -> str:
-        """Do as `ask` does, in another thread than that of the event loop.
+        """Do as `ask` does, in another thread than that of the event loop; one that is interrupted ends the request.
 
         Raises:
-            ConfigurationError: The event loop of these agents does not run.
+            ConfigurationError: The event loop of these agents does not run, or runs in this thread.
         """
-        if self._loop is None:
+        if self._loop is None or not self._loop.is_running():
             raise ConfigurationError(
                 "FleetAgents belong to an event loop: enter them there with 'async with', and ask from another thread"
             )
+        if self._loop is asyncio._get_running_loop():
+            raise ConfigurationError(
+                "ask_sync would wait for its own thread, in which the event loop of these FleetAgents runs: write "
+                "'await agents.ask(...)' there, or call ask_sync in another thread (asyncio.to_thread)"
+            )
         asking = self.ask(agent, task, least=least, message_id=message_id)
-        return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # of one that is over it does nothing
 
     async def _judged(self, name: str, endpoints: Sequence[AgentEndpoint]) -> FleetAgent | str:
         best: tuple[Trust, AgentCard] | None = None

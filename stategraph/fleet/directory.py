@@ -110,8 +110,23 @@ class Directory:
             found.setdefault(each.endpoint.agent, []).append(each)
         return found
 
+    def members(self, wanted: Wanted) -> Sequence[Standing]:
+        """Return the endpoints of the agents that are wanted, whether or not they take requests."""
+        return [
+            each
+            for each in self.endpoints()
+            if (wanted.agent is None or each.endpoint.agent == wanted.agent)
+            and wanted.capabilities <= each.endpoint.capabilities
+        ]
+
     def pick(
-        self, wanted: Wanted, strategy: Strategy, *, tried: Collection[Standing] = frozenset(), key: str = ""
+        self,
+        wanted: Wanted,
+        strategy: Strategy,
+        *,
+        tried: Collection[Standing] = frozenset(),
+        key: str = "",
+        refused: Mapping[Standing, Exception] | None = None,
     ) -> Standing:
         """Pick an endpoint for a request.
 
@@ -120,16 +135,17 @@ class Directory:
             strategy: How one of several is picked, see `picking`.
             tried: Endpoints that are passed over.
             key: What sticks to an endpoint, for the strategy `sticky`.
+            refused: Those of `tried` that may not be sent the request, and why, for the error.
 
         Raises:
             NoEndpointError: There is none that takes requests.
         """
         known = self._pickers.get((wanted, strategy))
         if known is None:
-            known = self._pickers[wanted, strategy] = picker(strategy, self._members(wanted), self._draw)
+            known = self._pickers[wanted, strategy] = picker(strategy, self.members(wanted), self._draw)
         found = known.pick(self.clock(), tried, key)
         if found is None:
-            raise NoEndpointError(self._why_none(wanted, tried))
+            raise NoEndpointError(self._why_none(wanted, tried, refused or {}))
         return found
 
     async def register(self, endpoint: AgentEndpoint, ttl_s: float | None = None) -> None:
@@ -252,31 +268,25 @@ class Directory:
         if has_changed:
             self._pickers.clear()
 
-    def _members(self, wanted: Wanted) -> Sequence[Standing]:
-        return [
-            each
-            for each in self.endpoints()
-            if (wanted.agent is None or each.endpoint.agent == wanted.agent)
-            and wanted.capabilities <= each.endpoint.capabilities
-        ]
-
     def _registrable(self) -> Registrable:
         for source in self._sources:
             if isinstance(source, Registrable):
                 return source
         raise ConfigurationError("None of the directory's sources takes registrations")
 
-    def _why_none(self, wanted: Wanted, tried: Collection[Standing]) -> str:
-        members = self._members(wanted)
+    def _why_none(self, wanted: Wanted, tried: Collection[Standing], refused: Mapping[Standing, Exception]) -> str:
+        members = self.members(wanted)
         if not members:
             known = ", ".join(sorted(self.agents())) or "none"
             return f"There is no endpoint of {wanted}. Agents that are registered: {known}"
         return f"No endpoint of {wanted} takes requests now: " + "; ".join(
-            f"{each.endpoint.url} {self._why_not(each, tried)}" for each in members
+            f"{each.endpoint.url} {self._why_not(each, tried, refused)}" for each in members
         )
 
-    def _why_not(self, standing: Standing, tried: Collection[Standing]) -> str:
+    def _why_not(self, standing: Standing, tried: Collection[Standing], refused: Mapping[Standing, Exception]) -> str:
         now = self.clock()
+        if standing in refused:
+            return f"is passed over: {refused[standing]}"
         if standing in tried:
             return "was tried"
         if not standing.endpoint.weight:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 #: Parts of what OpenSSL says of a certificate, with the way out of each.
 _WAYS_OUT: Final = (
@@ -33,7 +33,12 @@ class EndpointError(FleetError):
     Args:
         message: What happened, without secrets.
         reached: Whether the request may have reached the agent. What certainly did not can be sent elsewhere.
+
+    Attributes:
+        is_failure: Whether it tells that the endpoint is not well; else it is passed over, and as good as before.
     """
+
+    is_failure: ClassVar[bool] = True
 
     def __init__(self, message: str, *, reached: bool) -> None:
         super().__init__(message)

@@ -7,6 +7,8 @@ Rules
   where the caller says that it may be repeated.
 * Requests that are sent again are paid for from a budget, so that a fleet that fails is not asked twice as often.
 * An error that an agent answers with is an answer: nothing is sent elsewhere, and the endpoint is well.
+* An endpoint that may not be sent the request, such as one that is trusted too little, is passed over: it has not
+  failed, and another one is asked that is paid for from nothing.
 * An endpoint that says nothing is asked whether it is there, where the request may go to another one: it is left as
   soon as it is gone, and may take its time as long as it is there.
 """
@@ -77,7 +79,11 @@ class _Attempts:
     key: str
     repeatable: bool
     tried: set[Standing] = field(default_factory=set)
+    refused: dict[Standing, EndpointError] = field(default_factory=dict)
+    failed: int = 0
     lost: EndpointError | None = None
+    goes_on: bool = False
+    is_over: bool = False
 
 
 class Router(Generic[Request, Event]):
@@ -92,7 +98,7 @@ class Router(Generic[Request, Event]):
         budget: How many requests may be sent again; None: one for five, in the long run.
         listener: Is told of answers and failures.
         silent_s: Time without a word after which an endpoint is asked whether it is there, and that it has to say so:
-            one that was cut off is left after three times as long.
+            one that answers neither of two questions, or refuses the connection, is left after three times as long.
     """
 
     def __init__(
@@ -140,7 +146,7 @@ class Router(Generic[Request, Event]):
 
         Raises:
             NoEndpointError: No endpoint takes requests.
-            EndpointError: No endpoint could be reached; this is the last one's failure.
+            EndpointError: No endpoint could be reached, or none may be sent the request; this is of the last one.
             RequestLostError: An endpoint failed that may have begun with the request.
         """
         wanted = Wanted(agent, frozenset(capabilities))
@@ -148,9 +154,9 @@ class Router(Generic[Request, Event]):
         self._budget.earn()
         while True:
             standing = self._next(attempts)
-            if attempts.lost is not None:
+            if attempts.goes_on:
                 self._listener.sent_again(standing.endpoint)
-                attempts.lost = None
+                attempts.goes_on = False
             standing.begin()
             try:
                 async with contextlib.aclosing(self._attempt(standing, attempts, request)) as events:
@@ -158,19 +164,23 @@ class Router(Generic[Request, Event]):
                         yield event
             finally:
                 standing.end()
-            if attempts.lost is None:
+            if attempts.is_over:
                 return
 
     def _next(self, attempts: _Attempts) -> Standing:
         try:
-            return self._directory.pick(attempts.wanted, self._strategy, tried=attempts.tried, key=attempts.key)
+            return self._directory.pick(
+                attempts.wanted, self._strategy, tried=attempts.tried, key=attempts.key, refused=attempts.refused
+            )
         except NoEndpointError:
             if attempts.lost is not None:  # what happened says more than that nobody is left
                 raise attempts.lost from None
+            if attempts.refused and attempts.refused.keys() >= set(self._directory.members(attempts.wanted)):
+                raise list(attempts.refused.values())[-1] from None
             raise
 
     async def _attempt(self, standing: Standing, attempts: _Attempts, request: Request) -> AsyncGenerator[Event]:
-        """Send a request to one endpoint; `attempts.lost` is set if it may go to another one."""
+        """Send a request to one endpoint; `attempts.is_over` is set unless it may go to another one."""
         endpoint, clock = standing.endpoint, self._directory.clock
         events = self._transport.stream(endpoint, request)
         began, has_answered = clock(), False
@@ -183,7 +193,13 @@ class Router(Generic[Request, Event]):
                 yield first
                 async for event in events:
                     yield event
+            attempts.is_over = True
         except EndpointError as error:
+            if not (error.is_failure or error.reached or has_answered):
+                standing.pass_over()
+                attempts.tried.add(standing)
+                attempts.refused[standing] = error
+                return
             self._note(standing, error, waited_s=0.0 if has_answered else clock() - began)
             self._go_on_or_raise(standing, attempts, error, has_answered)
         except (asyncio.CancelledError, GeneratorExit):
@@ -221,6 +237,7 @@ class Router(Generic[Request, Event]):
         self, standing: Standing, attempts: _Attempts, error: EndpointError, has_answered: bool
     ) -> None:
         attempts.tried.add(standing)
+        attempts.failed += 1
         if has_answered or (error.reached and not attempts.repeatable):
             began = "had answered part of" if has_answered else "may have begun with"
             raise RequestLostError(
@@ -228,6 +245,6 @@ class Router(Generic[Request, Event]):
                 endpoint=standing.endpoint.url,
                 streamed=has_answered,
             ) from error
-        if len(attempts.tried) > self._fallback or not self._budget.spend():
+        if attempts.failed > self._fallback or not self._budget.spend():
             raise error
-        attempts.lost = error
+        attempts.lost, attempts.goes_on = error, True

@@ -6,18 +6,23 @@ they are the same. So one that is silent is asked for something that every serve
 Rules
 -----
 * An endpoint is asked once nothing was heard of it for a while, whatever for: one question serves all that wait.
-* It is gone if it does not answer twice in a row. One that is there may take its time.
+* It is gone if it does not answer twice in a row: three times the time of silence after the last word. A connection
+  that is refused is no answer either, and no sooner: a server that stops listening may still end what it began.
+* One that is there may take its time. A question that fails for another reason tells nothing of the endpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, Self, runtime_checkable
 
 from stategraph.fleet.endpoint import AgentEndpoint
 from stategraph.fleet.errors import EndpointError
 from stategraph.fleet.standing import Standing
+
+logger = logging.getLogger("stategraph.fleet")
 
 #: Time without a word after which an endpoint is asked whether it is there, and that it has for an answer, in seconds.
 SILENT_S: Final = 1.0
@@ -87,28 +92,40 @@ class Watch:
         self._asking = asyncio.create_task(self._ask(), name="stategraph silent agent")
 
     async def _ask(self) -> None:
-        misses = 0
+        misses, why, has_logged = 0, "", False
         while misses < _MOST_MISSES:
-            if not misses and self._clock() - self._standing.heard_at < self._silent_s:
-                await asyncio.sleep(self._silent_s)  # another request heard of it
+            left_s = self._silent_s - (self._clock() - self._standing.heard_at)
+            if not misses and left_s > 0:
+                await asyncio.sleep(left_s)  # another request, or a question, heard of it
                 continue
-            why = await self._missing()
+            try:
+                why = await self._missing()
+            except Exception:  # of whatever transport
+                if not has_logged:
+                    has_logged = True
+                    logger.exception("'%s' could not be asked whether it is there", self._standing.endpoint.key)
+                await asyncio.sleep(self._silent_s)
+                continue
             if why:
                 misses += 1
-                continue
-            misses = 0
-            self._standing.heard_at = self._clock()
-            await asyncio.sleep(self._silent_s)
+            else:
+                misses = 0
+                self._standing.heard_at = self._clock()
         self.gone = why
         self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def _missing(self) -> str:
-        """Ask the endpoint, and return why there was no answer; empty: there was one."""
+        """Ask the endpoint, and return after its time why there was no answer; empty, and at once: there was one."""
+        why = ""
         try:
             async with asyncio.timeout(self._silent_s):
-                await self._reach(self._standing.endpoint)
-        except EndpointError as error:
-            return str(error)
+                try:
+                    await self._reach(self._standing.endpoint)
+                except (EndpointError, OSError) as error:
+                    why = str(error) or type(error).__name__
+                    await asyncio.sleep(self._silent_s)  # until the time is over
+                else:
+                    return ""
         except TimeoutError:
-            return f"it did not say within {self._silent_s:.3g} s that it is there"
-        return ""
+            pass
+        return why or f"it did not say within {self._silent_s:.3g} s that it is there"

@@ -135,6 +135,11 @@ class Standing:
         """Note that the caller went away before anything was heard: the endpoint is neither better nor worse."""
         self._probing = False
 
+    def pass_over(self) -> None:
+        """Note that a request that had begun was not sent to it after all."""
+        self.requests -= 1
+        self._probing = False
+
     def _sample(self, took_s: float, now: float) -> None:
         kept = math.exp(-max(0.0, now - self._sampled_at) / DECAY_S) if self._sampled_at else 0.0
         self.latency_s = self.latency_s * kept + took_s * (1.0 - kept)

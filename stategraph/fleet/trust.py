@@ -66,7 +66,9 @@ TREATMENTS: Final[Mapping[Trust, Treatment]] = {
 
 
 class UntrustedAgentError(EndpointError):
-    """An agent is not trusted as far as it has to be; nothing was sent to it."""
+    """An agent is not trusted as far as it has to be; nothing was sent to it, and it is as well as before."""
+
+    is_failure = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
