@@ -36,7 +36,7 @@ from stategraph.engine.compile.validate import validate_graph, validate_timeout_
 from stategraph.engine.compile.versions import Versions
 from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.runs import strictness
-from stategraph.engine.spec import GraphSpec, OutputCheck
+from stategraph.engine.spec import CommandCheck, GraphSpec, OutputCheck
 from stategraph.scheduling import FanOut
 from stategraph.stream_parts import StreamMode
 from stategraph.types import (
@@ -116,6 +116,8 @@ class GraphDefinition(
     _versions: Versions | None = None
     # Checks the output of a run and returns it as an instance of its schema, in graphs that ask for it.
     _output_check: OutputCheck | None = None
+    # Checks the command that a run is given, in graphs that ask for it.
+    _command_check: CommandCheck | None = None
     _program: Program | None = None
     # Works out what is known of the edges, for nodes that start without a barrier.
     _flow: Callable[[], Flow] | None = None
@@ -255,6 +257,7 @@ class GraphDefinition(
             state_mapper=self._state_mapper,
             fan_outs=self._fan_outs,
             output_check=self._output_check,
+            command_check=self._command_check,
         )
         # Beside the mark of what it was made after, so that a change meanwhile is not overlooked.
         self.__dict__["_spec"] = (changes, spec)
@@ -304,7 +307,7 @@ class GraphDefinition(
         public = {k: v for k, v in attributes.items() if not k.startswith("_")}
         twin = self.__class__(**public)
         twin._allowlist, twin._versions = self._allowlist, self._versions
-        twin._output_check = self._output_check
+        twin._output_check, twin._command_check = self._output_check, self._command_check
         twin._flow, twin._fan_outs = self._flow, self._fan_outs
         return twin
 

@@ -21,7 +21,7 @@ from stategraph.engine.compile.versions import Versions
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.scheduling import FanOut
 from stategraph.stream_parts import StreamMode
-from stategraph.types import All, CachePolicy, Checkpointer, RetryPolicy
+from stategraph.types import All, CachePolicy, Checkpointer, Command, RetryPolicy
 
 if TYPE_CHECKING:
     from langgraph.cache.base import BaseCache
@@ -37,6 +37,17 @@ class OutputCheck(Protocol):
 
         Raises:
             ValueError: It does not fit.
+        """
+
+
+class CommandCheck(Protocol):
+    """Checks what a command that is the input of a run writes, against the schema that its graph declares."""
+
+    def __call__(self, command: Command[Any]) -> Command[Any]:
+        """Return the command as it is to be taken.
+
+        Raises:
+            ValueError: A part of its update, or of what it sends, does not fit.
         """
 
 
@@ -72,6 +83,7 @@ class GraphSpec:
         state_mapper: Coerces states in v2 streams, or None.
         fan_outs: Rules for branches that run beside each other, with the nodes of these.
         output_check: Checks the output of a run that has ended; None for no check.
+        command_check: Checks the command that a run is given; None for no check.
         setups: What runs have worked out of the options of their calls; see `runs.run_setup`.
     """
 
@@ -102,6 +114,7 @@ class GraphSpec:
     state_mapper: Callable[[Any], Any] | None
     fan_outs: tuple[tuple[frozenset[str], FanOut], ...] = ()
     output_check: OutputCheck | None = None
+    command_check: CommandCheck | None = None
     setups: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def saver_of(self, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any] | None:

@@ -87,6 +87,7 @@ def set_checks(compiled: AnyStateGraph, validate: object) -> None:
     builder = compiled.builder
     if validation.wanted(validate, "updates"):
         compiled._checks = validation.UpdateChecks.of(builder, builder.input_schema)
+        compiled._command_check = validation.CommandCheck(compiled._checks.of_nodes)
     if validation.wanted(validate, "output"):
         keys = [key for key in builder.schemas[builder.output_schema] if key in builder.channels]
         compiled._output_check = validation.OutputCheck(builder.output_schema, keys)

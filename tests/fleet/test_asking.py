@@ -46,8 +46,9 @@ class Transport:
         del request
         if endpoint.url in self.away:
             raise EndpointError(f"{endpoint.url} cannot be reached", reached=False)
-        raise AnsweredError(endpoint.url)
-        yield
+        if endpoint.url:
+            raise AnsweredError(endpoint.url)
+        yield None
 
     async def reach(self, endpoint: AgentEndpoint) -> None:
         del endpoint

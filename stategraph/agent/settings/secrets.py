@@ -29,6 +29,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urluns
 from pydantic import SecretBytes, SecretStr
 
 from stategraph.engine.config.hidden import HIDDEN as HIDDEN
+from stategraph.engine.config.hidden import names_secret as names_secret
 from stategraph.engine.config.hidden import without_logins as without_logins
 
 SHORTEST: Final = 6
@@ -42,19 +43,10 @@ _OF_BODIES = frozenset({"content-encoding", "content-length", "transfer-encoding
 
 T = TypeVar("T")
 
-_NAMED_SECRET = re.compile(
-    r"(?:^|_)(?:apikey|key|token|secret|password|passwd|credentials?|authorization|cookies?|headers?|(?:default|extra)_query)"
-    r"(?:$|_(?:id|json|value)s?$)"
-)
-"""Options whose values are secret regardless of their form."""
-
 _NO_TEXT = frozenset({NoneType, bool, int, float})
 _COLLECTIONS = frozenset({list, tuple, set, frozenset})
 """Classes that can be made of their items; subclasses, such as named tuples, may not be."""
 
-_NO_SECRETS = frozenset({"prompt_cache_key", "reasoning_key"})
-
-_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SCHEME = re.compile(r"(?:api-?key|basic|bearer|digest|token)\s+", re.IGNORECASE)
 
 
@@ -416,12 +408,6 @@ def _in_value(value: Any, around: tuple[int, ...]) -> Iterator[str]:
             yield from _in_value(each, within)
 
 
-def names_secret(name: str) -> bool:
-    """Return whether a value is secret by its name, such as `apiKey` or `Set-Cookie`."""
-    plain = _snake(name)
-    return _NAMED_SECRET.search(plain) is not None and plain not in _NO_SECRETS
-
-
 def texts_in(value: Any, around: tuple[int, ...] = ()) -> Iterator[str]:
     """Find the texts of a value that is secret as a whole.
 
@@ -442,7 +428,3 @@ def texts_in(value: Any, around: tuple[int, ...] = ()) -> Iterator[str]:
         return
     for each in value.values() if isinstance(value, Mapping) else value:
         yield from texts_in(each, (*around, id(value)))
-
-
-def _snake(name: str) -> str:
-    return _WORD_STARTS.sub("_", name).lower().replace("-", "_")

@@ -59,7 +59,7 @@ from stategraph.engine.streams.projection import Projector
 from stategraph.engine.tasks.scope import Calls, TaskScope
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.tracing.graph_runs import GraphRunHandler, GraphSave, SaveOperation
-from stategraph.types import RetryPolicy
+from stategraph.types import Command, RetryPolicy
 
 
 class Storing(Protocol):
@@ -245,6 +245,8 @@ class Execution:
         conf = plan.config[CONF]
         copies = plan.saver is None and not ticks and plan.control.drain_reason is None
         given = foreign_types.ours(self.input) if foreign_types.exist() else self.input
+        if plan.spec.command_check is not None and isinstance(given, Command):
+            given = plan.spec.command_check(given)
         if not conf:
             return Start(given, copies=copies)
         # A replayed subgraph takes its input again instead of continuing.

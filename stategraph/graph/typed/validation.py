@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from inspect import isclass
 from typing import Annotated, Any, Final, Literal, NamedTuple, cast, get_args, get_origin
 
@@ -28,14 +28,14 @@ from stategraph.errors import ConfigurationError, InvalidUpdateError
 from stategraph.graph import schema as schemas
 from stategraph.graph.typed import key_types
 from stategraph.graph.typed.key_types import Declared, KeyType
+from stategraph.graph.typed.shown import cause, reason, shown
 from stategraph.graph.typed.words import told
+from stategraph.types import Command
 
 Validate = Literal["updates", "output", "all"]
 """The checks that there are: `updates`, of the input and what nodes write; `output`, of what a run answers; or all."""
 
 _MODES: Final = frozenset(("updates", "output", "all"))
-_LONGEST: Final = 80
-"""Characters of a value that a message shows."""
 
 
 class StateValidationError(InvalidUpdateError, ValueError):
@@ -131,7 +131,7 @@ class UpdateCheck:
                     wrong.append((name, value, key, error))
             taken.append((name, value))
         if wrong:
-            raise _misfit(wrong, node) from wrong[0][3]
+            raise _misfit(wrong, node) from cause(wrong[0][3], wrong[0][0])
         return taken
 
 
@@ -160,6 +160,24 @@ class UpdateChecks(NamedTuple):
         )
 
 
+class CommandCheck:
+    """Checks what a command writes that is the input of a run, any key of the state."""
+
+    __slots__ = ("_check",)
+
+    def __init__(self, check: UpdateCheck) -> None:
+        self._check = check
+
+    def __call__(self, command: Command[Any]) -> Command[Any]:
+        """Return the command with its update as it is to be written.
+
+        Raises:
+            StateValidationError: One or more of its values do not fit.
+        """
+        pairs = command._update_as_tuples() if command.update is not None else []
+        return replace(command, update=self._check(pairs, "")) if pairs else command
+
+
 def _key(key_type: KeyType, channel: BaseChannel[Any, Any, Any]) -> _Key:
     type_, becomes_value = key_types.update_type(key_type, channel)
     of_value = _adapter(key_type.type_, key_type.key, key_type.schema).validate_python
@@ -184,7 +202,8 @@ def _checked(key: _Key, value: Any) -> Any:
 def _misfit(wrong: Sequence[tuple[str, Any, _Key, ValidationError]], node: str) -> StateValidationError:
     who = f"Node '{node}' wrote" if node else "The input has"
     parts = [
-        f"'{name}' = {_shown(value)}, expected {key.expected} ({_reason(error)})" for name, value, key, error in wrong
+        f"'{name}' = {shown(value, name)}, expected {key.expected} ({_reason(error, name)})"
+        for name, value, key, error in wrong
     ]
     return StateValidationError(
         f"{who} what does not fit {wrong[0][2].schema}: {'; '.join(parts)}. Nothing of it was written. Mend the "
@@ -233,16 +252,16 @@ class OutputCheck:
         try:
             return self._make(values)
         except ValidationError as error:
-            raise self._misfit(error) from error
+            misfit, why = self._misfit(error), cause(error)
+        raise misfit from why
 
     def _misfit(self, error: ValidationError) -> StateValidationError:
         parts, keys = [], []
         for problem in error.errors(include_url=False):
             place = ".".join(map(str, problem["loc"]))
-            found = "nothing" if problem["type"] == "missing" else _shown(problem["input"])
-            parts.append(
-                f"'{place}': found {found} ({problem['msg']})" if place else f"found {found} ({problem['msg']})"
-            )
+            found = "nothing" if problem["type"] == "missing" else shown(problem["input"], *problem["loc"])
+            said = reason(problem)
+            parts.append(f"'{place}': found {found} ({said})" if place else f"found {found} ({said})")
             keys += [str(each) for each in problem["loc"][:1] if each not in keys]
         return StateValidationError(
             f"The output does not fit {_name(self.schema)}: {'; '.join(parts)}. Mend the nodes that write it or the "
@@ -280,15 +299,9 @@ def _name(schema: object) -> str:
     return str(getattr(schema, "__name__", schema))
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    return f"{cut} ({type(value).__name__})"
-
-
-def _reason(error: ValidationError) -> str:
+def _reason(error: ValidationError, name: str) -> str:
     problems = [
-        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
+        f"{'.'.join(map(str, each['loc']))}: {reason(each, name)}" if each["loc"] else reason(each, name)
         for each in error.errors(include_url=False)
     ]
     return "; ".join(dict.fromkeys(problems))

@@ -2,6 +2,7 @@
 
 import operator
 import pickle
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict
@@ -267,3 +268,89 @@ def test_an_update_is_taken_as_pydantic_takes_it(type_: Any, value: Any) -> None
         return
     found = graph.invoke({"key": value})["key"]
     assert (found, type(found)) == (wanted, type(wanted))
+
+
+def test_the_command_that_a_run_is_given_is_checked(driver: Driver) -> None:
+    graph = graph_of(State, lambda state: {"log": ["ran"]}, checkpointer=InMemorySaver(), validate="updates")
+    driver.invoke(graph, {"count": 1}, THREAD)
+    before = driver.get_state(graph, THREAD)
+    for update in ({"count": "x"}, [("count", "x")]):
+        with pytest.raises(StateValidationError, match="The input has what does not fit State: 'count' = 'x'"):
+            driver.invoke(graph, Command(update=update, goto="work"), THREAD)
+    assert driver.get_state(graph, THREAD).values == before.values
+    assert driver.get_state(graph, THREAD).config == before.config  # nothing of it was stored
+    assert driver.invoke(graph, Command(update={"count": "7"}, goto="work"), THREAD)["count"] == 7
+    unchecked = graph_of(State, lambda state: {}, checkpointer=InMemorySaver())
+    driver.invoke(unchecked, {"count": 1}, THREAD)
+    assert driver.invoke(unchecked, Command(update={"count": "x"}, goto="work"), THREAD)["count"] == "x"
+
+
+def test_an_answer_with_an_update_is_checked_and_can_be_given_again(driver: Driver) -> None:
+    def work(state: Any) -> Any:
+        return {"name": interrupt("who?")}
+
+    graph = graph_of(State, work, checkpointer=InMemorySaver(), validate="updates")
+    driver.invoke(graph, {"count": 1}, THREAD)
+    with pytest.raises(StateValidationError, match="'count' = 'x'"):
+        driver.invoke(graph, Command(resume="ada", update={"count": "x"}), THREAD)
+    found = driver.invoke(graph, Command(resume="ada", update={"count": "2"}), THREAD)
+    assert (found["count"], found["name"]) == (2, "ada")
+
+
+def test_a_command_to_the_parent_is_checked_there(driver: Driver) -> None:
+    inner = graph_of(State, lambda state: Command(graph=Command.PARENT, update={"count": "x"}))
+    graph = graph_of(State, inner, checkpointer=InMemorySaver(), validate="updates")
+    with pytest.raises(StateValidationError, match="Node 'work' wrote what does not fit State: 'count' = 'x'"):
+        driver.invoke(graph, {"count": 1}, THREAD)
+
+
+class Login(TypedDict, total=False):
+    password: str
+    apiKey: int
+    note: int
+    nested: dict[str, int]
+    picky: str
+
+
+SECRET = "hunter2-and-more"
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"password": {"k": SECRET}},
+        {"apiKey": SECRET},
+        {"note": {"password": SECRET}},
+        {"note": [{"deep": {"accessToken": SECRET}}]},
+        {"note": f"https://ann:{SECRET}@host/"},
+        {"note": f"password={SECRET}"},
+        {"note": f"Authorization: Bearer {SECRET}"},
+        {"note": "a9" + SECRET.replace("-", "") + "0123456789"},
+        {"nested": {"password": SECRET}},
+    ],
+)
+@pytest.mark.parametrize("validate", ["updates", "output"])
+def test_no_error_shows_a_secret(driver: Driver, update: dict[str, Any], validate: str) -> None:
+    with pytest.raises(StateValidationError) as raised:
+        driver.invoke(graph_of(Login, lambda state: update, validate=validate), {})
+    told = "".join(traceback.format_exception(raised.value))
+    assert SECRET not in told
+    assert SECRET.replace("-", "") not in told
+    assert "[redacted]" in str(raised.value)
+    assert repr(raised.value.__cause__).count(SECRET) == 0
+
+
+def test_what_a_validator_says_of_a_secret_is_not_told(driver: Driver) -> None:
+    class Model(BaseModel):
+        password: str = ""
+
+        @field_validator("password")
+        @classmethod
+        def long(cls, value: str) -> str:
+            if value:
+                raise ValueError(f"{value} {{is}} too short")
+            return value
+
+    with pytest.raises(StateValidationError, match=r"'password': found \[redacted\] \(str\) \(value_error\)") as raised:
+        driver.invoke(graph_of(Model, lambda state: {"password": SECRET}, validate="output"), {})
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
