@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "quantity": ({"server": {"resources": {"limits": {"memory": "much"}}}}, "memory"),
     "no database": ({"database": {"secretName": ""}}, "secretName"),
     "services": ({"operator": {"services": "app.services"}}, "services"),
-    "group": ({"operator": {"customKinds": {"example": ["datasources"]}}}, "customKinds"),
+    "group": ({"operator": {"customKinds": {"example": ["datasources"]}}}, "'example' does not match pattern"),
     "open to all": ({"token": {"secretName": ""}}, "would let everybody in"),
 }
 
