@@ -75,7 +75,7 @@ PUBLIC = frozenset(
 COUNTS = {
     "docstrings that begin with a question word": 0,
     "docstrings not in the imperative": 0,
-    "lines that sync and async twins have in common": 223,
+    "lines that sync and async twins have in common": 221,
     "uses of Any per 1,000 lines of code": 45,
 }
 
