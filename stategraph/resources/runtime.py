@@ -370,6 +370,13 @@ class Runtime:
 
     # What resources became.
 
+    def seen(self, name: Name) -> Resource | None:
+        """Return a resource as this process knows it, with what it found where it does not write; None: there is none.
+
+        See `LoopSettings.writes`.
+        """
+        return self._shared.cache.get(self.key(name))
+
     def compiled(self, name: Name) -> Any:
         """Return what a resource became in this process.
 

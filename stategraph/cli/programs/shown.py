@@ -12,6 +12,7 @@ from typing import Any, Final
 from stategraph.cli.output import FAILED, NOTHING_DONE, STOPPED, STORE_VARIABLE, Output, write_error
 from stategraph.cli.style import Style
 from stategraph.cli.values import in_a_line, plain
+from stategraph.resources.kind_table import DEFAULT_NAMESPACE
 
 _INTERRUPT: Final = "__interrupt__"
 
@@ -134,8 +135,13 @@ class Shown:
 
     def _command(self, thread_id: str, arguments: argparse.Namespace) -> str:
         """Return the command that goes on with a thread, as a shell reads it."""
-        words = ["stategraph", "run", arguments.target, "--store", self._output.store, "--thread", thread_id]
-        return shlex.join(words)
+        words = ["stategraph", "run", arguments.target]
+        words += [word for each in arguments.files or () for word in ("-f", each)]
+        words += [] if arguments.namespace == DEFAULT_NAMESPACE else ["-n", arguments.namespace]
+        words += [word for each in arguments.allow for word in ("--allow", each)]
+        for name in ("services", "context", "config"):
+            words += [f"--{name}", given] if (given := getattr(arguments, name)) else []
+        return shlex.join([*words, "--store", self._output.store, "--thread", thread_id])
 
     def stopped(self, thread_id: str, arguments: argparse.Namespace) -> int:
         """Show that the run stopped as it was asked to, and how it goes on, and return the exit code."""

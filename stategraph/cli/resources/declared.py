@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from stategraph.cli.resources.asked import key_of
+from stategraph.cli.resources.asked import found_at, key_of
 from stategraph.cli.resources.manifests import add_files, read
 from stategraph.cli.resources.opening import add_services, address_of, check_there, runtime_on, services_of
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE
@@ -141,7 +141,7 @@ async def graph(arguments: argparse.Namespace) -> AsyncIterator[Any]:
     """
     key = key_of(arguments.target, arguments.namespace)
     url = "memory:" if arguments.files else check_there(arguments)
-    async with runtime_on(url, arguments, saver=False) as runtime:
+    async with runtime_on(url, arguments, saver=False, writes=bool(arguments.files)) as runtime:
         if arguments.files:
             await _apply(runtime, arguments)
         yield await _ready(runtime, key)
@@ -155,12 +155,14 @@ def conversing(arguments: argparse.Namespace) -> Iterator[Mapping[str, Any]]:
         ConfigurationError: There is none, or it is not ready; the message says why.
     """
     from stategraph.resources.blocking import BlockingRuntime
+    from stategraph.resources.loop.loop import LoopSettings
     from stategraph.resources.runtime import Runtime
     from stategraph.run import background_loop
 
     key = key_of(arguments.target, arguments.namespace)
     url = "memory:" if arguments.files else check_there(arguments)
-    runtime = Runtime.from_url(url, allow=arguments.allow, **services_of(arguments))
+    settings = LoopSettings(writes=bool(arguments.files))
+    runtime = Runtime.from_url(url, allow=arguments.allow, settings=settings, **services_of(arguments))
     with BlockingRuntime(runtime):
         loop = background_loop.current()
         if arguments.files:
@@ -189,7 +191,7 @@ async def _ready(runtime: Runtime, key: ResourceKey) -> Any:
     try:
         return runtime.graph(key)
     except ResourceError as error:
-        resource = await runtime.get(key)
+        resource = runtime.seen(key) or await found_at(runtime.store, key)
         why = describing.why_not(resource) if resource is not None else []
         text = "\n".join(why) if why else str(error)
         raise ConfigurationError(f"{key} cannot be run: {text}") from error

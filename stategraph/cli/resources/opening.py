@@ -124,16 +124,20 @@ def make_room(url: str) -> None:
 
 
 @asynccontextmanager
-async def runtime_on(url: str, arguments: argparse.Namespace, *, saver: bool = True) -> AsyncIterator[Runtime]:
+async def runtime_on(
+    url: str, arguments: argparse.Namespace, *, saver: bool = True, writes: bool = True
+) -> AsyncIterator[Runtime]:
     """Open the runtime of a store for a block, and reconcile.
 
     Args:
         url: The store.
         arguments: Has `allow` and `services`.
         saver: Whether threads are kept in the same database.
+        writes: Whether what is found of resources is stored.
     """
     from contextlib import AsyncExitStack
 
+    from stategraph.resources.loop.loop import LoopSettings
     from stategraph.resources.runtime import Runtime
 
     make_room(url)
@@ -143,7 +147,9 @@ async def runtime_on(url: str, arguments: argparse.Namespace, *, saver: bool = T
             from stategraph.savers.urls import saver_at
 
             services["saver"] = await stack.enter_async_context(saver_at(url))
-        yield await stack.enter_async_context(Runtime.from_url(url, allow=arguments.allow, **services))
+        yield await stack.enter_async_context(
+            Runtime.from_url(url, allow=arguments.allow, settings=LoopSettings(writes=writes), **services)
+        )
 
 
 def run_on_resources(

@@ -41,6 +41,12 @@ class Cache:
             self._of_owner[owner.uid].add(key)
         return before
 
+    def tell(self, resource: Resource) -> None:
+        """Take a status that is not stored, unless the resource is gone or a newer one is known."""
+        known = self._resources.get(resource.key)
+        if known is not None and known.metadata.resource_version == resource.metadata.resource_version:
+            self._resources[resource.key] = resource
+
     def remove(self, key: ResourceKey) -> Resource | None:
         """Forget a resource, and return it."""
         known = self._resources.pop(key, None)

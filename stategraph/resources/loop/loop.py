@@ -50,12 +50,15 @@ class LoopSettings:
         resync_s: How often everything is reconciled.
         timeout_s: How long one reconciling may take.
         lease_s: How long a leader that has vanished is waited for.
+        writes: Whether this process may lead and so write status; one that does not compiles for itself alone, and what
+            it finds is not stored.
     """
 
     workers: int = WORKERS
     resync_s: float = RESYNC_S
     timeout_s: float = TIMEOUT_S
     lease_s: float = 15.0
+    writes: bool = True
 
 
 class Loop:
@@ -92,9 +95,11 @@ class Loop:
     async def start(self) -> None:
         """List everything, and begin to reconcile."""
         self._rank()
-        await self._leadership.renew()
+        if self._settings.writes:
+            await self._leadership.renew()
         await self._list()
-        work: list[Callable[[], Any]] = [self._follow, self._lead, self._resync]
+        work: list[Callable[[], Any]] = [self._follow, self._resync]
+        work += [self._lead] if self._settings.writes else []
         work += [self._work] * self._settings.workers
         self._tasks = [asyncio.create_task(each()) for each in work]
 
@@ -417,12 +422,18 @@ class Loop:
         serving: int | None,
         context: Context,
     ) -> None:
-        """Write the status, if it changed and this process leads."""
-        if not self.leads:
+        """Write the status, if it changed and this process leads; one that never does keeps it for itself."""
+        if not self.leads and self._settings.writes:
             return
         status = conditions.status_of(resource, found, fields, serving, _now)
         status = hidden(status, context.values)
         if status == resource.status:
+            return
+        if not self._settings.writes:
+            told = replace(resource, status=status)
+            self._shared.cache.tell(told)
+            if _told(told) != _told(resource):
+                self._ask(self._shared.dependencies.of_change(resource.key))
             return
         stored = await self._shared.store.put_status(replace(resource, status=status))
         self._take(stored)
