@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.errors import TransferError
-from stategraph.resources.errors import ResourceError
+from stategraph.resources.errors import ResourceError, UnknownResource
 from stategraph.resources.kind_table import DEFAULT_NAMESPACE
 from stategraph.resources.model import TARGET, ResourceKey
+from stategraph.workers.hosted.sources import GraphGone
 
 if TYPE_CHECKING:
     from stategraph.resources.runtime import Runtime
@@ -46,7 +47,14 @@ async def graphs(runtime: Runtime) -> dict[str, Callable[[], Any]]:
 
 def _maker(runtime: Runtime, key: ResourceKey) -> Callable[[], Any]:
     def make() -> Any:
-        return runtime.graph(key)
+        try:
+            return runtime.graph(key)
+        except UnknownResource as error:
+            if runtime.seen(key) is None:
+                raise GraphGone(
+                    f"{key} is deleted: what its threads were at can be neither shown nor gone on with. Apply it again"
+                ) from None
+            raise GraphGone(str(error)) from None
 
     return make
 

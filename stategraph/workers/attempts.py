@@ -33,7 +33,7 @@ from stategraph.workers.eventlog import EventBuffer
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.persistent import PersistentSaver
 from stategraph.workers.hosted.options import RunOptions
-from stategraph.workers.hosted.sources import SERVED, GraphMaker, StoredRun, not_served
+from stategraph.workers.hosted.sources import SERVED, GraphGone, GraphMaker, StoredRun, not_served
 from stategraph.workers.hosted.streaming import storable, streamed, told
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.outages import flat, is_outage
@@ -209,7 +209,10 @@ class Attempt:
             if is_outage(error, self._registry.operations.database):
                 return Outcome(RunStatus.PENDING, f"{type(error).__name__}: {error}")
             lease = self._claimed.lease
-            logger.error("The run '%s' of thread '%s' failed", lease.run_id, lease.thread_id, exc_info=error)
+            if isinstance(error, GraphGone):  # no fault of any code
+                logger.error("The run '%s' of thread '%s' failed: %s", lease.run_id, lease.thread_id, error)
+            else:
+                logger.error("The run '%s' of thread '%s' failed", lease.run_id, lease.thread_id, exc_info=error)
             return Outcome(RunStatus.ERROR, f"{type(error).__name__}: {error}")
 
     async def _streamed(self, graph: Any, options: RunOptions, context: Any) -> Outcome:

@@ -37,6 +37,10 @@ class StoredRun:
     session: str | None = field(default=None, repr=False)
 
 
+class GraphGone(LookupError):
+    """A graph that was served is not there any more, or cannot be had now; the message says why."""
+
+
 class GraphMaker(ABC):
     """Makes a graph for each attempt of a run."""
 

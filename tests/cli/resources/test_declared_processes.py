@@ -221,6 +221,38 @@ async def test_a_declared_worker_beside_a_server_executes_the_runs_of_what_is_se
     await registry.aclose()
 
 
+ASKING = WORKFLOW.replace(
+    "[{id: say, set: {greeting: \"${{ 'Hello, ' + input.name }}\"}}]", "[{id: ask, interrupt: {prompt: Good?}}]"
+)
+KEEPING = WORKFLOW.replace("name: greet", "name: other")
+
+
+async def test_threads_of_what_is_deleted_are_answered_in_a_sentence(folder: Path) -> None:
+    url = "sqlite:///app.db"
+    (folder / "app" / "greet.yaml").write_text(f"{ASKING}---\n{KEEPING}", encoding="utf-8")
+    with process(folder, "serve", "--port", "0", "--store", url, "--resources", "app") as served:
+        here = address(folder, served)
+        async with httpx.AsyncClient(base_url=here, timeout=LIMIT_S, trust_env=False) as client:
+            thread = (await client.post("/threads", json={})).json()["thread_id"]
+            await client.post(f"/threads/{thread}/runs/wait", json={"assistant_id": "greet", "input": {"name": "Bob"}})
+            with process(folder, "delete", "workflow/greet", "--force", "--store", url) as deleting:
+                assert deleting.wait(LIMIT_S) == 0
+
+            async def gone() -> httpx.Response | None:
+                found = await client.get(f"/threads/{thread}/state")
+                return None if found.status_code == 200 else found
+
+            state = await until(gone)
+            assert state.status_code == 404, state.text
+            assert "workflow/default/greet is deleted" in state.json()["detail"]
+            await client.post(
+                f"/threads/{thread}/runs/wait", json={"assistant_id": "greet", "command": {"resume": "yes"}}
+            )
+    log = (folder / "errors").read_text()
+    assert "Traceback" not in log, log
+    assert len([line for line in log.splitlines() if "workflow/default/greet is deleted" in line]) == 1, log
+
+
 async def test_a_declared_worker_without_a_server_names_no_module_for_what_a_server_serves(folder: Path) -> None:
     url = f"sqlite:///{folder}/app.db"
     registry = RunRegistry.from_url(url)

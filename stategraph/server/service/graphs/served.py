@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,7 +12,7 @@ from stategraph.server.service.graphs import contexts, environment, loading
 from stategraph.server.service.graphs.configuration import Configuration, GraphPlace
 from stategraph.server.service.graphs.factories import Factory, Need
 from stategraph.server.service.port import ANYONE, Caller, NotFoundError
-from stategraph.workers.hosted.sources import SERVED, GraphMaker, StoredRun
+from stategraph.workers.hosted.sources import SERVED, GraphGone, GraphMaker, StoredRun
 
 #: The scheme of the target of a run of a graph that is served; the graph's id follows.
 SCHEME: Final = SERVED.rstrip(":")
@@ -121,7 +121,7 @@ class ServedGraphs:
         if not isinstance(given, Factory):
             yield self._prepared(graph_id, given)
             return
-        async with given.open(need) as made:
+        async with _not_found(given.open(need)) as made:
             graph = made.compile() if not hasattr(made, "astream") and hasattr(made, "compile") else made
             if not hasattr(graph, "astream"):
                 raise ConfigurationError(
@@ -157,6 +157,22 @@ class ServedGraphs:
         if scheme != SCHEME or graph_id not in self._given:
             raise TransferError(f"The target {target!r} is none of the graphs that are served here")
         return _Maker(self, graph_id)
+
+
+class _NotServedError(NotFoundError, GraphGone):
+    """A graph that was served is gone: for clients there is no such thing."""
+
+
+@asynccontextmanager
+async def _not_found(opening: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
+    """Open a graph for a block; one that is gone is an answer for clients."""
+    try:
+        made = await opening.__aenter__()
+    except GraphGone as error:
+        raise _NotServedError(str(error)) from None
+    async with AsyncExitStack() as stack:
+        stack.push_async_exit(opening)
+        yield made
 
 
 class _Maker(GraphMaker):
