@@ -54,12 +54,30 @@ def read(text: str, file: str, problems: list[Problem]) -> Iterator[Document]:
     except _UnreadableError as error:
         problems.append(Problem(error.message, error.path, _at(file, error.line, error.column)))
     except yaml.MarkedYAMLError as error:
+        if (tab := _tab(text, error)) is not None:
+            problems.append(Problem("the line is indented with a tab; indent with spaces", (), _at(file, *tab)))
+            return
         mark = error.problem_mark or error.context_mark
         what = ", ".join(each for each in (error.context, error.problem) if each)
         line, column = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
         problems.append(Problem(f"this is no YAML: {what}", (), _at(file, line, column)))
     except yaml.YAMLError as error:
         problems.append(Problem(f"this is no YAML: {str(error).splitlines()[0]}", (), Source(file, 1)))
+
+
+def _tab(text: str, error: Any) -> tuple[int, int] | None:
+    """Return the place of a tab in the indentation of the lines at which reading stopped; None if there is none."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return None
+    lines = text.splitlines()
+    for number in (mark.line, mark.line - 1):
+        if 0 <= number < len(lines):
+            line = lines[number]
+            column = line.find("\t", 0, len(line) - len(line.lstrip()))
+            if column >= 0:
+                return number + 1, column + 1
+    return None
 
 
 def write(documents: Iterable[Mapping[str, Any]]) -> str:

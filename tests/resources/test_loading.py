@@ -212,3 +212,8 @@ def test_the_normal_form_is_read_back_as_it_was(spec: dict[str, object]) -> None
 def test_places_below_a_field_are_named_from_there() -> None:
     source = Source("f", 1, {("items", 0): (2, 3), ("items", 0, "kind"): (2, 5), ("kind",): (1, 1)})
     assert documents.below(source, ("items", 0)) == Source("f", 2, {(): (2, 3), ("kind",): (2, 5)})
+
+
+def test_a_tab_in_the_indentation_is_named() -> None:
+    (told,) = refused("apiVersion: stategraph.dev/v1\nkind: Agent\nmetadata:\n\tname: a\n")
+    assert told.endswith(":4:1: the line is indented with a tab; indent with spaces")
