@@ -38,4 +38,7 @@ def test_every_kind_of_what_runs_has_an_example() -> None:
         "Policy",
         "Budget",
         "Secret",
+        "Worker",
+        "Schedule",
+        "System",
     }
