@@ -5,6 +5,7 @@ Rules
 * What is stored and shown keeps the expression; only controllers see a value.
 * An expanded value is a text; where a spec's model wants a number or a boolean it is read as one.
 * `${{ ... }}` is an expression of another language and stays, and `$${VAR}` stands for the text `${VAR}`.
+* `${}` and a `${VAR` that is not closed are problems of their field; with `$$` before them they are text.
 * A variable that is not set, without a default, is a problem of its field. One that is set and empty takes the default,
   as in a shell.
 """
@@ -18,8 +19,9 @@ from typing import Any, Final
 from stategraph.resources.places import Path, Problem, Source
 
 _EXPRESSION: Final = re.compile(
-    r"(?P<other>\$\{\{.*?\}\})|\$(?P<escaped>\$\{[A-Za-z_]\w*(?::-[^{}]*)?\})"
-    r"|\$\{(?P<name>[A-Za-z_]\w*)(?P<default>:-(?P<value>[^{}]*))?\}",
+    r"(?P<other>\$\{\{.*?\}\})|\$(?P<escaped>\$\{(?:[A-Za-z_]\w*(?::-[^{}]*)?)?(?:\}|\Z))"
+    r"|\$\{(?P<name>[A-Za-z_]\w*)(?P<default>:-(?P<value>[^{}]*))?\}"
+    r"|(?P<broken>\$\{\s*\}|\$\{[A-Za-z_]\w*(?::-[^{}]*)?\Z)",
     re.DOTALL | re.ASCII,
 )
 
@@ -62,6 +64,11 @@ def _text(text: str, environment: Mapping[str, str], problems: list[Problem], so
             return found["other"]
         if found["escaped"] is not None:
             return found["escaped"]
+        if found["broken"] is not None:
+            told = "names no variable" if found["broken"].endswith("}") else "is not closed"
+            expected = f"${{VAR}} or ${{VAR:-value}}; the text is $${found['broken']}"
+            problems.append(Problem(f"{found['broken']} {told}", path, source, expected=expected))
+            return found[0]
         name = found["name"]
         value = environment.get(name)
         if value or (value is not None and found["default"] is None):

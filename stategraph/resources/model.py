@@ -22,6 +22,9 @@ from stategraph.resources.places import Path, Source, dotted
 #: The beginning of the target of a run whose graph is a resource; its key follows.
 TARGET: Final = "stategraph.resources:"
 
+#: The reason of a condition of what needs the registry of runs, in a process that has none.
+REGISTRY_MISSING: Final = "RegistryMissing"
+
 #: What names may be, as in Kubernetes (RFC 1123), and how long.
 NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LONGEST_NAME: Final = 253

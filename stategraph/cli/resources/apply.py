@@ -21,7 +21,7 @@ from stategraph.cli.resources.opening import add_services, add_store, address_of
 from stategraph.cli.resources.settling import settle
 from stategraph.cli.style import Style
 from stategraph.resources.manifests.describing import state_of
-from stategraph.resources.model import Resource
+from stategraph.resources.model import REGISTRY_MISSING, Resource
 
 if TYPE_CHECKING:
     from stategraph.resources.runtime import Applied
@@ -41,8 +41,8 @@ def prepare(parser: Parser) -> None:
     add_services(parser)
     add_store(parser)
     parser.epilog = (
-        "What is right is applied, whatever else is wrong. Exit code: 0 all is ready, 1 something is not yet, 2 a "
-        "manifest cannot be used."
+        "What is right is applied, whatever else is wrong. Exit code: 0 all is ready, or waits for a server only, 1 "
+        "something is not yet, 2 a manifest cannot be used."
     )
     parser.set_defaults(run=run)
 
@@ -71,7 +71,7 @@ async def _apply(arguments: argparse.Namespace, output: Output) -> int:
     _show(applied, found, given, arguments, output)
     if given.problems:
         return FAILED
-    return 0 if arguments.no_wait or all(each.is_ready for each in found) else NOTHING_DONE
+    return 0 if arguments.no_wait or all(each.is_ready or waits_for_server(each) for each in found) else NOTHING_DONE
 
 
 def _show(
@@ -92,13 +92,28 @@ def _show(
         return
     if arguments.no_wait or not found:
         return
+    _summarize(found, output)
+
+
+def _summarize(found: Sequence[Resource], output: Output) -> None:
+    """Print what is not ready and why, and how many are."""
     style = Style(sys.stdout)
-    waiting = [each for each in found if not each.is_ready]
+    later = [each for each in found if waits_for_server(each)]
+    waiting = [each for each in found if not each.is_ready and each not in later]
     for each in waiting:
         output.show_json(not_ready(each, style))
-    ready = len(found) - len(waiting)
-    text = f"{ready} of {counted(len(found), 'resource')} {'is' if ready == 1 else 'are'} ready."
+    for each in later:
+        output.show_json(f"{each.key} waits for a server: 'stategraph serve --resources' on this database has its runs")
+    ready = len(found) - len(waiting) - len(later)
+    text = f"{ready} of {counted(len(found), 'resource')} {'is' if ready == 1 else 'are'} ready"
+    text += f", {len(later)} {'waits' if len(later) == 1 else 'wait'} for a server." if later else "."
     output.show_json(style.added(text) if not waiting else style.asked(text))
+
+
+def waits_for_server(resource: Resource) -> bool:
+    """Return whether a resource is as ready as it can be without a server, which has the registry of runs."""
+    ready, reason, _ = state_of(resource)
+    return ready == "False" and reason == REGISTRY_MISSING
 
 
 def not_ready(resource: Resource, style: Style) -> str:

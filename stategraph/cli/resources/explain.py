@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
-from stategraph.cli.output import Output
+from stategraph.cli.output import Output, table
 from stategraph.cli.parser import Parser
 from stategraph.cli.resources.asked import kind_of, kinds_in
 from stategraph.cli.resources.formats import add_output
@@ -58,7 +59,10 @@ _STATUS: Final[dict[str, Any]] = {
 def prepare(parser: Parser) -> None:
     """Describe the command's arguments."""
     parser.add_argument(
-        "path", metavar="KIND[.FIELD]", help="a kind, and fields in it: workflow, workflow.spec.steps, ag.spec.memory"
+        "path",
+        metavar="KIND[.FIELD]",
+        nargs="?",
+        help="a kind, and fields in it: workflow, workflow.spec.steps, ag.spec.memory; none: the kinds that there are",
     )
     parser.add_argument("--recursive", action="store_true", help="name all fields below, with their types alone")
     add_output(parser, "text", "json")
@@ -77,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
 async def _explain(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.resources.manifests.explain import explain
 
+    if arguments.path is None:
+        return await _list(arguments, output)
     word, *path = [each for each in arguments.path.split(".") if each]
     kind = await _kind(word, arguments)
     schema = whole(kind)
@@ -90,6 +96,28 @@ async def _explain(arguments: argparse.Namespace, output: Output) -> int:
         return 0
     head = f"KIND: {kind.name}\nVERSION: {kind.group}/v1\n\n"
     output.show_json(head + found.told(recursive=arguments.recursive))
+    return 0
+
+
+async def _list(arguments: argparse.Namespace, output: Output) -> int:
+    """Show the kinds that there are, each with its words and what it is for."""
+    kinds: Iterable[Kind] = KINDS
+    if is_there(address_of(arguments)):
+        async with opened_store(arguments) as store:
+            kinds = await kinds_in(store)
+    facts = [
+        {
+            "kind": each.name,
+            "words": [each.plural, *each.short_names],
+            "description": whole(each).get("description") or "",
+        }
+        for each in kinds
+    ]
+    if arguments.output == "json":
+        output.show_json(json.dumps(facts, ensure_ascii=False, indent=2))
+        return 0
+    rows = [(str(each["kind"]), ", ".join(each["words"]), str(each["description"]).split("\n")[0]) for each in facts]
+    output.show_json(f"{table(('KIND', 'WORDS', 'WHAT IT IS'), rows)}\n\nThe fields of one: stategraph explain agent")
     return 0
 
 

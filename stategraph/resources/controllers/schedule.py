@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 from stategraph.resources.controller import Ctx, Reconciler, ReconcileResult
 from stategraph.resources.errors import InvalidResource, NotReady
 from stategraph.resources.kinds.schedule import ScheduleSpec
-from stategraph.resources.model import TARGET, Condition, Resource, ResourceKey
+from stategraph.resources.model import REGISTRY_MISSING, TARGET, Condition, Resource, ResourceKey
 from stategraph.workers.registry import cron_times
 from stategraph.workers.registry.values import ThreadBusy
 
@@ -49,7 +49,7 @@ class ScheduleController(Reconciler):
             return ReconcileResult(
                 [Condition("Ready", "True", "Suspended", "it begins no runs while suspend is true")], told
             )
-        following = _next(spec, now)
+        following = next_time(spec, now)
         if due is not None and due <= now:
             told |= await self._begin(resource, spec, found.key, due, ctx)
         elif due is not None:
@@ -66,7 +66,7 @@ class ScheduleController(Reconciler):
             raise NotReady(
                 "this process has no registry of runs: 'stategraph serve --resources' has one; in a program, give the "
                 "runtime one: Runtime.from_url(..., registry=RunRegistry.from_url(...))",
-                reason="RegistryMissing",
+                reason=REGISTRY_MISSING,
             )
         # Made of the schedule's name and the time that it was due: whoever submits it again submits the same run, also
         # a process that has read the same manifests into a store of its own.
@@ -87,7 +87,12 @@ class ScheduleController(Reconciler):
         return {"lastRun": due.isoformat(), "lastRunId": run_id}
 
 
-def _next(spec: ScheduleSpec, now: datetime) -> datetime:
+def next_time(spec: ScheduleSpec, now: datetime) -> datetime:
+    """Return when a schedule is due next.
+
+    Raises:
+        InvalidResource: Its times or its zone are none, or it is never due.
+    """
     try:
         return cron_times.next_after(spec.cron, spec.timezone, now)
     except cron_times.CronError as error:

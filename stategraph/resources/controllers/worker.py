@@ -14,7 +14,7 @@ from stategraph.errors import TransferError
 from stategraph.resources.controller import Ctx, ReconcileResult
 from stategraph.resources.errors import NotReady, ResourceError
 from stategraph.resources.kinds.worker import WorkerSpec
-from stategraph.resources.model import TARGET, Condition, Resource, ResourceKey
+from stategraph.resources.model import REGISTRY_MISSING, TARGET, Condition, Resource, ResourceKey
 from stategraph.workers.attempts import Graphs
 from stategraph.workers.autoscale.machine import Change, Scaler, ScalingSettings, Seen
 from stategraph.workers.hosted.sources import SERVED, GraphSource
@@ -161,7 +161,7 @@ class WorkerController:
             raise NotReady(
                 "this process has no registry of runs: 'stategraph serve --resources' has one; in a program, give the "
                 "runtime one: Runtime.from_url(..., registry=RunRegistry.from_url(...), saver=...)",
-                reason="RegistryMissing",
+                reason=REGISTRY_MISSING,
             )
         queues = (spec.queue, *(each for each in spec.queues if each != spec.queue))
         waiting = await registry.list(status=RunStatus.PENDING, limit=_LOOKED_AT)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast
 
-from stategraph.resources.errors import ResourceError
+from stategraph.resources.errors import InvalidResource, ResourceError
 from stategraph.resources.kind_table import KINDS, KindTable
 from stategraph.resources.model import Resource, ResourceKey
 from stategraph.resources.places import Problem
@@ -15,7 +17,11 @@ from stategraph.resources.references import Found, references
 from stategraph.resources.schema import check, parsed
 
 if TYPE_CHECKING:
+    from stategraph.resources.kinds.schedule import ScheduleSpec
     from stategraph.resources.kinds.workflow import WorkflowSpec
+
+#: Whether the times of a schedule are any at all is the same at each moment.
+_ANY_TIME: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def problems_of(
@@ -34,10 +40,16 @@ def problems_of(
         environment: The variables of `${VAR}`; None: none are set.
     """
     there = {each.key: each for each in (*others, *resources)}
+    waits = _waits(there, kinds)
     found: list[Problem] = []
     for each in resources:
         wrong = check(each, kinds=kinds, environment=environment)
-        wrong = wrong or [*_of_steps(each, kinds, environment), *_of_references(each, there, kinds)]
+        wrong = wrong or [
+            *_of_steps(each, kinds, environment),
+            *_of_times(each, kinds, environment),
+            *_of_references(each, there, kinds),
+            *_of_circles(each, waits, kinds),
+        ]
         found += wrong
     return found
 
@@ -51,6 +63,74 @@ def _of_steps(resource: Resource, kinds: KindTable, environment: Mapping[str, st
     spec = parsed(resource, kinds=kinds, environment=environment)
     for each in checks.problems_of(cast("WorkflowSpec", spec)):
         yield replace(each, source=resource.source, resource=str(resource.key))
+
+
+def _of_times(resource: Resource, kinds: KindTable, environment: Mapping[str, str] | None) -> Iterator[Problem]:
+    """Yield what is wrong with the times of a schedule; nothing for other kinds."""
+    if resource.key.kind != "schedule":
+        return
+    from stategraph.resources.controllers import schedule  # croniter, which other kinds do not need
+
+    spec = cast("ScheduleSpec", parsed(resource, kinds=kinds, environment=environment))
+    try:
+        schedule.next_time(spec, _ANY_TIME)
+    except InvalidResource as error:
+        for each in error.problems:
+            yield replace(each, source=resource.source, resource=str(resource.key))
+
+
+def _waits(there: Mapping[ResourceKey, Resource], kinds: KindTable) -> dict[ResourceKey, list[ResourceKey]]:
+    """Return what resources are made of, for those that are in a circle or lead to one."""
+    edges = {key: [used for _, used in _made_of(each, kinds) if used in there] for key, each in there.items()}
+    users: defaultdict[ResourceKey, list[ResourceKey]] = defaultdict(list)
+    for key, used in edges.items():
+        for each in used:
+            users[each].append(key)
+    left = {key: len(used) for key, used in edges.items()}
+    ends = [key for key, number in left.items() if not number]
+    while ends:
+        gone = ends.pop()
+        del left[gone]
+        for each in users[gone]:
+            left[each] -= 1
+            if not left[each]:
+                ends.append(each)
+    return {key: [each for each in edges[key] if each in left] for key in left}
+
+
+def _made_of(resource: Resource, kinds: KindTable) -> Iterator[tuple[Found, ResourceKey]]:
+    """Yield the references whose targets have to be ready first; agents may hand over to each other."""
+    for each in references(resource, kinds):
+        key = each.key(resource.namespace, kinds)
+        if key is not None and "handoffs" not in each.path:
+            yield each, key
+
+
+def _of_circles(
+    resource: Resource, waits: Mapping[ResourceKey, Sequence[ResourceKey]], kinds: KindTable
+) -> Iterator[Problem]:
+    """Yield the references over which a resource would wait for itself."""
+    if resource.key not in waits:
+        return
+    for each, key in _made_of(resource, kinds):
+        way = _way(key, resource.key, waits)
+        if way:
+            told = " -> ".join(str(one) for one in (resource.key, *way))
+            yield _problem(resource, each, f"these wait for each other: {told}")
+
+
+def _way(start: ResourceKey, end: ResourceKey, waits: Mapping[ResourceKey, Sequence[ResourceKey]]) -> list[ResourceKey]:
+    """Return the shortest way from one resource to another over what they are made of; empty if there is none."""
+    ways = {start: [start]}
+    front = [start] if start in waits else []
+    for at in front:
+        if at == end:
+            return ways[at]
+        for each in waits[at]:
+            if each not in ways:
+                ways[each] = [*ways[at], each]
+                front.append(each)
+    return []
 
 
 def _of_references(resource: Resource, there: Mapping[ResourceKey, Resource], kinds: KindTable) -> Iterator[Problem]:

@@ -88,3 +88,91 @@ def test_delete_takes_names_and_files(tmp_path: Path) -> None:
         2,
         "stategraph: Name what is to be deleted, by kind and name or with -f: one of the two\n",
     )
+
+
+def test_a_worker_that_waits_for_a_server_is_no_failure(tmp_path: Path) -> None:
+    worker = "apiVersion: stategraph.dev/v1\nkind: Worker\nmetadata: {name: main}\nspec: {queue: default}\n"
+    write(tmp_path, f"{KEYS}---\n{worker}")
+    done = stategraph(tmp_path, "apply", "-f", "app.yaml", KITCHEN_TOKEN="pssst")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-2].startswith("worker/default/main waits for a server: 'stategraph serve --resources'")
+    assert lines[-1] == "1 of 2 resources is ready, 1 waits for a server."
+    failed = stategraph(tmp_path, "apply", "-f", "app.yaml")
+    assert failed.returncode == 1, "what waits for something else still counts"
+
+
+CIRCLE = """\
+apiVersion: stategraph.dev/v1
+kind: Workflow
+metadata: {name: one}
+spec: {steps: [{id: s, workflow: two}]}
+---
+apiVersion: stategraph.dev/v1
+kind: Workflow
+metadata: {name: two}
+spec: {steps: [{id: s, workflow: one}]}
+"""
+
+UNCLOSED = """\
+apiVersion: stategraph.dev/v1
+kind: Agent
+metadata: {name: writer}
+spec: {instructions: "a ${BAD", description: "${}", model: {provider: openai, name: gpt-5}}
+"""
+
+NEVER = """\
+apiVersion: stategraph.dev/v1
+kind: Schedule
+metadata: {name: often}
+spec: {cron: "99 * * * *", ref: workflow/one}
+"""
+
+PLAIN = """\
+apiVersion: stategraph.dev/v1
+kind: Workflow
+metadata: {name: one}
+spec: {state: {n: {type: string}}, steps: [{id: s, set: {n: "x"}}]}
+"""
+
+
+def test_validate_refuses_what_apply_would(tmp_path: Path) -> None:
+    circle = stategraph(write(tmp_path, CIRCLE), "validate", "app.yaml")
+    assert circle.returncode == 2
+    assert (
+        "app.yaml:4:24: spec.steps[0].workflow: these wait for each other: workflow/default/one -> "
+        "workflow/default/two -> workflow/default/one" in circle.stdout
+    )
+    broken = stategraph(write(tmp_path, UNCLOSED), "validate", "app.yaml")
+    assert broken.returncode == 2
+    assert "spec.instructions: ${BAD is not closed; expected ${VAR} or ${VAR:-value}" in broken.stdout
+    assert "spec.description: ${} names no variable" in broken.stdout
+    text = UNCLOSED.replace("${BAD", "$${BAD").replace("${}", "$${}")
+    assert stategraph(write(tmp_path, text), "validate", "app.yaml").returncode == 0
+    never = stategraph(write(tmp_path, f"{PLAIN}---\n{NEVER}"), "validate", "app.yaml")
+    assert never.returncode == 2
+    assert "app.yaml:9:8: spec.cron: Invalid cron schedule: '99 * * * *'" in never.stdout, never.stdout
+    right = stategraph(write(tmp_path, f"{PLAIN}---\n{NEVER.replace('99', '9')}"), "validate", "app.yaml")
+    assert right.returncode == 0, right.stdout
+
+
+def test_agents_may_hand_over_to_each_other(tmp_path: Path) -> None:
+    agents = [UNCLOSED.replace("${BAD", "b").replace("${}", "d").replace("writer", name) for name in ("one", "two")]
+    texts = [
+        agent.replace("spec: {", f"spec: {{handoffs: [{{to: {other}}}], ")
+        for agent, other in zip(agents, ("two", "one"), strict=True)
+    ]
+    done = stategraph(write(tmp_path, "---\n".join(texts)), "validate", "app.yaml")
+    assert done.returncode == 0, done.stdout
+
+
+def test_explain_alone_lists_the_kinds(tmp_path: Path) -> None:
+    done = stategraph(tmp_path, "explain")
+    assert done.returncode == 0, done.stderr
+    first = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    assert {"Agent", "Workflow", "Worker", "Schedule", "System"} <= set(first)
+    assert json.loads(stategraph(tmp_path, "explain", "-o", "json").stdout)[0].keys() == {
+        "kind",
+        "words",
+        "description",
+    }
