@@ -49,7 +49,7 @@ class ScheduleController(Reconciler):
             return ReconcileResult(
                 [Condition("Ready", "True", "Suspended", "it begins no runs while suspend is true")], told
             )
-        following = next_time(spec, now)
+        following = _next(spec, now)
         if due is not None and due <= now:
             told |= await self._begin(resource, spec, found.key, due, ctx)
         elif due is not None:
@@ -87,12 +87,7 @@ class ScheduleController(Reconciler):
         return {"lastRun": due.isoformat(), "lastRunId": run_id}
 
 
-def next_time(spec: ScheduleSpec, now: datetime) -> datetime:
-    """Return when a schedule is due next.
-
-    Raises:
-        InvalidResource: Its times or its zone are none, or it is never due.
-    """
+def _next(spec: ScheduleSpec, now: datetime) -> datetime:
     try:
         return cron_times.next_after(spec.cron, spec.timezone, now)
     except cron_times.CronError as error:

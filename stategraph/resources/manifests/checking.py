@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
-from stategraph.resources.errors import InvalidResource, ResourceError
+from stategraph.resources.errors import ResourceError
 from stategraph.resources.kind_table import KINDS, KindTable
 from stategraph.resources.model import Resource, ResourceKey
 from stategraph.resources.places import Problem
@@ -69,14 +69,16 @@ def _of_times(resource: Resource, kinds: KindTable, environment: Mapping[str, st
     """Yield what is wrong with the times of a schedule; nothing for other kinds."""
     if resource.key.kind != "schedule":
         return
-    from stategraph.resources.controllers import schedule  # croniter, which other kinds do not need
+    from stategraph.workers.registry import cron_times  # croniter, which other kinds do not need
 
     spec = cast("ScheduleSpec", parsed(resource, kinds=kinds, environment=environment))
     try:
-        schedule.next_time(spec, _ANY_TIME)
-    except InvalidResource as error:
-        for each in error.problems:
-            yield replace(each, source=resource.source, resource=str(resource.key))
+        cron_times.next_after(spec.cron, spec.timezone, _ANY_TIME)
+    except cron_times.CronError as error:
+        path = ("spec", "timezone" if "timezone" in str(error) else "cron")
+        yield Problem(str(error), path, resource.source, resource=str(resource.key))
+    except cron_times.NeverDue as error:
+        yield Problem(f"it is never due: {error}", ("spec", "cron"), resource.source, resource=str(resource.key))
 
 
 def _waits(there: Mapping[ResourceKey, Resource], kinds: KindTable) -> dict[ResourceKey, list[ResourceKey]]:
