@@ -30,6 +30,7 @@ from stategraph.fleet import A2aTransport, AgentEndpoint, Directory, Router, Sta
 from stategraph.fleet.directory import Wanted
 from stategraph.fleet.messages import FORMATS, convert
 from stategraph.fleet.picking import Strategy
+from stategraph.fleet.silence import SILENT_S
 from tests.fleet.scripted import serving as agents
 from tests.workers.nats_server import UnavailableError, serving
 
@@ -88,9 +89,13 @@ def figures(size: int) -> Iterator[tuple[str, str, float]]:
             continue
         yield f"messages/s {name}", "messages/s over the network", rate
         yield f"ms of one message {name}", "ms of a message", latency_ms
-    for fault, what in (("kill", "was killed"), ("cut", "was cut off and says nothing")):
+    for fault, silent_s, what in (
+        ("kill", SILENT_S, "was killed"),
+        ("cut", SILENT_S, "was cut off and says nothing"),
+        ("cut", 0.3, "was cut off and says nothing (silent_s=0.3)"),
+    ):
         tries = 2 if fault == "cut" else max(3, size // 1_000)
-        took_ms = run(failover(fault, tries))
+        took_ms = run(failover(fault, tries, silent_s))
         yield f"ms to the first byte of another host where one {what}", "ms of a failover", took_ms
 
 
@@ -267,14 +272,14 @@ async def _over_a2a(url: str, size: int) -> tuple[float, float]:
         return await _measured(ask, size)
 
 
-async def failover(fault: str, tries: int) -> float:
+async def failover(fault: str, tries: int, silent_s: float) -> float:
     """Return milliseconds to the first byte of another host, of requests that went to one that fails (median)."""
     took_ms = []
     for _ in range(tries):
         async with agents("bad", "good") as (bad, good), A2aTransport() as transport:
             source = StaticSource(AgentEndpoint(agent="a", url=each.url) for each in (bad, good))
             async with Directory(source, refresh_s=3600) as directory:
-                router = Router(directory, transport, strategy="round_robin")
+                router = Router(directory, transport, strategy="round_robin", silent_s=silent_s)
                 for _ in range(4):
                     await _first_byte_ms(router)  # now cards and connections are there
                 if fault == "kill":
