@@ -216,17 +216,24 @@ class Mirror:
 
     # From the runtime to the cluster.
 
-    async def follow(self) -> None:
-        """Write statuses as they change, and again after whatever error, until it is cancelled."""
+    async def follow(self, since: int) -> None:
+        """Write statuses as they change, and again after whatever error, until it is cancelled.
+
+        Args:
+            since: The version of the store before anything was reconciled: what changes before this task has begun to
+                watch is written, too.
+        """
+        version: int | None = since
         while True:
             try:
-                async for change in self._runtime.watch():
+                async for change in self._runtime.watch(version):
                     self.changed.set()
                     if change.key.kind == "customresourcedefinition":
                         self.kinds_changed.set()
                     await self._write(change)
             except Exception:  # the store is away, or its log has lost what came meanwhile
                 _log.exception("Resources are not watched, and their statuses not written; it is tried again")
+            version = None  # all statuses are written below
             await asyncio.sleep(_RETRY_S)
             for key in list(self.known):
                 self._later(key, 0)

@@ -172,8 +172,9 @@ class Operator:
         mirror = Mirror(self.runtime, cluster, events)
         followed = await self._first(mirror, cluster)
         pods = Pods(self._settings.pods, mirror, self.runtime, cluster, events)
+        begun_at = await self.runtime.store.version()
         async with self.runtime:
-            work: list[Coroutine[Any, Any, None]] = [mirror.follow(), pods.keep()]
+            work: list[Coroutine[Any, Any, None]] = [mirror.follow(begun_at), pods.keep()]
             if election is not None:
                 work.append(election.hold())
             tasks = [asyncio.create_task(each) for each in work]

@@ -57,6 +57,22 @@ async def test_an_operator_that_comes_back_takes_over_what_is_there() -> None:
         assert running.status("Secret", "keys") == before  # its conditions are as old as they were
 
 
+class Quick(Runtime):
+    """A runtime that has reconciled everything before its caller goes on."""
+
+    async def start(self) -> None:
+        await super().start()
+        await self.settled(60)
+
+
+async def test_a_status_is_written_that_was_found_before_anybody_watched() -> None:
+    server = ApiServer(definitions())
+    await created(server, "Secret", "keys", {"valueFrom": {"env": "TOKEN"}})
+    runtime = Quick.from_url("memory:", environment={"TOKEN": "hunter22"})
+    async with operating(server, runtime=runtime, kinds=("Secret",)) as running:
+        await eventually(lambda: running.status("Secret", "keys").get("phase") == "Ready")
+
+
 async def test_what_was_deleted_while_nobody_was_there_is_cleaned_up() -> None:
     server = ApiServer(definitions())
     key = ("stategraph.dev", "plugins", "default", "greeter")
