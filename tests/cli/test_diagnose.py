@@ -9,6 +9,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def registry(file: Path) -> str:
         await made.aclose()
 
     asyncio.run(fill())
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("UPDATE sg_run SET available_at = available_at - 600, created_at = created_at - 600")
         connection.execute("UPDATE sg_run SET status = 'running', token = 1, lease_until = 1 WHERE thread_id = 'b'")
         connection.execute("UPDATE sg_run SET status = 'interrupted' WHERE thread_id = 'c'")
@@ -77,7 +78,7 @@ def test_what_is_wrong_in_a_database_is_found(tmp_path: Path) -> None:
 
 def test_a_database_of_a_newer_version_is_found(tmp_path: Path) -> None:
     url = registry(tmp_path / "runs.db")
-    with sqlite3.connect(tmp_path / "runs.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as connection:
         connection.execute("UPDATE sg_schema SET version = 99")
     found = of(list(stores.check(url)), "connection")
     assert found.level == "fail"
@@ -91,7 +92,7 @@ def test_nothing_is_made_where_there_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "runs.db").touch()
     assert of(list(stores.check(url)), "schema").level == "warn"
     assert of(list(connections.agents(url)), "directory").found == "no agent is registered"
-    with sqlite3.connect(tmp_path / "runs.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
