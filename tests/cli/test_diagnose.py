@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -98,7 +97,8 @@ def test_nothing_is_made_where_there_is_no_database(tmp_path: Path) -> None:
 
 def test_a_large_log_of_sqlite_is_found(tmp_path: Path) -> None:
     url = registry(tmp_path / "runs.db")
-    os.truncate(os.open(tmp_path / "runs.db-wal", os.O_CREAT | os.O_WRONLY), stores._WAL_BYTES + 1)
+    with (tmp_path / "runs.db-wal").open("ab") as log:
+        log.truncate(stores._WAL_BYTES + 1)
     assert next(iter(stores._file(tmp_path / "runs.db"))).level == "warn"
     (tmp_path / "runs.db-wal").unlink()
     assert url.startswith("sqlite")
@@ -250,7 +250,9 @@ def test_no_secret_is_in_the_output_or_the_report(tmp_path: Path) -> None:
 
 def test_all_is_well_on_a_machine_that_is(tmp_path: Path) -> None:
     file = tmp_path / "runs.db"
-    RunRegistry.from_url(f"sqlite:///{file}").operations.set_up()
+    operations = RunRegistry.from_url(f"sqlite:///{file}").operations
+    operations.set_up()
+    operations.close()
     done = stategraph(tmp_path, "diagnose", "--store", f"sqlite:///{file}", "--json")
     told = json.loads(done.stdout)
     assert [each for each in told["findings"] if each["level"] == "fail"] == []
