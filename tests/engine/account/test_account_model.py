@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stategraph import START
@@ -137,6 +137,7 @@ def test_an_account_of_a_run_that_was_killed_tells_what_was_stored_and_what_wait
         assert open_ == Counter(graph.get_state(THREAD).next)
 
 
+@example(plan=Plan(6, edges=((-1, 0), (0, 5)), joins=(((1, 2), 5),), routes={}, sends={}), seed=0)
 @given(plan=plans(), seed=st.integers(0, 999))
 @settings(max_examples=20)
 def test_a_saver_alone_tells_who_ran_and_who_wrote(plan: Plan, seed: int) -> None:
@@ -149,7 +150,14 @@ def test_a_saver_alone_tells_who_ran_and_who_wrote(plan: Plan, seed: int) -> Non
         return
     explanation = asyncio.run(asking.aexplain_stored(saver, "1"))
     assert ran(explanation) == Counter(node for node, _ in program.ran)
-    assert written(explanation) == result["log"]
+    # Ids of tasks count all channels that start a node, and nothing stored names a join at which nobody has arrived.
+    arrived = {node for node, _ in program.ran}
+    hidden = {f"n{target}" for members, target in plan.joins if not arrived & {f"n{each}" for each in members}}
+    told, log = (
+        [entry for entry in entries if entry.partition("(")[0] not in hidden]
+        for entries in (written(explanation), result["log"])
+    )
+    assert told == log
     assert explanation.unknown
 
 
