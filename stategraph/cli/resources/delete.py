@@ -62,12 +62,12 @@ async def _delete(arguments: argparse.Namespace, output: Output) -> int:
 
     if bool(arguments.words) == bool(arguments.files):
         raise ConfigurationError("Name what is to be deleted, by kind and name or with -f: one of the two")
-    url = check_there(arguments)
-    keys = await _keys(arguments)
     if arguments.dry_run and arguments.version is not None:
         raise ConfigurationError(
             "--dry-run does not tell of versions: 'stategraph describe' of the resource lists them, with their threads"
         )
+    url = check_there(arguments)
+    keys = await _keys(arguments)
     if arguments.dry_run:
         _tell(keys, "deleted (dry run)", arguments, output)
         return 0 if keys else NOTHING_DONE

@@ -52,6 +52,12 @@ def test_threads_that_wait_keep_a_version_and_a_workflow_unless_it_is_forced(tmp
     assert (gone.returncode, gone.stdout) == (0, "workflow/default/dinner deleted\n"), gone.stderr
 
 
+def test_a_dry_run_of_a_version_is_refused_and_removes_nothing(tmp_path: Path) -> None:
+    done = stategraph(tmp_path, "delete", "workflow/x", "--version", "v1", "--dry-run", *STORE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--dry-run does not tell of versions: 'stategraph describe' of the resource lists them" in done.stderr
+
+
 @pytest.mark.parametrize("words", [("delete", "tool/x", "--version", "v1"), ("delete", "all", "--version", "v1")])
 def test_a_version_is_of_one_workflow(tmp_path: Path, words: tuple[str, ...]) -> None:
     text = "apiVersion: stategraph.dev/v1\nkind: Tool\nmetadata: {name: x}\nspec: {id: x}\n"
